@@ -15,7 +15,6 @@ Not promised: that addresses are sensible to hand out (multicast, loopback); the
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from itertools import islice
 from typing import Literal
 
 from msgspec import Struct
@@ -290,7 +289,8 @@ def _subtract(intervals: Iterable[Interval], holes: Sequence[Interval]) -> Itera
     for interval in intervals:
         low = interval.low
         # The first hole that ends at or after our start; those before it cannot touch us.
-        for hole in islice(holes, bisect_right(keys, (interval.family, low - 1)), None):
+        for index in range(bisect_right(keys, (interval.family, low - 1)), len(holes)):
+            hole = holes[index]
             if hole.family != interval.family or hole.low > interval.high or low > interval.high:
                 break
             if hole.low > low:
