@@ -158,7 +158,7 @@ def claimed(frame: bytes, *, own: frozenset[bytes]) -> Claimed | None:
 def checksum(source: IPv6Address, destination: IPv6Address, body: bytes) -> int:
     """The ICMPv6 checksum over the pseudo header and `body`; 0 when the checksum already in `body` is right (RFC 4443, 2.3)."""
     data = source.packed + destination.packed + struct.pack("!II", len(body), _ICMPV6) + body + b"\0" * (len(body) % 2)
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total > 0xFFFF:
         total = (total & 0xFFFF) + (total >> 16)
     return total ^ 0xFFFF
