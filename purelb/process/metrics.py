@@ -82,7 +82,7 @@ class Registry:
         self._histograms: dict[str, dict[tuple[str, ...], _Histogram]] = {}
         for metric in self._declared.values():
             if metric.kind == "counter":
-                empty: dict[tuple[str, ...], float] = {labels: 0.0 for labels in metric.known}
+                empty: dict[tuple[str, ...], float] = dict.fromkeys(metric.known, 0.0)
                 self._counters[metric.name] = empty if metric.labels else {(): 0.0}
             elif metric.kind == "histogram":
                 self._histograms[metric.name] = {} if metric.labels else {(): _Histogram(len(metric.buckets))}
@@ -90,7 +90,7 @@ class Registry:
         self._exposition = CollectorRegistry(auto_describe=False)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._exposition)
-        self._exposition.register(self)  # type: ignore[arg-type]  # a collector is whatever has collect()
+        self._exposition.register(self)
 
     def count(self, metric: Metric, *labels: str, by: float = 1) -> None:
         series = self._counters[metric.name]

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The listener of a process: /metrics, /healthz and /readyz, and nothing that changes state.
+
+`/healthz` answers whether this process must be restarted and never depends on another machine; `/readyz` whether it does
+its job. Handlers read immutable views. GET and HEAD only; at most 64 connections, then 503. The listener stands before the
+first call to the API server, so that a probe always gets an answer with a cause.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from purelb.process.component import CannotStart
+from purelb.process.metrics import CONTENT_TYPE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+CONNECTIONS_MAX: Final = 64
+HEADERS_MAX_BYTES: Final = 8190
+REQUEST_S: Final = 5.0
+
+
+def report(checks: Mapping[str, str | None], *, verbose: bool) -> tuple[int, str]:
+    """Status and body of a health answer: `ok`, or 503 with one failing check and its text per line."""
+    failing = {name: text for name, text in checks.items() if text is not None}
+    lines = [f"{name}: {text}" for name, text in failing.items()]
+    if verbose:
+        lines = [f"{name}: {'ok' if text is None else text}" for name, text in checks.items()]
+    if failing:
+        return 503, "\n".join(lines) + "\n"
+    return 200, "\n".join([*lines, "ok"]) + "\n"
+
+
+def application(
+    *,
+    metrics: Callable[[], bytes],
+    health: Callable[[], Mapping[str, str | None]],
+    ready: Callable[[], Mapping[str, str | None]],
+) -> web.Application:
+    """The three pages over what the process answers."""
+
+    async def show_metrics(_: web.Request) -> web.Response:
+        return web.Response(body=metrics(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def show_health(request: web.Request) -> web.Response:
+        status, text = report(health(), verbose="verbose" in request.query)
+        return web.Response(status=status, text=text)
+
+    async def show_ready(request: web.Request) -> web.Response:
+        status, text = report(ready(), verbose="verbose" in request.query)
+        return web.Response(status=status, text=text)
+
+    async def unnamed(_: web.Request, response: web.StreamResponse) -> None:
+        response.headers.pop("Server", None)
+
+    app = web.Application(middlewares=[_limit_connections], client_max_size=0)
+    app.on_response_prepare.append(unnamed)
+    app.router.add_get("/metrics", show_metrics)
+    app.router.add_get("/healthz", show_health)
+    app.router.add_get("/readyz", show_ready)
+    return app
+
+
+@web.middleware
+async def _limit_connections(request: web.Request, handler: Callable[[web.Request], object]) -> web.StreamResponse:
+    server = request.protocol._manager  # noqa: SLF001  aiohttp counts connections only there
+    if server is not None and len(server.connections) > CONNECTIONS_MAX:
+        response = web.Response(status=503, text="too many connections\n")
+        response.force_close()
+        return response
+    return await handler(request)  # type: ignore[misc, no-any-return]  # aiohttp's own handlers are untyped here
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Sockets that listen on `host` (empty: all addresses, both families) and `port` (0: a free one).
+
+    Raises CannotStart when the port is taken or the host is not ours.
+    """
+    family = socket.AF_INET6 if not host or ":" in host else socket.AF_INET
+    dual = not host
+    try:
+        if dual and not socket.has_dualstack_ipv6():
+            family, dual = socket.AF_INET, False
+        return [socket.create_server((host, port), family=family, dualstack_ipv6=dual, backlog=CONNECTIONS_MAX)]
+    except (OSError, OverflowError) as error:
+        shown = f"[{host}]" if ":" in host else host
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            why = "address in use; is another agent, perhaps PureLB (Go), still running on this node?"
+        else:
+            why = str(error)
+        raise CannotStart("http", f"cannot listen on {shown}:{port}: {why}") from error
+
+
+@asynccontextmanager
+async def serving(app: web.Application, sockets: list[socket.socket]) -> AsyncIterator[None]:
+    """Serve `app` on `sockets` until the block ends; open connections get one second to finish."""
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handle_signals=False,
+        shutdown_timeout=1.0,
+        keepalive_timeout=REQUEST_S,
+        max_line_size=HEADERS_MAX_BYTES,
+        max_field_size=HEADERS_MAX_BYTES,
+    )
+    await runner.setup()
+    try:
+        for listening in sockets:
+            await web.SockSite(runner, listening).start()
+        yield
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings: one frozen Struct per component is the only definition.
+
+Flag, environment variable, file key, type, default and help of a setting are derived from its field. First match wins:
+flag, environment, `--config` file, default; an empty variable counts as unset. Everything that is wrong (unknown flags and
+keys, text that does not parse, rules between values) is collected and reported at once, one line each, each naming the
+place, the value and what to write instead. A bad value never becomes the default in silence.
+
+A field is declared as `Annotated[type, Setting(...)]`; the types are those of `_PARSERS` below, a `Literal`, or a tuple of
+text (comma-separated). A secret is never a setting; a setting may name the file that holds it.
+"""
+
+import argparse
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Generic, Literal, NewType, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+import yaml
+from msgspec import Struct
+
+from purelb.kube.durations import duration_text, parse_duration
+
+Duration = NewType("Duration", float)
+"""Seconds, written as Go duration text."""
+
+CONFIG_MAX_BYTES: Final = 5 * 1024 * 1024
+
+
+class Setting(Struct, frozen=True, kw_only=True):
+    """What a field's annotation says beyond its type. `env`/`flag`: the names, when they differ from the derived ones."""
+
+    help: str
+    env: str | None = None
+    flag: str | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class Problem(Struct, frozen=True):
+    """One line of what is wrong with the settings: where, and what to do."""
+
+    where: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.text}"
+
+
+S = TypeVar("S", bound=Struct)
+
+
+class Loaded(Struct, Generic[S], frozen=True):
+    """Settings in force, and per field where its value came from (`flag`, `environment`, `file` or `default`)."""
+
+    settings: S
+    sources: Mapping[str, str]
+
+
+class Field(Struct, frozen=True):
+    """One setting, as derived from its field."""
+
+    name: str
+    flag: str
+    env: str
+    key: str
+    kind: Any
+    default: Any
+    setting: Setting
+
+
+def fields_of(cls: type[Struct]) -> tuple[Field, ...]:
+    """The settings of a Struct, in the order of its fields."""
+    hints = get_type_hints(cls, include_extras=True)
+    found: list[Field] = []
+    for field in msgspec.structs.fields(cls):
+        hint = hints[field.name]
+        if get_origin(hint) is not Annotated:
+            raise TypeError(f"{cls.__name__}.{field.name} is not Annotated with a Setting")
+        kind, setting = get_args(hint)[:2]
+        words = field.name.split("_")
+        found.append(
+            Field(
+                name=field.name,
+                flag=setting.flag or "--" + "-".join(words),
+                env=setting.env or "PURELB_" + field.name.upper(),
+                key=words[0] + "".join(word.capitalize() for word in words[1:]),
+                kind=kind,
+                default=field.default,
+                setting=setting,
+            )
+        )
+    return tuple(found)
+
+
+def add_flags(parser: argparse.ArgumentParser, cls: type[Struct]) -> None:
+    """Add a flag per setting. All take text: what it means is judged later, together with the rest."""
+    for field in fields_of(cls):
+        shown = _text(field.default)
+        text = f"{field.setting.help} ({field.env}{f'; {shown}' if shown else ''})".replace("%", "%%")
+        if field.kind is bool:
+            parser.add_argument(field.flag, dest=field.name, nargs="?", const="true", default=None, help=text)
+        else:
+            parser.add_argument(field.flag, dest=field.name, default=None, help=text, metavar=_metavar(field.kind))
+    parser.add_argument("--config", default=None, metavar="FILE", help="settings as YAML, keys in lowerCamelCase")
+
+
+def load(
+    cls: type[S],
+    *,
+    flags: Mapping[str, str | None],
+    unknown: Sequence[str] = (),
+    environment: Mapping[str, str],
+    config: Path | None,
+    rules: Callable[[S], Sequence[Problem]] = lambda _: (),
+) -> Loaded[S] | tuple[Problem, ...]:
+    """Settings from their three places, or everything that is wrong with them.
+
+    `flags` holds the text of each flag by field name (None: not given), `unknown` what the parser did not know, `rules`
+    judges values together and is asked only when each value alone is fine.
+    """
+    problems = [Problem(argument, "is not a flag of this command; see --help") for argument in unknown]
+    fields = fields_of(cls)
+    file, unreadable = _read(config, known=fields) if config is not None else ({}, ())
+    problems += unreadable
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for field in fields:
+        place, where, given = _first_of(field, flags, environment, file)
+        sources[field.name] = place
+        if given is None:
+            values[field.name] = field.default
+            continue
+        parsed = _parse(field, given)
+        if isinstance(parsed, _Unfit):
+            problems.append(Problem(where, parsed.text))
+        else:
+            values[field.name] = parsed
+    if problems:
+        return tuple(problems)
+    settings = cls(**values)
+    broken = tuple(rules(settings))
+    return broken or Loaded(settings, sources)
+
+
+def as_yaml(loaded: Loaded[S]) -> str:
+    """The settings in force as a `--config` file, each with where it came from."""
+    lines = []
+    for field in fields_of(type(loaded.settings)):
+        value = getattr(loaded.settings, field.name)
+        plain: Any = list(value) if isinstance(value, tuple) else value
+        if isinstance(value, Path) or field.kind is Duration:
+            plain = _text(value)
+        dumped = yaml.safe_dump({field.key: plain}, default_flow_style=True, width=10_000).strip()[1:-1]
+        lines.append(f"{dumped}  # {loaded.sources[field.name]}")
+    return "\n".join(lines) + "\n"
+
+
+class _Unfit(Struct, frozen=True):
+    text: str
+
+
+def _first_of(
+    field: Field, flags: Mapping[str, str | None], environment: Mapping[str, str], file: Mapping[str, object]
+) -> tuple[str, str, str | None]:
+    if (text := flags.get(field.name)) is not None:
+        return "flag", field.flag, text
+    if text := environment.get(field.env):
+        return "environment", field.env, text
+    if field.key in file:
+        return "file", field.key, _text(file[field.key])
+    return "default", field.name, None
+
+
+def _read(path: Path, *, known: Sequence[Field]) -> tuple[Mapping[str, object], Sequence[Problem]]:
+    where = f"--config {path}"
+    try:
+        with path.open("rb") as file:
+            data = file.read(CONFIG_MAX_BYTES + 1)
+    except OSError as error:
+        return {}, (Problem(where, f"cannot be read: {error.strerror}"),)
+    if len(data) > CONFIG_MAX_BYTES:
+        return {}, (Problem(where, f"is larger than {CONFIG_MAX_BYTES} bytes"),)
+    try:
+        content = yaml.safe_load(data)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return {}, (Problem(where, "is not YAML: " + " ".join(str(error).split())),)
+    if content is None:
+        return {}, ()
+    if not isinstance(content, dict):
+        return {}, (Problem(where, "must be a mapping of settings"),)
+    keys = {field.key for field in known}
+    strange = [Problem(where, f'"{key}" is not a setting') for key in content if key not in keys]
+    return {key: value for key, value in content.items() if key in keys}, strange
+
+
+def _parse_bool(text: str) -> bool | _Unfit:
+    match text.lower():
+        case "true" | "yes" | "1":
+            return True
+        case "false" | "no" | "0":
+            return False
+        case _:
+            return _Unfit(f'"{_cut(text)}" is neither true nor false')
+
+
+def _parse_int(text: str) -> int | _Unfit:
+    if re.fullmatch(r"-?[0-9]{1,18}", text):
+        return int(text)
+    return _Unfit(f'"{_cut(text)}" is not a whole number')
+
+
+def _parse_duration(text: str) -> float | _Unfit:
+    seconds = parse_duration(text)
+    if seconds is None:
+        return _Unfit(f'"{_cut(text)}" is not a duration; write for example 10s, 500ms or 1m30s')
+    return seconds
+
+
+_PARSERS: Final[Mapping[Any, Callable[[str], Any]]] = {
+    str: str,
+    bool: _parse_bool,
+    int: _parse_int,
+    Duration: _parse_duration,
+    Path: Path,
+    Path | None: Path,
+    str | None: str,
+    tuple[str, ...]: lambda text: tuple(part for part in (item.strip() for item in text.split(",")) if part),
+}
+
+
+def _parse(field: Field, text: str) -> Any:
+    if get_origin(field.kind) is Literal:
+        words = get_args(field.kind)
+        return text if text in words else _Unfit(f'"{_cut(text)}" is not one of {", ".join(words)}')
+    value = _PARSERS[field.kind](text)
+    low, high = field.setting.low, field.setting.high
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        show = duration_text if field.kind is Duration else str
+        if low is not None and value < low:
+            return _Unfit(f'"{_cut(text)}" is below the least allowed, {show(low)}')
+        if high is not None and value > high:
+            return _Unfit(f'"{_cut(text)}" is above the most allowed, {show(high)}')
+    return value
+
+
+def _metavar(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return "|".join(get_args(kind))
+    return {Duration: "DURATION", int: "N", Path: "FILE", Path | None: "FILE"}.get(kind, "TEXT")
+
+
+def _text(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case float():
+            return duration_text(value)
+        case list() | tuple():
+            return ",".join(map(str, value))
+        case _:
+            return str(value)
+
+
+def _cut(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text[:128])
