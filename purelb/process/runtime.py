@@ -181,7 +181,8 @@ async def _supervise(
         sampler = tasks.create_task(sample(lag, clock), name=f"{name}:lag")
         worker = tasks.create_task(component.run(), name=f"{name}:component")
         stopping = signals.asked
-        await asyncio.wait({worker, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        both: set[asyncio.Future[Any]] = {worker, stopping}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if stopping.done():
             component.stop()
             budget = settings.shutdown_budget
