@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyroute2 import IPRoute
+
+from purelb.sandbox.rig.holders import Holders
+from purelb.sandbox.rig.kernels import KernelWatch
+from purelb.sandbox.rig.links import build, probe_kinds
+from purelb.sandbox.rig.namespaces import inside, new_network
+from purelb.sandbox.rig.proxy_rules import Backend, Frontend, ruleset
+from purelb.sandbox.rig.topology import plan
+from tests.sandbox.rig.rooms import echo, start, until
+
+pytestmark = pytest.mark.netns
+Inside = Callable[[Callable[[], Any]], Any]
+
+VIP4, VIP6 = "172.30.1.200", "fd00:30:1::200"
+
+
+def answers(address: str, port: int) -> bool:
+    try:
+        socket.create_connection((address, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def get(address: str, port: int) -> dict[str, str]:
+    with socket.create_connection((address, port), timeout=2) as sock:
+        sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        answer = b""
+        while chunk := sock.recv(4096):
+            answer += chunk
+    body: dict[str, str] = json.loads(answer.partition(b"\r\n\r\n")[2])
+    return body
+
+
+def hold(network: int, address: str) -> None:
+    with inside(network):
+        ipr = IPRoute()
+    prefix, flags = (64, {"flags": 0x02}) if ":" in address else (24, {})
+    ipr.addr("add", index=ipr.link_lookup(ifname="eth0")[0], address=address, prefixlen=prefix, **flags)
+    ipr.close()
+
+
+def test_every_link_kind_a_rig_needs_is_there(in_namespaces: Inside) -> None:
+    kinds = in_namespaces(lambda: [(k := probe_kinds()).bridge, k.veth, k.dummy in {"dummy", "ifb"}])
+    assert kinds == [True, True, True]
+
+
+def test_coming_back_from_a_namespace_leaves_no_descriptor_and_the_same_links(in_namespaces: Inside) -> None:
+    def body() -> bool:
+        with IPRoute() as ipr:
+            ipr.link("add", ifname="only-at-home", kind="bridge")
+        before = sorted(Path("/proc/self/fd").iterdir()), socket.if_nameindex()
+        for _ in range(20):
+            network = new_network()
+            with inside(network):
+                assert "only-at-home" not in {name for _, name in socket.if_nameindex()}
+            os.close(network)
+        return before == (sorted(Path("/proc/self/fd").iterdir()), socket.if_nameindex())
+
+    assert in_namespaces(body)
+
+
+def test_pods_reach_each_other_and_so_do_nodes_and_the_hub_in_both_families(in_namespaces: Inside) -> None:
+    def body() -> list[str]:
+        rig = build(plan(nodes=2, pods=[("e1", "n1"), ("e2", "n2")]))
+        started = [echo(rig, "e1", "n1"), echo(rig, "e2", "n2")]
+        seen = []
+        for room, pod in (("e1", "e2"), ("n1", "e2")):
+            place = rig.topology.pod(pod)
+            for address in (place.ip4, place.ip6):
+                with inside(rig.networks[room]):
+                    until(partial(answers, str(address), 8080), what=f"{room} reaches {address}")
+                    seen.append(get(str(address), 8080)["pod"])
+        until(lambda: answers("10.244.1.2", 8080), what="the hub reaches a pod")
+        for process in started:
+            process.kill()
+            process.wait()
+        return seen
+
+    assert in_namespaces(body) == ["e2", "e2", "e2", "e2"]
+
+
+def test_the_proxy_reaches_a_backend_in_another_namespace_from_either_node(in_namespaces: Inside) -> None:
+    def body() -> list[dict[str, str]]:
+        rig = build(plan(nodes=2, pods=[("e1", "n1")]))
+        started = echo(rig, "e1", "n1")
+        place = rig.topology.pod("e1")
+        rules = ruleset(
+            Frontend(vip, "tcp", 80, (Backend(str(target), 8080),), keep_source=False)
+            for vip, target in ((VIP4, place.ip4), (VIP6, place.ip6))
+        )
+        for node in ("n1", "n2"):
+            with inside(rig.networks[node]):
+                subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
+        hold(rig.networks["n2"], VIP4)  # held by n2, served on n1
+        hold(rig.networks["n1"], VIP6)
+        with inside(rig.networks["client"]):
+            until(lambda: answers(VIP4, 80), what="IPv4 answers")
+            until(lambda: answers(VIP6, 80), what="IPv6 answers")
+            seen = [get(VIP4, 80), get(VIP6, 80)]
+        started.kill()
+        started.wait()
+        return seen
+
+    first, second = in_namespaces(body)
+    assert first["pod"] == second["pod"] == "e1"
+    assert first["client"] != "172.30.1.100"  # masqueraded, so that the answer comes back through n2
+
+
+def test_a_kernel_tells_who_got_and_who_lost_an_address(in_namespaces: Inside) -> None:
+    def body() -> list[list[Any]]:
+        rig = build(plan(nodes=2))
+        holders = Holders()
+        watch = KernelWatch(rig.topology, rig.networks, holders)
+        assert holders.now() == {}, "the rig's own addresses are not counted"
+
+        async def look() -> None:
+            watch.attach(asyncio.get_running_loop())
+            await asyncio.sleep(0.1)
+            watch.close(asyncio.get_running_loop())
+
+        hold(rig.networks["n2"], VIP4)
+        hold(rig.networks["n1"], VIP6)
+        asyncio.run(look())
+        return [[address, *(holder.node for holder in who)] for address, who in holders.now().items()]
+
+    assert in_namespaces(body) == [[VIP4, "n2"], [VIP6, "n1"]]
+
+
+def test_the_prober_counts_what_was_lost_while_an_address_was_away(in_namespaces: Inside) -> None:
+    def body() -> dict[str, Any]:
+        rig = build(plan(nodes=1, pods=[("e1", "n1")]))
+        started = echo(rig, "e1", "n1")
+        rules = ruleset([Frontend(VIP4, "tcp", 80, (Backend("10.244.1.2", 8080),), keep_source=False)])
+        with inside(rig.networks["n1"]):
+            subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
+        hold(rig.networks["n1"], VIP4)
+        with inside(rig.networks["client"]):
+            until(lambda: answers(VIP4, 80), what="the VIP answers")
+        prober = start(rig, "client", "-m", "purelb.sandbox.rig.prober", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert prober.stdin is not None
+        assert prober.stdout is not None
+
+        def say(**wish: Any) -> None:
+            assert prober.stdin is not None
+            prober.stdin.write(json.dumps(wish) + "\n")
+            prober.stdin.flush()
+
+        def hear() -> dict[str, Any]:
+            assert prober.stdout is not None
+            event: dict[str, Any] = json.loads(prober.stdout.readline())
+            return event
+
+        say(probe="vip", address=VIP4, port=80)
+        assert hear()["node"] == "n1"
+        with inside(rig.networks["n1"]):
+            subprocess.run(["nft", "flush", "ruleset"], check=True)
+        assert hear()["node"] is None
+        with inside(rig.networks["n1"]):
+            subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
+        assert hear()["node"] == "n1"
+        say(stop="vip")
+        summary = hear()
+        prober.stdin.close()
+        assert prober.wait(5) == 0
+        prober.stdout.close()
+        started.kill()
+        started.wait()
+        return summary
+
+    summary = in_namespaces(body)
+    assert summary["event"] == "summary"
+    assert 0 < summary["lost"] < summary["sent"]
+    assert summary["longest_gap_s"] > 0
+    assert summary["nodes"] == ["n1"]
+
+
+def test_nothing_is_left_when_the_first_process_is_killed() -> None:
+    script = (
+        "import os, subprocess, sys, time\n"
+        "from purelb.sandbox.rig.links import build\n"
+        "from purelb.sandbox.rig.namespaces import in_fresh_namespaces\n"
+        "from purelb.sandbox.rig.topology import plan\n"
+        "def body():\n"
+        "    rig = build(plan(nodes=3))\n"
+        "    subprocess.Popen(['sleep', '3127'])\n"
+        "    print('up', flush=True)\n"
+        "    time.sleep(60)\n"
+        "    return 0\n"
+        "pid = in_fresh_namespaces(body, hostname='test-rig')\n"
+        "print(pid, flush=True)\n"
+        "os.waitpid(pid, 0)\n"
+    )
+
+    def sleepers() -> list[str]:
+        found = []
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                if b"sleep\x003127" in entry.read_bytes():
+                    found.append(entry.parent.name)
+            except OSError:
+                continue
+        return found
+
+    links, mounts = socket.if_nameindex(), Path("/proc/self/mountinfo").read_text()
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    first, second = process.stdout.readline(), process.stdout.readline()
+    pid = int(first if first.strip().isdigit() else second)
+    until(sleepers, what="its child runs")
+    os.kill(pid, signal.SIGKILL)
+    killed_at = time.monotonic()
+    until(lambda: not sleepers(), what="its child is gone", limit_s=1.0)
+    assert time.monotonic() - killed_at < 1.0
+    process.wait(5)
+    process.stdout.close()
+    assert (socket.if_nameindex(), Path("/proc/self/mountinfo").read_text()) == (links, mounts)
