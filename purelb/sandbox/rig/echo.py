@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import socket
+import socketserver
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -19,7 +20,9 @@ class _Server(ThreadingHTTPServer):
 
     def server_bind(self) -> None:
         self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        super().server_bind()
+        socketserver.TCPServer.server_bind(
+            self
+        )  # HTTPServer's asks DNS for our name first: five seconds where there is none
 
 
 class _Answer(BaseHTTPRequestHandler):
