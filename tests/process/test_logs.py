@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Log lines: valid JSON, one per change, none twice."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from purelb.kube.metrics import NO_SINK
+from purelb.process.logs import BURST_LINES, REPEAT_AFTER, Admission, LineHandler
+from tests.virtual_clock import VirtualClock
+
+
+@pytest.fixture
+def stream() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def log(stream: io.StringIO) -> Iterator[logging.Logger]:
+    logger = logging.getLogger("purelb.tests.logs")
+    logger.propagate = False
+    logger.setLevel(logging.INFO)
+    handler = LineHandler(component="allocator", form="json", clock=VirtualClock(), sink=NO_SINK, stream=stream)
+    logger.addHandler(handler)
+    yield logger
+    logger.removeHandler(handler)
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_line_carries_code_sentence_and_subjects(log: logging.Logger, stream: io.StringIO) -> None:
+    log.info("%s is given", "192.0.2.1", extra={"code": "addressAssigned", "service": "shop/web", "group": None})
+    (line,) = lines(stream)
+    assert line.pop("ts").endswith("Z")
+    assert line == {
+        "level": "info",
+        "component": "allocator",
+        "code": "addressAssigned",
+        "msg": "192.0.2.1 is given",
+        "service": "shop/web",
+    }
+
+
+def test_newlines_and_quotes_from_outside_stay_inside_one_valid_line(log: logging.Logger, stream: io.StringIO) -> None:
+    log.info("odd", extra={"code": "odd", "service": 'a"\n{"level":"info"}\x1b[2J'})
+    (line,) = lines(stream)
+    assert line["service"] == 'a"\n{"level":"info"}\x1b[2J'
+
+
+def test_a_value_from_outside_is_cut(log: logging.Logger, stream: io.StringIO) -> None:
+    log.info("long", extra={"code": "long", "error": "x" * 10_000})
+    (line,) = lines(stream)
+    assert len(line["error"]) == 512
+
+
+def test_a_line_stays_below_8_kib_and_says_that_it_was_cut(log: logging.Logger, stream: io.StringIO) -> None:
+    log.info("wide", extra={"code": "wide", "key": ["y" * 400] * 64})
+    (line,) = lines(stream)
+    assert line["truncated"] is True
+    assert len(stream.getvalue()) <= 8192
+
+
+def test_a_warning_of_a_library_becomes_info(log: logging.Logger, stream: io.StringIO) -> None:
+    log.warning("careful")
+    (line,) = lines(stream)
+    assert (line["level"], line["code"], line["logger"]) == ("info", "library", "purelb.tests.logs")
+
+
+def test_an_unexpected_exception_carries_its_trace(log: logging.Logger, stream: io.StringIO) -> None:
+    try:
+        raise ValueError("nobody thought of this")
+    except ValueError:
+        log.info("failed", exc_info=True, extra={"code": "panic", "key": "a/b"})
+    (line,) = lines(stream)
+    assert (line["error"], line["errorType"]) == ("nobody thought of this", "ValueError")
+    assert any("test_logs" in part for part in line["trace"])
+
+
+def test_a_thousand_equal_failures_are_one_line_and_one_summary() -> None:
+    admission = Admission()
+    failure = ("writeFailed", "shop/web", "Forbidden")
+    admitted = [admission.admit(failure, now=float(second)) for second in range(601)]
+    assert admitted[0] == 0
+    assert admitted[1:600] == [None] * 599
+    assert admitted[600] == 599
+    assert REPEAT_AFTER == 600
+
+
+def test_failures_of_other_subjects_are_written_beside_each_other() -> None:
+    admission = Admission()
+    assert [admission.admit(("writeFailed", name), now=0.0) for name in ("a", "b", "a")] == [0, 0, None]
+
+
+def test_a_flood_is_cut_by_the_bucket_and_counted() -> None:
+    admission = Admission()
+    admitted = [admission.admit(None, now=0.0) for _ in range(int(BURST_LINES) + 5)]
+    assert admitted.count(None) == 5
+    assert admission.dropped == 5
+    assert admission.admit(None, now=0.1) == 0

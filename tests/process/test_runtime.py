@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The process as an operator sees it: started, asked, signalled; judged by output and exit code."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COMPONENT = Path(__file__).with_name("loopback_component.py")
+ENVIRONMENT = {"PATH": os.environ["PATH"]}
+
+
+class Running:
+    """The process; the namespace setting tells the component of this test how to behave."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.lines: list[dict[str, Any]] = []
+
+    def wait_for(self, code: str) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        for text in self.process.stdout:
+            self.lines.append(json.loads(text))
+            if self.lines[-1]["code"] == code:
+                return self.lines[-1]
+        raise AssertionError(f"the process ended without {code}; it said {self.lines}")
+
+    def end(self) -> int:
+        assert self.process.stdout is not None
+        self.lines += [json.loads(text) for text in self.process.stdout]
+        return self.process.wait(10)
+
+    def codes(self) -> list[str]:
+        return [line["code"] for line in self.lines]
+
+
+@contextmanager
+def running(behaviour: str, *arguments: str) -> Iterator[Running]:
+    command = [sys.executable, str(COMPONENT), "--host=127.0.0.1", "--port=0", f"--namespace={behaviour}", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    with process:
+        try:
+            yield Running(process)
+        finally:
+            process.kill()
+
+
+def get(address: str, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
+            assert "Server" not in answer.headers
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code, refused.read().decode()
+
+
+def test_sigterm_stops_a_component_with_exit_code_0() -> None:
+    with running("waits") as it:
+        it.wait_for("phaseChanged")
+        it.process.send_signal(signal.SIGTERM)
+        assert it.end() == 0
+        assert it.codes() == ["starting", "listening", "phaseChanged", "stopping", "phaseChanged", "stopped"]
+
+
+def test_the_pages_answer_with_a_cause_and_nothing_else_is_served() -> None:
+    with running("waits") as it:
+        address = it.wait_for("listening")["address"]
+        it.wait_for("phaseChanged")
+        assert get(address, "/healthz") == (200, "ok\n")
+        assert get(address, "/readyz?verbose") == (200, "phase: ok\nok\n")
+        status, metrics = get(address, "/metrics")
+        assert status == 200
+        assert 'purelb_process_phase{phase="Running"} 1.0' in metrics
+        assert get(address, "/")[0] == 404
+
+
+def test_a_second_signal_ends_the_process_at_once() -> None:
+    with running("hangs") as it:
+        it.wait_for("phaseChanged")
+        it.process.send_signal(signal.SIGTERM)
+        it.wait_for("phaseChanged")
+        it.process.send_signal(signal.SIGTERM)
+        assert it.end() == 143
+
+
+def test_a_shutdown_over_its_budget_is_cut_and_ends_with_0() -> None:
+    with running("hangs", "--shutdown-budget=200ms") as it:
+        it.wait_for("phaseChanged")
+        it.process.send_signal(signal.SIGINT)
+        assert it.end() == 0
+        assert "shutdownStepCut" in it.codes()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "code", "said"),
+    [
+        pytest.param("returns", 5, "taskEnded", id="a component that returns unasked is an internal error"),
+        pytest.param("raises", 5, "taskDied", id="an exception is an internal error"),
+        pytest.param("cannot-start", 3, "selfCheckFailed", id="an environment that cannot work says so"),
+    ],
+)
+def test_no_task_ends_in_silence(behaviour: str, code: int, said: str) -> None:
+    with running(behaviour) as it:
+        assert it.end() == code
+        assert said in it.codes()
+
+
+def test_a_taken_port_is_exit_3_and_names_the_port() -> None:
+    with running("waits") as first:
+        port = first.wait_for("listening")["address"].rpartition(":")[2]
+        with running("waits", f"--port={port}") as second:
+            assert second.end() == 3
+            (line,) = (line for line in second.lines if line["code"] == "selfCheckFailed")
+            assert f"cannot listen on 127.0.0.1:{port}: address in use" in line["error"]
+
+
+def test_wrong_settings_are_exit_2_with_a_line_each() -> None:
+    with running("waits", "--log-level=warn", "--bogus", "--port=x") as it:
+        assert it.process.wait(10) == 2
+        assert it.process.stderr is not None
+        assert it.process.stderr.read().splitlines() == [
+            "--bogus: is not a flag of this command; see --help",
+            '--port: "x" is not a whole number',
+            '--log-level: "warn" is not one of info, debug',
+        ]
+
+
+def test_the_state_can_be_asked_for_by_signal() -> None:
+    with running("waits") as it:
+        it.wait_for("phaseChanged")
+        it.process.send_signal(signal.SIGUSR1)
+        state = it.wait_for("stateDump")
+        assert state["phase"] == "Running"
+        assert any(re.match(r"waiting:component at ", task) for task in state["tasks"])
+
+
+def test_the_configuration_in_force_is_printed_with_its_sources() -> None:
+    with running("waits", "--print-config") as it:
+        assert it.process.wait(10) == 0
+        assert it.process.stdout is not None
+        printed = it.process.stdout.read()
+        assert "namespace: waits  # flag" in printed
+        assert "logLevel: info  # default" in printed

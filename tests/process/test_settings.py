@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings: where a value comes from, and what is said about a wrong one."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+from msgspec import Struct
+
+from purelb.process.settings import Duration, Loaded, Problem, Setting, as_yaml, load
+
+
+class Example(Struct, frozen=True, kw_only=True):
+    node_name: Annotated[str, Setting(help="name of the node")] = ""
+    lease_duration: Annotated[Duration, Setting(help="lease", low=3)] = Duration(10.0)
+    writers: Annotated[int, Setting(help="concurrent writes", low=1, high=64)] = 8
+    leader_elect: Annotated[bool, Setting(help="elect a leader")] = True
+    policy: Annotated[Literal["override", "honor"], Setting(help="traffic policy")] = "override"
+    lb_class: Annotated[tuple[str, ...], Setting(help="classes")] = ("a", "b")
+    announcer: Annotated[str, Setting(help="who takes the rest", env="DEFAULT_ANNOUNCER")] = ""
+
+
+def loaded(
+    *,
+    flags: dict[str, str] | None = None,
+    environment: dict[str, str] | None = None,
+    config: Path | None = None,
+    unknown: tuple[str, ...] = (),
+) -> Loaded[Example] | tuple[Problem, ...]:
+    return load(Example, flags=flags or {}, environment=environment or {}, config=config, unknown=unknown)
+
+
+def settings(**given: object) -> Example:
+    answer = loaded(**given)  # type: ignore[arg-type]
+    assert isinstance(answer, Loaded), answer
+    return answer.settings
+
+
+def problems(**given: object) -> list[str]:
+    answer = loaded(**given)  # type: ignore[arg-type]
+    assert not isinstance(answer, Loaded), answer
+    return [str(problem) for problem in answer]
+
+
+def test_a_setting_nobody_gave_has_its_default() -> None:
+    assert settings() == Example()
+
+
+def test_the_flag_beats_the_environment_which_beats_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("writers: 2\nleaseDuration: 20s\nnodeName: n1\n")
+    answer = loaded(
+        flags={"writers": "4"}, environment={"PURELB_WRITERS": "3", "PURELB_LEASE_DURATION": "30s"}, config=file
+    )
+    assert isinstance(answer, Loaded)
+    assert answer.settings == Example(writers=4, lease_duration=Duration(30.0), node_name="n1")
+    assert answer.sources == {
+        "writers": "flag",
+        "lease_duration": "environment",
+        "node_name": "file",
+        "leader_elect": "default",
+        "policy": "default",
+        "lb_class": "default",
+        "announcer": "default",
+    }
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    assert settings(environment={"PURELB_LEASE_DURATION": ""}).lease_duration == 10.0
+
+
+def test_a_setting_may_have_a_variable_of_another_name() -> None:
+    assert settings(environment={"DEFAULT_ANNOUNCER": "PureLB"}).announcer == "PureLB"
+
+
+def test_a_list_is_comma_separated_and_its_blanks_do_not_count() -> None:
+    assert settings(flags={"lb_class": " x , y,,"}).lb_class == ("x", "y")
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        pytest.param(
+            {"PURELB_LEASE_DURATION": "10"},
+            'PURELB_LEASE_DURATION: "10" is not a duration; write for example 10s, 500ms or 1m30s',
+            id="a bare number is no duration",
+        ),
+        pytest.param(
+            {"PURELB_LEASE_DURATION": "500ms"},
+            'PURELB_LEASE_DURATION: "500ms" is below the least allowed, 3s',
+            id="a duration below its bound is refused, not raised to it",
+        ),
+        pytest.param(
+            {"PURELB_WRITERS": "many"}, 'PURELB_WRITERS: "many" is not a whole number', id="a word is no number"
+        ),
+        pytest.param(
+            {"PURELB_WRITERS": "65"},
+            'PURELB_WRITERS: "65" is above the most allowed, 64',
+            id="a number above its bound",
+        ),
+        pytest.param(
+            {"PURELB_LEADER_ELECT": "maybe"},
+            'PURELB_LEADER_ELECT: "maybe" is neither true nor false',
+            id="maybe is no truth",
+        ),
+        pytest.param(
+            {"PURELB_POLICY": "Honor"},
+            'PURELB_POLICY: "Honor" is not one of override, honor',
+            id="a word not in the list",
+        ),
+        pytest.param(
+            {"PURELB_POLICY": "a\nb\x1b[1m"},
+            'PURELB_POLICY: "a?b?[1m" is not one of override, honor',
+            id="control characters are replaced in the message",
+        ),
+    ],
+)
+def test_a_wrong_value_names_the_place_the_value_and_what_to_write(environment: dict[str, str], said: str) -> None:
+    assert problems(environment=environment) == [said]
+
+
+def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("writer: 2\nwriters: x\n")
+    assert problems(
+        flags={"policy": "no"}, unknown=("--bogus",), environment={"PURELB_LEASE_DURATION": "abc"}, config=file
+    ) == [
+        "--bogus: is not a flag of this command; see --help",
+        f'--config {file}: "writer" is not a setting',
+        'PURELB_LEASE_DURATION: "abc" is not a duration; write for example 10s, 500ms or 1m30s',
+        'writers: "x" is not a whole number',
+        '--policy: "no" is not one of override, honor',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        pytest.param("- a\n", "must be a mapping of settings", id="a list"),
+        pytest.param("a: [", "is not YAML", id="not YAML"),
+        pytest.param(None, "cannot be read: No such file or directory", id="absent"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, content: str | None, said: str) -> None:
+    file = tmp_path / "config.yaml"
+    if content is not None:
+        file.write_text(content)
+    (line,) = problems(config=file)
+    assert line.startswith(f"--config {file}: {said}")
+
+
+def test_rules_between_values_are_judged_when_each_alone_is_fine() -> None:
+    def rule(settings: Example) -> list[Problem]:
+        return [Problem("--writers", "must be even")] if settings.writers % 2 else []
+
+    answer = load(Example, flags={"writers": "3"}, environment={}, config=None, rules=rule)
+    assert answer == (Problem("--writers", "must be even"),)
+
+
+def test_the_printed_configuration_reads_back_as_itself(tmp_path: Path) -> None:
+    answer = loaded(flags={"writers": "4", "lease_duration": "1m30s", "leader_elect": "false"})
+    assert isinstance(answer, Loaded)
+    text = as_yaml(answer)
+    assert "leaseDuration: 1m30s  # flag" in text
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    assert settings(config=file) == answer.settings
