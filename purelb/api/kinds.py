@@ -8,6 +8,7 @@ from these Structs, so a field is described once. Rules that concern several fie
 Every list is `T | None` and read as `x or ()`. Controllers read and write v2 only.
 """
 
+import re
 from typing import Annotated, Final
 
 from msgspec import Struct, field
@@ -21,6 +22,7 @@ LABEL: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 INTERFACE: Final = r"^[^\s/]{1,15}$"
 SLUG: Final = r"^[-A-Za-z0-9_]{1,100}$"
 AGGREGATION: Final = r"^(|default|/?([89]|[1-9][0-9]|1[01][0-9]|12[0-8]))$"
+AGGREGATION_TEXT: Final = re.compile(r"(?:|default|/?(?P<length>[89]|[1-9][0-9]|1[01][0-9]|12[0-8]))", re.ASCII)
 _V4_TEXT: Final = r"^[0-9./,\-\s]+$"
 _V6_TEXT: Final = r"^[0-9A-Fa-f./,\-\s]*:[0-9A-Fa-f:./,\-\s]*$"
 _ANY_TEXT: Final = r"^[0-9A-Fa-f:./,\-\s]+$"

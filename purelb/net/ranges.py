@@ -185,6 +185,18 @@ def union(intervals: Iterable[Interval]) -> tuple[Interval, ...]:
     return tuple(merged)
 
 
+def joined(intervals: Iterable[Interval]) -> tuple[Interval, ...]:
+    """The same addresses in the same order, where an interval that continues the one before it becomes part of it."""
+    result: list[Interval] = []
+    for interval in intervals:
+        last = result[-1] if result else None
+        if last is not None and last.family == interval.family and last.high + 1 == interval.low:
+            result[-1] = Interval(last.family, last.low, interval.high)
+        else:
+            result.append(interval)
+    return tuple(result)
+
+
 def subtract(intervals: Iterable[Interval], holes: Iterable[Interval]) -> tuple[Interval, ...]:
     """What is left of each interval, in the given order, ascending inside each. Holes may overlap and need no order."""
     return tuple(_subtract(intervals, union(holes)))

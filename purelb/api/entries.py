@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pools of a `local` or `remote` group, read into entries. One idea: from range text to the addresses that may be handed out.
+
+Order of entries per family: `v4pools`, then `v4pool`, then the legacy entry; IPv6 likewise. Addresses go to the item that names them
+first; a later item loses them, with a warning. Everything is computed on the bounds of intervals.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from purelb.api import rules
+from purelb.api.kinds import AGGREGATION_TEXT, ClusterPools, LocalPools, PoolEntry
+from purelb.net.cover import Cover
+from purelb.net.quoting import quoted, shown
+from purelb.net.ranges import (
+    BITS,
+    INTERVALS_MAX,
+    Family,
+    Interval,
+    IPAddress,
+    IPNetwork,
+    Ranges,
+    TooMany,
+    Unreadable,
+    contains,
+    family_of,
+    first_and_last,
+    joined,
+    parse_ranges,
+    print_item,
+    size,
+    subtract,
+    union,
+    without_buggy,
+)
+from purelb.net.subnets import parse_subnet
+
+ENTRIES_MAX: Final = 256
+EXCLUDES_MAX: Final = 256
+
+# Further overlaps are counted in the last warning; a condition has 1024 characters.
+_WARNINGS_MAX: Final = 8
+
+
+class Entry(Struct, frozen=True):
+    """One pool of a group.
+
+    `intervals`: effective, disjoint, in written order (ascending inside an item); may be empty.
+    `excluded`: addresses of the pool that exclusions took away, sorted and disjoint.
+    `pool`: the text as written. `prefix_length`: on the dummy interface.
+    """
+
+    family: Family
+    pool: str
+    subnet: IPNetwork
+    prefix_length: int
+    intervals: tuple[Interval, ...]
+    excluded: tuple[Interval, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Number of addresses that may be handed out."""
+        return sum(interval.size for interval in self.intervals)
+
+    def holds(self, address: IPAddress) -> bool:
+        """Whether the address is of this entry, excluded or not."""
+        if family_of(address) != self.family:
+            return False
+        number = int(address)
+        return any(part.low <= number <= part.high for part in self.intervals) or contains(self.excluded, address)
+
+
+class Pools(Struct, frozen=True):
+    """The entries of a group in their order, IPv4 before IPv6, and warnings about items that lost addresses."""
+
+    entries: tuple[Entry, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def read_pools(written: ClusterPools) -> Pools | str:
+    """The entries, or what is wrong as a sentence that quotes the offending item. Never raises."""
+    problem = rules.pools_problem(written)
+    slots = _slots(written) if problem is None else problem
+    if isinstance(slots, str):
+        return slots
+    if len(slots) > ENTRIES_MAX:
+        return f"{len(slots)} entries are more than {ENTRIES_MAX}: merge some"
+    covers: dict[Family, Cover] = {4: Cover(4), 6: Cover(6)}
+    entries: list[Entry] = []
+    losers: list[str] = []
+    pieces = items = 0
+    for slot in slots:
+        entry = _read(slot, covers, losers)
+        if isinstance(entry, str):
+            return entry
+        entries.append(entry)
+        items += entry.pool.count(",") + 1
+        pieces += len(entry.intervals)
+        if pieces > INTERVALS_MAX or items > INTERVALS_MAX:
+            return _too_many(INTERVALS_MAX)
+    return Pools(tuple(entries), _warnings(losers))
+
+
+class _Slot(Struct, frozen=True):
+    name: str
+    family: Family | None
+    entry: PoolEntry
+
+
+def _slots(written: ClusterPools) -> tuple[_Slot, ...] | str:
+    slots = [_Slot(f"v4pools[{i}]", 4, entry) for i, entry in enumerate(written.v4pools or ())]
+    slots += [_Slot("v4pool", 4, entry) for entry in (written.v4pool,) if entry is not None]
+    six = [_Slot(f"v6pools[{i}]", 6, entry) for i, entry in enumerate(written.v6pools or ())]
+    six += [_Slot("v6pool", 6, entry) for entry in (written.v6pool,) if entry is not None]
+    if isinstance(written, LocalPools) and (written.pool or written.subnet):
+        legacy = PoolEntry(pool=written.pool, subnet=written.subnet, aggregation=written.aggregation)
+        subnet = parse_subnet(written.subnet)
+        if isinstance(subnet, Unreadable):
+            return f"subnet: {subnet.text}"
+        family = family_of(subnet)
+        if slots if family == 4 else six:
+            return f"pool: there are IPv{family} entries already: move {quoted(written.pool)} to v{family}pools"
+        (slots if family == 4 else six).append(_Slot("pool", family, legacy))
+    return (*slots, *six)
+
+
+def _read(slot: _Slot, covers: dict[Family, Cover], losers: list[str]) -> Entry | str:
+    written = slot.entry
+    subnet = parse_subnet(written.subnet, family=slot.family)
+    if isinstance(subnet, Unreadable):
+        return f"{slot.name}.subnet: {subnet.text}"
+    family = family_of(subnet)
+    ranges = parse_ranges(written.pool, family=family, subnet=subnet)
+    if isinstance(ranges, Unreadable):
+        return f"{slot.name}.pool: {ranges.text}"
+    length = _prefix_length(written.aggregation, subnet, family)
+    if length is None:
+        return f"{slot.name}.aggregation: {quoted(written.aggregation)} is not a prefix length of 8 to {BITS[family]}"
+    mine: list[Interval] = []
+    for item in ranges.items:
+        fresh = covers[family].add(item.interval)
+        if size(fresh) != item.interval.size:
+            losers.append(f"{slot.name}: {print_item(item)}")
+        mine += fresh
+    holes = _holes(slot, ranges, subnet, family)
+    if isinstance(holes, str):
+        return holes
+    remaining = subtract(mine, holes)
+    left = without_buggy(remaining) if written.exclude_first_last else remaining
+    if isinstance(left, TooMany):
+        return _too_many(left.limit)
+    left = joined(left)
+    return Entry(
+        family=family,
+        pool=written.pool,
+        subnet=subnet,
+        prefix_length=length,
+        intervals=left,
+        excluded=union(subtract(mine, left)),
+    )
+
+
+def _holes(slot: _Slot, ranges: Ranges, subnet: IPNetwork, family: Family) -> list[Interval] | str:
+    excludes = slot.entry.exclude or ()
+    if len(excludes) > EXCLUDES_MAX:
+        return f"{slot.name}.exclude: {len(excludes)} items are more than {EXCLUDES_MAX}"
+    holes: list[Interval] = []
+    for position, text in enumerate(excludes):
+        excluded = parse_ranges(text, family=family)
+        if isinstance(excluded, Unreadable):
+            return f"{slot.name}.exclude[{position}]: {excluded.text}"
+        holes += excluded.intervals
+    if slot.entry.exclude_first_last:
+        holes += first_and_last(ranges, subnet=subnet)
+    return holes
+
+
+def _prefix_length(text: str, subnet: IPNetwork, family: Family) -> int | None:
+    found = AGGREGATION_TEXT.fullmatch(text)
+    if found is None:
+        return None
+    if not found["length"]:
+        return subnet.prefixlen
+    length = int(found["length"])
+    return length if length <= BITS[family] else None
+
+
+def _too_many(limit: int) -> str:
+    return f"more than {limit} intervals are left after exclusions: write fewer, larger ranges or exclude less"
+
+
+def _warnings(losers: Sequence[str]) -> tuple[str, ...]:
+    told = [f"{shown(item)} covers addresses of an earlier item and loses them" for item in losers[:_WARNINGS_MAX]]
+    if len(losers) > _WARNINGS_MAX:
+        told.append(f"{len(losers) - _WARNINGS_MAX} further items lose addresses to earlier ones")
+    return tuple(told)
