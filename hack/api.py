@@ -29,7 +29,7 @@ APPLY_PATCH = "application/apply-patch+yaml"
 _CLONE_NEWNET = 0x40000000
 
 
-class Unreachable(ConnectionError):  # noqa: N818 - the word of the field
+class Unreachable(ConnectionError):
     """No answer at all: refused, reset, timed out."""
 
 
@@ -58,6 +58,7 @@ class Api:
         certificate: Path | None = None,
         key: Path | None = None,
         token: str | None = None,
+        accept: str = JSON,
         netns: str | None = None,
         timeout_s: float = 30.0,
     ) -> None:
@@ -66,7 +67,9 @@ class Api:
         self._context = ssl.create_default_context(cafile=str(ca))
         if certificate is not None:
             self._context.load_cert_chain(certificate, key)
-        self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._headers = {"Accept": accept}
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {token}"
         self._netns = netns
         self._timeout_s = timeout_s
         self._connection: http.client.HTTPConnection | None = None
@@ -101,7 +104,7 @@ class Api:
                     return self._send(method, path, payload, headers)
                 except (OSError, http.client.HTTPException) as again:
                     self.close()
-                    broken = again  # noqa: PLW2901 - the second one is what counts
+                    broken = again
             raise Unreachable(f"{method} {path}: {broken}") from broken
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ Private keys are written with mode 0600. Not promised: rotation, revocation, or 
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import ipaddress
 import os
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # A machine whose clock is set back during a run still accepts the certificates; nobody keeps them for a week.
-_BEFORE = datetime.timedelta(hours=1)
-_LIFETIME = datetime.timedelta(days=7)
+_BEFORE = dt.timedelta(hours=1)
+_LIFETIME = dt.timedelta(days=7)
 
 
 class Pair(NamedTuple):
@@ -77,7 +77,7 @@ class Authority:
     def _sign(
         self, subject: x509.Name, key: ec.EllipticCurvePublicKey, extensions: list[tuple[x509.ExtensionType, bool]]
     ) -> x509.Certificate:
-        now = datetime.datetime.now(datetime.UTC)
+        now = dt.datetime.now(dt.UTC)
         builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -96,9 +96,7 @@ def service_account_keys(directory: Path) -> Pair:
     """The pair that signs and verifies ServiceAccount tokens: `certificate` holds the bare public key."""
     key = ec.generate_private_key(ec.SECP256R1())
     pair = Pair(directory / "service-accounts.pub", directory / "service-accounts.key")
-    public = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     pair.certificate.write_bytes(public)
     write_private_key(pair.key, key)
     return pair

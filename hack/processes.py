@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Failed(RuntimeError):  # noqa: N818 - what happened, not a kind of error
+class Failed(RuntimeError):
     """A process or a wait did not end as it had to; the text quotes the last lines of the log."""
 
 

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the product leans on, asked of the real server: if one of these sentences stops being true, a design decision falls."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from hack.processes import wait_until
+
+if TYPE_CHECKING:
+    from hack.api import Api
+    from hack.control_plane import ControlPlane
+
+CONDITION = {
+    "type": "purelb.io/Allocated",
+    "status": "True",
+    "reason": "AddressAssigned",
+    "message": "192.0.2.1 from default",
+    "lastTransitionTime": "2026-01-01T00:00:00Z",
+}
+
+
+def service(name: str, **spec: Any) -> dict[str, Any]:
+    ports = [{"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"}]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name},
+        "spec": {"type": "LoadBalancer", "ports": ports, "selector": {"app": name}, **spec},
+    }
+
+
+def test_the_server_says_the_version_that_hack_builds(control_plane: ControlPlane, admin: Api) -> None:
+    version = admin.get("/version").ok()["gitVersion"]
+    assert f"kubernetes-{version.removeprefix('v')}" in str(control_plane.binaries)
+
+
+def test_one_patch_of_the_status_carries_ingress_conditions_annotations_and_the_version(
+    admin: Api, namespace: str
+) -> None:
+    path = f"/api/v1/namespaces/{namespace}/services"
+    made = admin.post(path, service("web")).ok()
+    patch = {
+        "metadata": {
+            "resourceVersion": made["metadata"]["resourceVersion"],
+            "annotations": {"purelb.io/allocated-by": "PureLB", "purelb.io/allocated-from": "default"},
+        },
+        "spec": {"externalTrafficPolicy": "Local"},
+        "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1", "ipMode": "VIP"}]}, "conditions": [CONDITION]},
+    }
+    patched = admin.patch(f"{path}/web/status", patch).ok()
+    read = admin.get(f"{path}/web").ok()
+    assert read == patched
+    assert read["status"] == patch["status"]
+    assert read["metadata"]["annotations"] == patch["metadata"]["annotations"]
+    assert read["spec"]["externalTrafficPolicy"] == "Cluster", "the status subresource must leave the spec alone"
+
+
+def test_a_stale_version_in_a_merge_patch_is_a_conflict_and_changes_nothing(admin: Api, namespace: str) -> None:
+    path = f"/api/v1/namespaces/{namespace}/services"
+    stale = admin.post(path, service("web")).ok()["metadata"]["resourceVersion"]
+    admin.patch(f"{path}/web", {"metadata": {"labels": {"moved": "on"}}}).ok()
+    before = admin.get(f"{path}/web").ok()
+    late = {"metadata": {"resourceVersion": stale}, "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}}
+    answer = admin.patch(f"{path}/web/status", late)
+    assert (answer.status, answer.body["reason"]) == (409, "Conflict")
+    assert admin.get(f"{path}/web").ok() == before
+
+
+def test_a_null_in_a_merge_patch_takes_an_annotation_away_again(admin: Api, namespace: str) -> None:
+    path = f"/api/v1/namespaces/{namespace}/services"
+    admin.post(path, service("web")).ok()
+    admin.patch(f"{path}/web/status", {"metadata": {"annotations": {"purelb.io/allocated-by": "PureLB"}}}).ok()
+    admin.patch(f"{path}/web/status", {"metadata": {"annotations": {"purelb.io/allocated-by": None}}}).ok()
+    assert "annotations" not in admin.get(f"{path}/web").ok()["metadata"]
+
+
+def test_a_watch_from_a_version_that_is_gone_answers_200_and_one_error_event_with_410(admin: Api) -> None:
+    answer = admin.get("/api/v1/services?watch=1&resourceVersion=1&timeoutSeconds=5")
+    event = answer.body if isinstance(answer.body, dict) else json.loads(str(answer.body).splitlines()[0])
+    assert answer.status == 200
+    assert (event["type"], event["object"]["code"], event["object"]["reason"]) == ("ERROR", 410, "Expired")
+
+
+def test_an_address_that_a_service_lost_with_its_type_is_cleared_by_the_server(admin: Api, namespace: str) -> None:
+    path = f"/api/v1/namespaces/{namespace}/services"
+    admin.post(path, service("web")).ok()
+    admin.patch(f"{path}/web/status", {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}}).ok()
+    changed = admin.patch(f"{path}/web", {"spec": {"type": "ClusterIP"}}).ok()
+    assert changed["status"] == {"loadBalancer": {}}
+
+
+def test_an_external_traffic_policy_of_local_brings_a_health_check_port(admin: Api, namespace: str) -> None:
+    made = admin.post(f"/api/v1/namespaces/{namespace}/services", service("web", externalTrafficPolicy="Local")).ok()
+    assert made["spec"]["healthCheckNodePort"] > 0
+
+
+def test_the_controllers_make_an_endpoint_slice_for_a_ready_pod(admin: Api, namespace: str) -> None:
+    admin.post(f"/api/v1/namespaces/{namespace}/services", service("web")).ok()
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "web-0", "labels": {"app": "web"}},
+        "spec": {"containers": [{"name": "web", "image": "none"}], "nodeName": "nowhere"},
+    }
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    admin.post(path, pod).ok()
+    ready = {"type": "Ready", "status": "True"}
+    status = {"phase": "Running", "podIP": "10.244.9.9", "podIPs": [{"ip": "10.244.9.9"}], "conditions": [ready]}
+    admin.patch(f"{path}/web-0/status", {"status": status}).ok()
+
+    def slices() -> object:
+        found = admin.get(f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices").ok()["items"]
+        endpoints = [endpoint for item in found for endpoint in item["endpoints"] or ()]
+        return [(end["addresses"], end["conditions"]["ready"]) for end in endpoints] == [
+            (["10.244.9.9"], True)
+        ] or found
+
+    wait_until("an EndpointSlice lists the Pod", slices, within_s=15)
+    admin.delete(f"{path}/web-0?gracePeriodSeconds=0").ok()
