@@ -89,6 +89,7 @@ class Failed(Struct, frozen=True):
     """No answer, or a refusal; a write may have been committed. `retry_after` in seconds, if the server named one."""
 
     retry_after: float | None = None
+    why: str = ""  # for people
 
 
 class Tick(Struct, frozen=True):

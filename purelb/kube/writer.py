@@ -204,8 +204,7 @@ class Writer:
             ticket.give_up_at = now + RETRY_FOR
         ticket.attempts += 1
         try:
-            async with self._clock.timeout_at(until):
-                obj = await self._call(write, until - now)
+            obj = await self._call(write, until - now)
         except TimeoutError:
             return self._failed(ticket, TransportError("timeout", f"no answer in {until - now:.3g} s"))
         except KubeError as error:
@@ -237,11 +236,13 @@ class Writer:
                     timeout=timeout,
                 )
             case "create":
-                return await client.create(
-                    to.resource, w.body, namespace=to.namespace, field_manager=self._field_manager
-                )
+                async with self._clock.timeout_at(self._clock.now() + timeout):
+                    return await client.create(
+                        to.resource, w.body, namespace=to.namespace, field_manager=self._field_manager
+                    )
             case "delete":
-                await client.delete(to.resource, to.name, namespace=to.namespace, uid=w.uid, rv=w.rv)
+                async with self._clock.timeout_at(self._clock.now() + timeout):
+                    await client.delete(to.resource, to.name, namespace=to.namespace, uid=w.uid, rv=w.rv)
                 return None
 
     def _failed(self, ticket: Ticket, error: KubeError) -> WriteResult | None:

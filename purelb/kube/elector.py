@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Leadership of a component, one term at a time.
+
+`Elector.lead(body)` waits until the lease is ours, runs `body(term)` while it stays ours, and ends in one of three ways:
+the body ended (the lease is given back, its exception raised), leadership was lost (`LeadershipLost`, after the body was
+cancelled and had 5 s to end), or `lead` was cancelled (like the first). A next term is another call, with nothing kept.
+
+The fence is closed the moment the term is lost, before the body is told. A body that does not end is `Fatal`: what it may
+still write is fenced, but a process with such a task cannot be trusted with a next term. It is the one task that this
+package may leave behind, since waiting for it would keep the process from ending.
+
+Cancelled while acquiring, the lease may have become ours without our knowing; then it runs out by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
+
+from purelb.kube.errors import AlreadyExists, ApiError, Conflict, KubeError, NotFound
+from purelb.kube.lease import (
+    Absent,
+    Answer,
+    Conflicted,
+    Create,
+    Election,
+    Extended,
+    Failed,
+    Found,
+    Input,
+    Lost,
+    Read,
+    Release,
+    Released,
+    Renew,
+    Request,
+    Start,
+    Stop,
+    Take,
+    Tick,
+    Timing,
+    Why,
+    Won,
+    Wrote,
+)
+from purelb.kube.metrics import LEADER, Sample
+from purelb.kube.owner import Fatal
+from purelb.kube.resources import LEASES
+from purelb.kube.wire import PatchType
+from purelb.kube.writer import Fence
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from datetime import datetime
+
+    from purelb.kube.client import ApiClient
+    from purelb.kube.clock import Clock
+
+__all__ = ["Elector", "Fence", "LeadershipLost", "Term", "Timing", "exchange", "micro_time"]
+
+_log: Final = logging.getLogger(__name__)
+_EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
+
+BODY_GRACE: Final = 5.0
+
+
+class Term(Struct, frozen=True):
+    """One uninterrupted leadership. `number` is the lease's count of transitions, so a later term has a higher one."""
+
+    number: int
+    fence: Fence
+
+
+class LeadershipLost(Exception):
+    """Another took the lease, somebody deleted it, or it could not be renewed in time."""
+
+    def __init__(self, why: Why) -> None:
+        super().__init__(f"leadership was lost: {why}")
+        self.why = why
+
+
+def micro_time(at: datetime) -> str:
+    """A `MicroTime` as servers write it: UTC, always six digits, `Z`."""
+    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+async def exchange(
+    client: ApiClient, *, namespace: str, name: str, request: Request, body: Mapping[str, object], clock: Clock
+) -> Answer:
+    """Carry out one request for a lease. What can go wrong is in the answer."""
+    try:
+        match request:
+            case Read(timeout=timeout):
+                return Found(await client.get(LEASES, name, namespace=namespace, timeout=timeout))
+            case Create(timeout=timeout):
+                async with clock.timeout_at(clock.now() + timeout):
+                    return Wrote(await client.create(LEASES, body, namespace=namespace))
+            case Take(rv=rv, timeout=timeout) | Renew(rv=rv, timeout=timeout) | Release(rv=rv, timeout=timeout):
+                return Wrote(
+                    await client.patch(
+                        LEASES, name, body, kind=PatchType.MERGE, namespace=namespace, rv=rv, timeout=timeout
+                    )
+                )
+    except NotFound:
+        return Absent()
+    except (Conflict, AlreadyExists):
+        return Conflicted()
+    except TimeoutError:
+        return Failed(why="no answer in time")
+    except ApiError as error:
+        return Failed(error.retry_after, why=str(error))
+    except KubeError as error:
+        return Failed(why=str(error))
+
+
+class Elector:
+    """Competes for one Lease under `identity`, which must differ from process start to process start.
+
+    `leader` is who held the lease when last seen, None if nobody did; `fence` is that of the latest term; `trouble` says
+    why the latest request for the lease failed, None if it did not.
+    """
+
+    def __init__(
+        self,
+        client: ApiClient,
+        *,
+        namespace: str,
+        name: str,
+        identity: str,
+        clock: Clock,
+        timing: Timing = Timing(15, 10, 2),  # noqa: B008  frozen
+        labels: Mapping[str, str] = _EMPTY,
+    ) -> None:
+        self.leader: str | None = None
+        self.fence = Fence(float("-inf"))
+        self.trouble: str | None = None
+        self._client = client
+        self._namespace = namespace
+        self._name = name
+        self._identity = identity
+        self._clock = clock
+        self._timing = timing
+        self._labels = dict(labels)
+        self._leading = False
+        self._election()  # refuse an empty identity here, not at the first term
+
+    @property
+    def leading(self) -> bool:
+        """Whether a term's body runs."""
+        return self._leading
+
+    @property
+    def healthy(self) -> bool:
+        """False while we lead behind a fence that has passed."""
+        return not (self._leading and self._clock.now() > self.fence.until)
+
+    def samples(self) -> Iterator[Sample]:
+        """The gauges of this elector, as they are now."""
+        yield Sample(LEADER, float(self._leading), (self._name,))
+
+    async def lead(self, body: Callable[[Term], Awaitable[None]]) -> None:
+        """Wait for leadership and run `body` for one term. Raises LeadershipLost, Fatal and what the body raises."""
+        election = self._election()
+        won = await self._acquire(election)
+        term = Term(won.number, Fence(won.until))
+        self.fence, self._leading = term.fence, True
+        _log.info("leadership acquired", extra={"code": "leading", "lease": self._name, "term": term.number})
+        lost: Why | None = None
+        try:
+            async with AsyncExitStack() as stack:
+                group = await stack.enter_async_context(asyncio.TaskGroup())
+                working = group.create_task(_outcome(body, term), name=f"elector:term-{term.number}")
+                try:
+                    lost = await self._hold(election, group, term, working)
+                finally:  # cancelled, lost, or the body ended
+                    if lost is not None:
+                        term.fence.close()
+                        _log.info("leadership lost", extra={"code": "notLeading", "lease": self._name, "why": lost})
+                    if not await self._ended(working):
+                        term.fence.close()
+                        stack.pop_all()
+                        raise Fatal(
+                            f"the work of term {term.number} went on for {BODY_GRACE:g} s after it was cancelled"
+                        )
+                    term.fence.close()
+                    self._leading = False
+                    if lost is None:
+                        await self._release(election)
+        finally:
+            self._leading = False
+        error = None if working.cancelled() else working.result()
+        if error is not None:
+            raise error
+        if lost is not None:
+            raise LeadershipLost(lost)
+
+    async def _acquire(self, election: Election) -> Won:
+        self._tell(election, Start())
+        while True:
+            for action in election.actions():
+                if isinstance(action, Won):
+                    return action
+                if isinstance(action, Request):
+                    self._tell(election, await self._exchange(action))
+                    break
+            else:
+                await self._sleep(election)
+
+    async def _hold(
+        self, election: Election, group: asyncio.TaskGroup, term: Term, working: asyncio.Task[Exception | None]
+    ) -> Why | None:
+        """Renew until the term is lost, which is the answer, or its work ended."""
+        asking: asyncio.Task[Answer] | None = None
+        try:
+            while True:
+                for action in election.actions():
+                    match action:
+                        case Extended(until=until):
+                            term.fence.extend(until)
+                        case Lost(why=why):
+                            return why
+                        case Read() | Create() | Take() | Renew() | Release():
+                            asking = group.create_task(self._exchange(action), name="elector:request")
+                        case Won() | Released():
+                            raise AssertionError(f"an election that is leading answered {action}")
+                pending: set[asyncio.Task[Any]] = {working} if asking is None else {working, asking}
+                due, seen = election.deadline(), None
+                try:
+                    async with self._clock.timeout_at(due):
+                        await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                except TimeoutError:
+                    seen = Tick()
+                if working.done():
+                    return None
+                if asking is not None and asking.done():
+                    self._tell(election, asking.result())
+                    asking = None
+                elif seen is not None:
+                    self._tell(election, seen, at_least=due or 0.0)
+        finally:
+            if asking is not None:
+                asking.cancel()
+
+    async def _ended(self, working: asyncio.Task[Exception | None]) -> bool:
+        """Cancel the work of a term and wait for its end; whether it came in time."""
+        working.cancel()
+        try:
+            async with self._clock.timeout_at(self._clock.now() + BODY_GRACE):
+                await asyncio.wait({working})
+        except TimeoutError:
+            return False
+        return True
+
+    async def _release(self, election: Election) -> None:
+        self._tell(election, Stop())
+        while True:
+            for action in election.actions():
+                if isinstance(action, Released):
+                    return
+                if isinstance(action, Request):
+                    self._tell(election, await self._exchange(action))
+                    break
+            else:
+                await self._sleep(election)
+
+    async def _sleep(self, election: Election) -> None:
+        due = election.deadline()
+        if due is None:
+            raise AssertionError("an election that asks for nothing must name a time")
+        await self._clock.until(due)
+        self._tell(election, Tick(), at_least=due)
+
+    def _tell(self, election: Election, seen: Input, *, at_least: float = 0.0) -> None:
+        election.receive(seen, max(self._clock.now(), at_least))
+        self.leader = election.holder
+
+    async def _exchange(self, request: Request) -> Answer:
+        answer = await exchange(
+            self._client,
+            namespace=self._namespace,
+            name=self._name,
+            request=request,
+            body=self._body(request),
+            clock=self._clock,
+        )
+        trouble = answer.why if isinstance(answer, Failed) else None
+        if trouble is not None and trouble != self.trouble:
+            _log.info(
+                "a request for the lease failed", extra={"code": "leaseFailed", "lease": self._name, "why": trouble}
+            )
+        self.trouble = trouble
+        return answer
+
+    def _body(self, request: Request) -> Mapping[str, object]:
+        now, duration = micro_time(self._clock.wall()), int(self._timing.duration)
+        ours = {"holderIdentity": self._identity, "leaseDurationSeconds": duration, "renewTime": now}
+        match request:
+            case Read():
+                return {}
+            case Create():
+                return {
+                    "apiVersion": LEASES.api_version,
+                    "kind": LEASES.kind,
+                    "metadata": {"name": self._name, "namespace": self._namespace, "labels": self._labels},
+                    "spec": {**ours, "acquireTime": now, "leaseTransitions": 0},
+                }
+            case Take(transitions=transitions):
+                spec = {**ours, "acquireTime": now, "leaseTransitions": transitions}
+                return {"metadata": {"labels": self._labels}, "spec": spec}
+            case Renew():
+                return {"spec": ours}
+            case Release():
+                spec = {"holderIdentity": "", "leaseDurationSeconds": 1, "acquireTime": now, "renewTime": now}
+                return {"spec": spec}
+
+    def _election(self) -> Election:
+        return Election(identity=self._identity, timing=self._timing, rng=self._clock.random)
+
+
+async def _outcome(body: Callable[[Term], Awaitable[None]], term: Term) -> Exception | None:
+    """The exception with which `body` ended, as a value: a term's end is the elector's to tell, not its task group's."""
+    try:
+        await body(term)
+    except Exception as error:  # noqa: BLE001  raised again by `lead`, once the lease is given back
+        return error
+    return None
