@@ -8,6 +8,7 @@ this task; it should only put a key on a queue. The answer to a renewal is kept 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Never
 
 from msgspec import Struct
@@ -15,14 +16,15 @@ from msgspec import Struct
 from purelb.kube.bell import Bell
 from purelb.kube.elector import exchange, micro_time
 from purelb.kube.lease import Absent, Create, Failed, Found, Heartbeat, Poke, Read, Renew, Start, Tick, Wrote
+from purelb.kube.model import OwnerReference
 from purelb.kube.resources import LEASES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from purelb.kube.client import ApiClient
     from purelb.kube.clock import Clock
-    from purelb.kube.model import Lease, OwnerReference
+    from purelb.kube.model import Lease
 
 
 class Intent(Struct, frozen=True, kw_only=True):
