@@ -48,7 +48,7 @@ class Entry(Struct, frozen=True):
     """One pool of a group.
 
     `intervals`: effective, disjoint, in written order (ascending inside an item); may be empty.
-    `excluded`: addresses of the pool that exclusions took away, sorted and disjoint.
+    `covered`: the same addresses and the excluded ones, sorted and disjoint: what belongs to this entry at all.
     `pool`: the text as written. `prefix_length`: on the dummy interface.
     """
 
@@ -57,7 +57,12 @@ class Entry(Struct, frozen=True):
     subnet: IPNetwork
     prefix_length: int
     intervals: tuple[Interval, ...]
-    excluded: tuple[Interval, ...] = ()
+    covered: tuple[Interval, ...]
+
+    @property
+    def excluded(self) -> tuple[Interval, ...]:
+        """Addresses of the pool that exclusions took away, sorted and disjoint. Computed: keep it if you ask often."""
+        return subtract(self.covered, self.intervals)
 
     @property
     def size(self) -> int:
@@ -65,11 +70,8 @@ class Entry(Struct, frozen=True):
         return sum(interval.size for interval in self.intervals)
 
     def holds(self, address: IPAddress) -> bool:
-        """Whether the address is of this entry, excluded or not."""
-        if family_of(address) != self.family:
-            return False
-        number = int(address)
-        return any(part.low <= number <= part.high for part in self.intervals) or contains(self.excluded, address)
+        """Whether the address belongs to this entry, excluded or not: O(log n)."""
+        return contains(self.covered, address)
 
 
 class Pools(Struct, frozen=True):
@@ -158,7 +160,7 @@ def _read(slot: _Slot, covers: dict[Family, Cover], losers: list[str]) -> Entry 
         subnet=subnet,
         prefix_length=length,
         intervals=left,
-        excluded=union(subtract(mine, left)),
+        covered=union(mine),
     )
 
 
