@@ -15,7 +15,14 @@ from msgspec import Struct
 from purelb.api import reasons, rules
 from purelb.api.durations import parse_duration
 from purelb.api.entries import Entry, Pools, read_pools
-from purelb.api.kinds import AGGREGATION_TEXT, ExternalSource, NetBoxSource, ServiceGroup, ServiceGroupSpec
+from purelb.api.kinds import (
+    AGGREGATION_TEXT,
+    EMPTY_SELECTOR,
+    ExternalSource,
+    NetBoxSource,
+    ServiceGroup,
+    ServiceGroupSpec,
+)
 from purelb.api.words import Announce, OffSubnet, Source
 from purelb.kube import selectors
 from purelb.kube.model import LabelSelector
@@ -266,7 +273,7 @@ def _spec_problem(spec: ServiceGroupSpec) -> str | None:
         if selector is None:
             continue
         if selectors.is_empty(selector):
-            return f"{name}: {rules.EMPTY_SELECTOR}"
+            return f"{name}: {EMPTY_SELECTOR}"
         problem = selectors.problem(selector)
         if problem is not None:
             return f"{name}: {quoted(problem)[1:-1]}"

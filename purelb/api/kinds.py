@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 from msgspec import Struct, field
 
-from purelb.api.shapes import PerVersion, duration, number, part, several, switch, text, word
+from purelb.api.shapes import PerVersion, Rule, duration, number, part, several, switch, text, word
 from purelb.api.words import GROUP, VERSION
 from purelb.kube.model import Condition, LabelSelector, ObjectMeta
 from purelb.kube.resources import Resource
@@ -28,6 +28,13 @@ _V6_TEXT: Final = r"^[0-9A-Fa-f./,\-\s]*:[0-9A-Fa-f:./,\-\s]*$"
 _ANY_TEXT: Final = r"^[0-9A-Fa-f:./,\-\s]+$"
 _V4_CIDR: Final = r"^\s*[0-9.]+/[0-9]{1,2}\s*$"
 _V6_CIDR: Final = r"^\s*[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*/[0-9]{1,3}\s*$"
+
+EMPTY_SELECTOR: Final = "an empty selector matches everything; leave it out"
+_SOME_REQUIREMENT: Final = Rule(
+    "(has(self.matchLabels) && size(self.matchLabels) > 0)"
+    " || (has(self.matchExpressions) && size(self.matchExpressions) > 0)",
+    EMPTY_SELECTOR,
+)
 
 _POOL_TEXT: Final = "Addresses that may be handed out: single addresses, CIDRs and ranges A-B, separated by commas."
 _SUBNET_TEXT: Final = "The subnet that the addresses lie in."
@@ -227,7 +234,8 @@ class ServiceGroupSpec(Struct, frozen=True, gc=False, kw_only=True, rename="came
         several("The group serves these namespaces.", most=1024),
     ] = ()
     namespace_selector: Annotated[
-        LabelSelector | None, part("The group also serves the namespaces whose labels match.")
+        LabelSelector | None,
+        part("The group also serves the namespaces whose labels match.", rules=(_SOME_REQUIREMENT,)),
     ] = None
     enforce_namespaces: Annotated[
         bool,
@@ -238,7 +246,8 @@ class ServiceGroupSpec(Struct, frozen=True, gc=False, kw_only=True, rename="came
         switch("Among several groups that serve a namespace, this one serves Services that name none.", default=False),
     ] = False
     service_selector: Annotated[
-        LabelSelector | None, part("Chosen automatically only for Services whose labels match.")
+        LabelSelector | None,
+        part("Chosen automatically only for Services whose labels match.", rules=(_SOME_REQUIREMENT,)),
     ] = None
     auto_assign: Annotated[
         bool | None,

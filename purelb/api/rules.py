@@ -15,7 +15,6 @@ ONE_SOURCE: Final = "give exactly one of local, remote, netbox, external"
 ENFORCE_NEEDS_LIST: Final = "enforceNamespaces needs a list of namespaces to enforce"
 FENCE_NEEDS_NAMES: Final = "a fence needs literal namespaces: whoever may label a namespace could widen a selector"
 DEFAULT_NEEDS_NAMESPACES: Final = "namespaceDefault needs namespaces or a namespaceSelector"
-EMPTY_SELECTOR: Final = "an empty selector matches everything; leave it out"
 POOLS_EXCLUDE: Final = "multiPool and balancePools exclude each other"
 POOL_AND_SUBNET: Final = "pool and subnet belong together"
 NETBOX_TENANT: Final = "mode reserved needs a tenant"
@@ -41,14 +40,6 @@ def _on(name: str) -> str:
     return f"(has(self.{name}) && self.{name})"
 
 
-def _some_requirement(name: str) -> str:
-    selector = f"self.{name}"
-    return (
-        f"!has({selector}) || (has({selector}.matchLabels) && size({selector}.matchLabels) > 0)"
-        f" || (has({selector}.matchExpressions) && size({selector}.matchExpressions) > 0)"
-    )
-
-
 def _v1_name(old: str, new: str, default: str) -> str:
     return f"!{_set(old)} || !{_set(new)} || self.{old} == '{default}' || self.{old} == self.{new}"
 
@@ -66,8 +57,6 @@ RULES: Final[Mapping[type, tuple[Rule, ...]]] = {
             f"!{_on('namespaceDefault')} || {_listed('namespaces')} || has(self.namespaceSelector)",
             DEFAULT_NEEDS_NAMESPACES,
         ),
-        Rule(_some_requirement("namespaceSelector"), f"namespaceSelector: {EMPTY_SELECTOR}"),
-        Rule(_some_requirement("serviceSelector"), f"serviceSelector: {EMPTY_SELECTOR}"),
     ),
     LocalPools: (_POOLS, Rule(f"{_set('pool')} == {_set('subnet')}", POOL_AND_SUBNET)),
     RemotePools: (_POOLS,),
