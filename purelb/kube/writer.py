@@ -8,7 +8,7 @@ and may pass by itself (`retry_delay`): at most 10 attempts within 60 s, not cou
 With a fence each attempt is sent only while the term lasts, and not waited for longer. The fence is asked at the moment of
 sending, so it does not matter for how long the loop was blocked before.
 
-Whoever should send only when nothing more important waits (events) asks `idle` and is told by `on_idle`.
+Whoever should send only when nothing more important waits (events) asks `idle_for`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from purelb.kube.retry import retry_delay
 from purelb.kube.wire import PatchType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from purelb.kube.client import ApiClient
     from purelb.kube.clock import Clock
@@ -97,10 +97,6 @@ class Fence:
         self._closed = True
 
 
-def _nothing() -> None:
-    pass
-
-
 class Writer:
     """Sends writes, `workers` at a time. See the head of this file for what it promises."""
 
@@ -112,7 +108,6 @@ class Writer:
         fence: Fence | None = None,
         workers: int = 8,
         field_manager: str | None = None,
-        on_idle: Callable[[], None] = _nothing,
         sink: Sink = NO_SINK,
     ) -> None:
         if workers < 1:
@@ -122,11 +117,11 @@ class Writer:
         self._fence = fence
         self._worker_count = workers
         self._field_manager = field_manager
-        self._on_idle = on_idle
         self._sink = sink
         self._order = WriteOrder()
         self._workers: list[asyncio.Task[Never]] = []
         self._closed = False
+        self._idle_since = clock.now()
         self._work = Bell(clock)
         self._rest = Bell(clock)
 
@@ -134,6 +129,10 @@ class Writer:
     def idle(self) -> bool:
         """Nothing waits to be sent and nothing is on its way."""
         return self._order.idle
+
+    def idle_for(self, seconds: float) -> bool:
+        """Whether the writer has been idle for at least that long."""
+        return self._order.idle and self._clock.now() >= self._idle_since + seconds
 
     def submit(self, w: Write) -> int:
         """Take over a write; its ticket's number. After `drain` or the end of `run` its reply is `Cancelled` at once."""
@@ -276,8 +275,8 @@ class Writer:
         self._order.answered(ticket)
         self._reply(ticket.write, result)
         if self._order.idle:
+            self._idle_since = self._clock.now()
             self._rest.ring_all()
-            self._on_idle()
 
     def _reply(self, write: Write, result: WriteResult) -> None:
         resource = write.target.resource.name
