@@ -1,0 +1,369 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this node does about one local VIP: a table, and one function that looks into it.
+
+A living holder gives; nobody takes. The table is data: a pair (state, word) that it does not list changes nothing, and a test
+walks every pair. Row numbers are those of the specification. Words come from events in `_word`; effects decide, the owner
+carries out: whether the address is in the kernel follows from the state (`in_kernel`), not from the actions.
+
+What looks at the link (probes) will replace: `Mine(contested)` waits here for membership or an offer (rows 3 to 8 come
+with Looking, Waiting and Trial); `Mine(vacant)`, a named holder that is gone, adds at once where a full look will stand;
+row 34 answers a living rival with one burst instead of a look; row 37 renews unless a frame of another host was heard.
+"""
+
+# ruff: noqa: ARG001, ARG005 - effects and guards share one signature, so that rows can be data
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from purelb.lbnodeagent.election import Mine, Nobody, Theirs, Verdict
+from purelb.net.ranges import IPAddress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+State = Literal["Idle", "Holding", "Offering", "Closing", "Adopted"]
+STATES: Final[tuple[State, ...]] = ("Idle", "Holding", "Offering", "Closing", "Adopted")
+IN_KERNEL: Final[frozenset[State]] = frozenset({"Holding", "Offering", "Closing", "Adopted"})
+
+SETTLE_S: Final = 0.2
+"""Between the new holder's first frame and our deletion: switches and neighbours have learned it by then."""
+STALLED_S: Final = 2.0
+IGNORE_OFFERER_S: Final = 2.0
+DEFENCE_PAUSE_S: Final = 10.0
+REFUSED_S, REFUSED_MAX_S = 1.0, 60.0
+
+Word = Literal[
+    "Mine(offered)",
+    "Mine(fresh)",
+    "Mine(contested)",
+    "Mine(vacant)",
+    "Theirs(now)",
+    "Theirs(later)",
+    "Nobody",
+    "Unclaimed",
+    "Answer",
+    "TakenOver",
+    "KernelLost",
+    "KernelExpired",
+    "CarrierLost",
+    "CarrierBack",
+    "AddRefused",
+    "Fenced",
+    "Foreign",
+    "Timer",
+]
+WORDS: Final[tuple[Word, ...]] = Word.__args__  # type: ignore[attr-defined]
+
+
+class Vip(Struct, frozen=True, kw_only=True):
+    """One VIP on this node. `on`: the interface that carries it, or would."""
+
+    ip: IPAddress
+    state: State = "Idle"
+    on: int | None = None
+    to: str | None = None
+    """Offering, Closing: to whom."""
+    winner: str | None = None
+    """Of the last verdict, when that was somebody else."""
+    timer_at: float | None = None
+    ignore_until: float = 0.0
+    quiet_until: float = 0.0
+    """No second defence before this."""
+    refusals: int = 0
+
+    @property
+    def in_kernel(self) -> bool:
+        return self.state in IN_KERNEL
+
+
+class Judged(Struct, frozen=True, kw_only=True):
+    """The verdict after a change of view; None: nothing claims the VIP here any more.
+
+    `give_at`: when a holder gives it to the winner, None never (9.4). `on`: its interface, None when no link serves it.
+    """
+
+    verdict: Verdict | None
+    give_at: float | None = None
+    on: int | None = None
+
+
+class Answer(Struct, frozen=True):
+    """A frame of another MAC claimed the VIP; `node` when we know whose MAC that is."""
+
+    mac: bytes
+    node: str | None = None
+
+
+class TakenOver(Struct, frozen=True):
+    """The API names `node` as announcing it."""
+
+    node: str
+
+
+class KernelLost(Struct, frozen=True):
+    """It went away by a foreign hand. `expired`: its lifetime had ended by our clock."""
+
+    expired: bool = False
+
+
+class CarrierLost(Struct, frozen=True):
+    """No carrier for 500 ms."""
+
+
+class CarrierBack(Struct, frozen=True):
+    """Carrier came back earlier than that, or the MAC changed."""
+
+
+class AddRefused(Struct, frozen=True):
+    error: str
+
+
+class Fenced(Struct, frozen=True):
+    """The own lease is stale and the policy is Withdraw."""
+
+
+class Foreign(Struct, frozen=True):
+    """Another instance holds our lease: its addresses now, whatever we did."""
+
+
+class Timer(Struct, frozen=True):
+    pass
+
+
+VipEvent = Judged | Answer | TakenOver | KernelLost | CarrierLost | CarrierBack | AddRefused | Fenced | Foreign | Timer
+
+
+class Add(Struct, frozen=True):
+    """The address appears; `row` says on which ground."""
+
+    row: str
+    from_node: str | None = None
+
+
+class Delete(Struct, frozen=True):
+    row: str
+
+
+class Burst(Struct, frozen=True):
+    """Announce now, and again after these delays."""
+
+    delays: tuple[float, ...] = (0.0,)
+
+
+class Sequence(Struct, frozen=True):
+    """The configured announce sequence."""
+
+
+class Offer(Struct, frozen=True):
+    to: str
+
+
+class Unoffer(Struct, frozen=True):
+    pass
+
+
+class Note(Struct, frozen=True):
+    """A line for the log and, where one is kept, a counter."""
+
+    code: str
+
+
+Action = Add | Delete | Burst | Sequence | Offer | Unoffer | Note
+Effect = Callable[[Vip, VipEvent, float], tuple[Vip, tuple[Action, ...]]]
+
+
+class Row(Struct, frozen=True):
+    number: str
+    states: tuple[State, ...]
+    words: tuple[Word, ...]
+    effect: Effect
+    guard: Callable[[Vip, VipEvent, float], bool] = lambda vip, event, now: True
+
+
+def adopted(ip: IPAddress, on: int) -> Vip:
+    """Row 33: found at start with our tag. No frames."""
+    return Vip(ip=ip, state="Adopted", on=on)
+
+
+def step(vip: Vip, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, ...]]:
+    """What follows from `event`. A pair that the table does not list changes at most what we remember of the verdict."""
+    word = _word(event, now)
+    if isinstance(event, Judged):
+        vip = replace(vip, winner=event.verdict.node if isinstance(event.verdict, Theirs) else None)
+    for row in TABLE.get((vip.state, word), ()):
+        if row.guard(vip, event, now):
+            return row.effect(vip, event, now)
+    return vip, ()
+
+
+def _word(event: VipEvent, now: float) -> Word:
+    match event:
+        case Judged(verdict=Mine(how="contested", holder=None)):
+            return "Mine(vacant)"
+        case Judged(verdict=Mine(how="offered")):
+            return "Mine(offered)"
+        case Judged(verdict=Mine(how="fresh")):
+            return "Mine(fresh)"
+        case Judged(verdict=Mine()):
+            return "Mine(contested)"
+        case Judged(verdict=Theirs(), give_at=due):
+            return "Theirs(now)" if due is not None and due <= now else "Theirs(later)"
+        case Judged(verdict=Nobody()):
+            return "Nobody"
+        case Judged():
+            return "Unclaimed"
+        case KernelLost(expired=expired):
+            return "KernelExpired" if expired else "KernelLost"
+        case _:
+            return type(event).__name__  # type: ignore[return-value]  # the other classes are named like their words
+
+
+def _linked(vip: Vip, event: VipEvent, now: float) -> bool:
+    """An interface serves it, and the kernel did not refuse it a moment ago."""
+    return isinstance(event, Judged) and event.on is not None and (vip.timer_at is None or now >= vip.timer_at)
+
+
+def _take(row: str, *, burst: bool, ignore_s: float = 0.0) -> Effect:
+    def effect(vip: Vip, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, ...]]:
+        assert isinstance(event, Judged)  # noqa: S101 - guarded by _linked
+        holder = event.verdict.holder if isinstance(event.verdict, Mine) else None
+        taken = replace(
+            vip, state="Holding", on=event.on, to=None, timer_at=None, ignore_until=now + ignore_s if ignore_s else 0.0
+        )
+        return taken, (Add(row, holder), *((Burst(),) if burst else ()), Sequence())
+
+    return effect
+
+
+def _drop(row: str, *notes: str) -> Effect:
+    def effect(vip: Vip, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, ...]]:
+        gone = Vip(ip=vip.ip, winner=vip.winner, quiet_until=vip.quiet_until)
+        left: tuple[Action, ...] = (Unoffer(),) if vip.state == "Offering" else ()
+        return gone, (Delete(row), *left, *(Note(code) for code in notes))
+
+    return effect
+
+
+def _forget(vip: Vip, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, ...]]:
+    """Idle without a deletion: it is not there any more, or not ours to delete."""
+    return Vip(ip=vip.ip, winner=vip.winner), ((Unoffer(),) if vip.state == "Offering" else ())
+
+
+def _offer(vip: Vip, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, ...]]:
+    assert vip.winner is not None  # noqa: S101 - the word is Theirs
+    return replace(vip, state="Offering", to=vip.winner, timer_at=now + STALLED_S), (Offer(vip.winner), Note("offer"))
+
+
+def _offer_again(vip: Vip, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, ...]]:
+    assert vip.winner is not None  # noqa: S101 - the word is Theirs
+    return replace(vip, to=vip.winner, timer_at=now + STALLED_S), (Offer(vip.winner),)
+
+
+def _hold(*actions: Action) -> Effect:
+    def effect(vip: Vip, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, ...]]:
+        on = event.on if isinstance(event, Judged) and event.on is not None else vip.on
+        due = event.give_at if isinstance(event, Judged) else None
+        return replace(vip, state="Holding", to=None, on=on, timer_at=due), actions
+
+    return effect
+
+
+def _moved(vip: Vip, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, ...]]:
+    """The same VIP, the same holder: due times change, and perhaps the interface."""
+    assert isinstance(event, Judged)  # noqa: S101 - the word is a verdict
+    on = event.on if event.on is not None else vip.on
+    due = event.give_at if isinstance(event.verdict, Theirs) else None
+    return replace(vip, on=on, timer_at=due), ((Burst(), Sequence()) if on != vip.on else ())
+
+
+def _settle(vip: Vip, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, ...]]:
+    return replace(vip, state="Closing", timer_at=now + SETTLE_S), (Unoffer(),)
+
+
+def _defend(vip: Vip, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, ...]]:
+    return replace(vip, quiet_until=now + DEFENCE_PAUSE_S), (Burst((0.0, 1.0, 2.0)), Note("conflict"))
+
+
+def _stalled(vip: Vip, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, ...]]:
+    return replace(vip, timer_at=None), (Note("handoverStalled"),)
+
+
+def _refused(vip: Vip, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, ...]]:
+    wait = min(REFUSED_MAX_S, REFUSED_S * 2.0**vip.refusals)
+    left: tuple[Action, ...] = (Unoffer(),) if vip.state == "Offering" else ()
+    return Vip(ip=vip.ip, winner=vip.winner, timer_at=now + wait, refusals=vip.refusals + 1), left
+
+
+def _speak(*delays: float) -> Effect:
+    return lambda vip, event, now: (vip, (Burst(delays),))
+
+
+def _yield_quietly(vip: Vip, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, ...]]:
+    """Row 37: somebody else answers for what we found at start. It is not renewed any more and runs out."""
+    return replace(vip, ignore_until=float("inf")), (Note("yield"),)
+
+
+def _not_ignored(vip: Vip, event: VipEvent, now: float) -> bool:
+    return now >= vip.ignore_until
+
+
+def _by_heir(vip: Vip, event: VipEvent, now: float) -> bool:
+    node = event.node if isinstance(event, (Answer, TakenOver)) else None
+    return node is None or node == vip.to
+
+
+_IN_KERNEL: tuple[State, ...] = ("Holding", "Offering", "Closing", "Adopted")
+_MINE: tuple[Word, ...] = ("Mine(offered)", "Mine(fresh)", "Mine(contested)", "Mine(vacant)")
+
+ROWS: Final[tuple[Row, ...]] = (
+    Row("1", ("Idle",), ("Mine(offered)",), _take("1", burst=True, ignore_s=IGNORE_OFFERER_S), _linked),
+    Row("2", ("Idle",), ("Mine(fresh)",), _take("2", burst=False), _linked),
+    Row("4", ("Idle",), ("Mine(vacant)",), _take("4", burst=True), _linked),
+    Row("13", ("Holding", "Adopted"), ("Theirs(now)",), _offer),
+    Row("14", ("Holding",), ("Theirs(later)",), _moved),
+    Row(
+        "15",
+        ("Holding",),
+        ("Answer",),
+        _drop("15", "yield"),
+        lambda v, e, now: v.winner is not None and _not_ignored(v, e, now),
+    ),
+    Row("16", ("Holding",), ("Answer",), _defend, lambda v, e, now: _not_ignored(v, e, now) and now >= v.quiet_until),
+    Row("19", ("Holding", "Offering"), ("KernelLost",), lambda vip, event, now: (vip, (Add("19"), Burst()))),
+    Row("20", ("Holding", "Offering"), ("KernelExpired",), _forget),
+    Row("21", _IN_KERNEL, ("CarrierLost",), _drop("21")),
+    Row("22", ("Holding",), ("CarrierBack",), _speak(0.0, 1.0)),
+    Row("23", ("Holding", "Offering", "Closing"), ("Unclaimed", "Nobody", "Fenced"), _drop("23")),
+    Row("23", ("Adopted",), ("Fenced",), _drop("23")),
+    Row("24", ("Offering",), ("Answer", "TakenOver"), _settle, _by_heir),
+    Row("25", ("Offering",), _MINE, _hold(Unoffer())),
+    Row("26", ("Offering",), ("Theirs(now)", "Theirs(later)"), _offer_again, lambda v, e, now: v.winner != v.to),
+    Row("27", ("Offering",), ("Timer",), _stalled),
+    Row("28", ("Closing", "Adopted"), ("KernelLost", "KernelExpired"), _forget),
+    Row("30", ("Closing",), ("Timer",), _drop("30")),
+    Row("31", ("Holding", "Offering"), ("AddRefused",), _refused),
+    Row("11.3", ("Holding",), _MINE, _moved),
+    Row("34", ("Adopted",), ("Mine(offered)", "Mine(fresh)", "Mine(vacant)"), _hold()),
+    Row("34", ("Adopted",), ("Mine(contested)",), _hold(Burst())),
+    Row("35", ("Adopted",), ("Theirs(later)",), _hold()),
+    Row("36", ("Adopted",), ("Unclaimed", "Nobody"), _drop("36", "orphanRemoved")),
+    Row("37", ("Adopted",), ("Answer",), _yield_quietly, _not_ignored),
+    Row("38", STATES, ("Foreign",), _forget),
+)
+
+
+def _table() -> Mapping[tuple[State, Word], tuple[Row, ...]]:
+    table: dict[tuple[State, Word], tuple[Row, ...]] = {}
+    for row in ROWS:
+        for state in row.states:
+            for word in row.words:
+                table[state, word] = (*table.get((state, word), ()), row)
+    return table
+
+
+TABLE: Final = _table()
