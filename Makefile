@@ -42,8 +42,8 @@ conformance: $(READY) ## the stories on a real control plane, built by hack/ (Go
 	@$(BIN)/pytest -q -m conformance $(SELECT)
 
 .PHONY: bench
-bench: $(READY) ## measure; writes bench/results.json (OUT= for another file)
-	@$(BIN)/purelb sandbox bench --out $(or $(OUT),bench/results.json)
+bench: $(READY) ## measure on a real control plane; writes bench/results.json (OUT= for another file; Go, root)
+	@hack/bench --out $(or $(OUT),bench/results.json)
 
 .PHONY: lint
 lint: $(READY) ## ruff, import contracts, generated files in sync

@@ -59,3 +59,7 @@ def usage(known: dict[str, EntryPoint]) -> str:
     """What `purelb --help` prints."""
     names = "\n".join(f"  {name}" for name in sorted(known))
     return f"usage: purelb COMMAND [...]\n\ncommands:\n{names}\n\nEach has --help."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

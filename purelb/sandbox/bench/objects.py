@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The objects a benchmark writes. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def namespace(name: str) -> Mapping[str, Any]:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+def group(*, install_namespace: str) -> Mapping[str, Any]:
+    """A pool of 4,094 addresses in the subnet of the benchmark's one node."""
+    entry = {"pool": "172.30.16.1-172.30.31.254", "subnet": "172.30.0.0/16"}
+    return {
+        "apiVersion": "purelb.io/v2",
+        "kind": "ServiceGroup",
+        "metadata": {"name": "default", "namespace": install_namespace},
+        "spec": {"local": {"v4pool": entry}},
+    }
+
+
+def node(name: str, *, address: str) -> Mapping[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
+        "status": {
+            "addresses": [{"type": "InternalIP", "address": address}],
+            "conditions": [{"type": "Ready", "status": "True", "reason": "Bench", "message": ""}],
+        },
+    }
+
+
+def service(name: str, *, lb_class: str | None) -> Mapping[str, Any]:
+    """A Service with two ports and a selector, IPv4 only, of our class or of another controller's."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/part-of": "bench"}},
+        "spec": {
+            "type": "LoadBalancer",
+            "loadBalancerClass": lb_class or "purelb.io/purelb",
+            "allocateLoadBalancerNodePorts": False,
+            "ipFamilyPolicy": "SingleStack",
+            "ipFamilies": ["IPv4"],
+            "selector": {"app": name},
+            "ports": [
+                {"name": "http", "port": 80, "targetPort": 8080},
+                {"name": "https", "port": 443, "targetPort": 8443},
+            ],
+        },
+    }
+
+
+def status_patch(address: str, *, rv: str, at: str) -> Mapping[str, Any]:
+    """What one allocation writes, for the bare client that the allocator is measured against."""
+    return {
+        "metadata": {
+            "resourceVersion": rv,
+            "annotations": {
+                "purelb.io/allocated-by": "PureLB",
+                "purelb.io/allocated-from": "default",
+                "purelb.io/pool-type": "local",
+                "purelb.io/allocated-wish": "any",
+            },
+        },
+        "status": {
+            "loadBalancer": {"ingress": [{"ip": address, "ipMode": "VIP"}]},
+            "conditions": [
+                {
+                    "type": kind,
+                    "status": status,
+                    "reason": reason,
+                    "message": f"{address} from default",
+                    "lastTransitionTime": at,
+                }
+                for kind, status, reason in (
+                    ("purelb.io/Allocated", "True", "AddressAssigned"),
+                    ("purelb.io/Announced", "False", "AwaitingNode"),
+                )
+            ],
+        },
+    }

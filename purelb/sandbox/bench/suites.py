@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is measured, step by step. Each suite starts from the objects it makes and removes them.
+
+The burst: Services that wait before the allocator starts, so that its rate is its own and not that of whoever creates them;
+the bare client writes as many Services of the same shape, of another class, in the same run. `arriving`: the same number
+while they are being created. `single`: one Service at a time on an idle cluster, to the status and to the interface.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
+
+from purelb.kube.client import ApiClient, PatchType
+from purelb.kube.resources import EVENTS, NAMESPACES, NODES, SERVICES
+from purelb.sandbox.bench import objects
+from purelb.sandbox.bench.components import INSTALL_NAMESPACE, cpu_s, rss_mib, started
+from purelb.sandbox.bench.observer import Observer, observing, until
+from purelb.sandbox.bench.results import Budget, Ratio, Row, row
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Awaitable, Callable, Iterator
+    from contextlib import AbstractAsyncContextManager
+
+
+NAMESPACE: Final = "bench"
+NODE: Final = "bench"
+NODE_ADDRESS: Final = "172.30.0.1"
+FOREIGN_CLASS: Final = "bench.example/bare"
+WRITERS: Final = 8
+CREATORS: Final = 8
+BURST: Final = 1000
+ALLOCATOR_PORT: Final = 17472
+AGENT_PORT: Final = 17473
+
+
+class Stage(Struct, frozen=True, kw_only=True):
+    """Where the suites run: an administrator's client, credentials for the components, a directory for logs."""
+
+    client: ApiClient
+    server: str
+    ca: str
+    bare_token: str
+    accounts: Mapping[str, Path]
+    logs: Path
+
+    def allocator(self) -> AbstractAsyncContextManager[subprocess.Popen[bytes]]:
+        return started(
+            arguments=["allocator", f"--writers={WRITERS}"],
+            server=self.server,
+            account=self.accounts["allocator"],
+            port=ALLOCATOR_PORT,
+            log=self.logs / "allocator.log",
+            env={},
+        )
+
+    def agent(self) -> AbstractAsyncContextManager[subprocess.Popen[bytes]]:
+        return started(
+            arguments=["lbnodeagent", f"--node-name={NODE}"],
+            server=self.server,
+            account=self.accounts["lbnodeagent"],
+            port=AGENT_PORT,
+            log=self.logs / "lbnodeagent.log",
+            env={},
+        )
+
+
+async def prepare(stage: Stage) -> None:
+    """Namespace, node and pool."""
+    client = stage.client
+    await client.create(NAMESPACES, objects.namespace(NAMESPACE))
+    made = objects.node(NODE, address=NODE_ADDRESS)
+    await client.create(NODES, made)
+    await client.patch(NODES, NODE, {"status": made["status"]}, kind=PatchType.MERGE, subresource="status")
+    group = json.dumps(objects.group(install_namespace=INSTALL_NAMESPACE)).encode()
+    await client.raw(
+        "POST", f"/apis/purelb.io/v2/namespaces/{INSTALL_NAMESPACE}/servicegroups", body=group, headers=JSON
+    )
+
+
+JSON: Final = (("Content-Type", "application/json"),)
+
+
+async def burst(stage: Stage) -> list[Row]:
+    """1,000 Services that wait when the allocator starts, against a bare client writing as many patches."""
+    bare_names = [f"bare-{n}" for n in range(BURST)]
+    names = [f"burst-{n}" for n in range(BURST)]
+    async with observing(stage.client, NAMESPACE, links=False) as seen:
+        bare: list[float] = []
+        rates: list[float] = []
+        events: list[float] = []
+        writes: list[float] = []
+        for _ in range(3):
+            await _create(stage.client, bare_names, lb_class=FOREIGN_CLASS)
+            bare.append(BURST / await _bare(stage, bare_names, seen))
+            await _remove(stage.client, bare_names)
+            await _create(stage.client, names, lb_class=None)
+            await until("the burst's Services", lambda: len(seen.versions.keys() & set(names)) == BURST, within_s=30)
+            async with stage.allocator():
+                await until("addresses for the burst", lambda: len(seen.served(names)) == BURST, within_s=120)
+                at = sorted(seen.served(names))
+                rates.append((BURST - 1) / (at[-1] - at[0]))
+                began = at[0]
+                await until_quiet(seen)
+                writes += [float(len(seen.versions[name]) - 1) for name in names]
+                events.append(await _events_during(stage.client, began))
+            await _remove(stage.client, names)
+            seen.versions.clear()
+    ratio = Ratio(to="bare PATCH rate", value=round(sorted(rates)[1] / sorted(bare)[1], 3))
+    return [
+        row(suite="allocate", case="bare client, PATCHes", unit="1/s", values=bare),
+        row(
+            suite="allocate",
+            case="burst of 1000 waiting Services",
+            unit="1/s",
+            values=rates,
+            ratio=ratio,
+            budget=Budget(of="ratio", at_least=0.8),
+        ),
+        row(
+            suite="allocate",
+            case="writes of a Service per allocation",
+            unit="count",
+            values=writes,
+            budget=Budget(of="max", at_most=1),
+        ),
+        row(suite="allocate", case="Events written within 1 s of a burst's first address", unit="count", values=events),
+    ]
+
+
+async def arriving(stage: Stage) -> list[Row]:
+    """1,000 Services while eight clients create them: from the first POST to the last address."""
+    names = [f"arriving-{n}" for n in range(BURST)]
+    async with observing(stage.client, NAMESPACE, links=False) as seen:
+        async with stage.allocator() as process:
+            before = cpu_s(process.pid)
+            began = time.perf_counter()
+            await _create(stage.client, names, lb_class=None)
+            created = time.perf_counter() - began
+            await until("addresses for the arriving", lambda: len(seen.served(names)) == BURST, within_s=120)
+            took = max(seen.served(names)) - began
+            await until_quiet(seen)
+            cpu = (cpu_s(process.pid) - before) * 1000 / BURST
+        await _remove(stage.client, names)
+    return [
+        row(
+            suite="allocate", case="1000 Services created by 8 clients: last POST answered", unit="s", values=[created]
+        ),
+        row(suite="allocate", case="1000 Services created by 8 clients: last address seen", unit="s", values=[took]),
+        row(suite="allocate", case="CPU of the allocator per Service, Event included", unit="ms", values=[cpu]),
+    ]
+
+
+async def single(stage: Stage, *, trials: int) -> list[Row]:
+    """One Service at a time on an idle cluster: POST answered to address in the status; create to address on the NIC."""
+    to_status: list[float] = []
+    to_nic: list[float] = []
+    async with observing(stage.client, NAMESPACE, links=True) as seen:
+        async with stage.allocator(), stage.agent():
+            for n in range(trials):
+                name = f"single-{n}"
+                asked = time.perf_counter()
+                await stage.client.create(SERVICES, objects.service(name, lb_class=None), namespace=NAMESPACE)
+                answered = time.perf_counter()
+                await until(f"an address for {name}", lambda name=name: seen.served_at(name) is not None, within_s=10)  # type: ignore[misc]
+                address = seen.address(name) or ""
+                await until(f"{address} on an interface", lambda a=address: a in seen.addresses, within_s=10)  # type: ignore[misc]
+                to_status.append(((seen.served_at(name) or 0) - answered) * 1000)
+                to_nic.append((seen.addresses.pop(address) - asked) * 1000)
+                await stage.client.delete(SERVICES, name, namespace=NAMESPACE)
+                await asyncio.sleep(0.1)
+                seen.addresses.pop(address, None)
+    return [
+        row(
+            suite="announce",
+            case="POST answered to address in the status",
+            unit="ms",
+            values=to_status,
+            budget=Budget(of="p50", at_most=6.0),
+        ),
+        row(
+            suite="announce",
+            case="create to address on the interface",
+            unit="ms",
+            values=to_nic,
+            budget=Budget(of="p50", at_most=20.0),
+        ),
+    ]
+
+
+async def steady(stage: Stage) -> list[Row]:
+    """Memory of both processes with 1,000 Services announced, and that a cluster at rest is not written to."""
+    names = [f"steady-{n}" for n in range(BURST)]
+    async with observing(stage.client, NAMESPACE, links=True) as seen:
+        async with stage.allocator() as allocator, stage.agent() as agent:
+            began = time.perf_counter()
+            await _create(stage.client, names, lb_class=None)
+            await until("1000 addresses", lambda: len(seen.served(names)) == BURST, within_s=120)
+            wanted = {seen.address(name) for name in names}
+            await until("1000 addresses on the NIC", lambda: wanted <= seen.addresses.keys(), within_s=120)
+            on_nic = max(at for address, at in seen.addresses.items() if address in wanted) - began
+            await until("Announced", lambda: all(_announced(seen, name) for name in names), within_s=120)
+            await until_quiet(seen)
+            per_service = [float(len(seen.versions[name]) - 1) for name in names]
+            cpu = (cpu_s(allocator.pid), cpu_s(agent.pid))
+            versions = sum(map(len, seen.versions.values()))
+            await asyncio.sleep(10)
+            rest = ((cpu_s(allocator.pid) - cpu[0]) * 100, (cpu_s(agent.pid) - cpu[1]) * 100)
+            late = sum(map(len, seen.versions.values())) - versions
+            memory = (rss_mib(allocator.pid), rss_mib(agent.pid))
+            await _remove(stage.client, names)
+    return [
+        row(suite="announce", case="1000 Services created at once: all on the interface", unit="s", values=[on_nic]),
+        row(
+            suite="steady",
+            case="writes of a Service, Announced included",
+            unit="count",
+            values=per_service,
+            budget=Budget(of="p95", at_most=2),
+        ),
+        row(
+            suite="steady",
+            case="writes of Services in 10 s at rest",
+            unit="count",
+            values=[float(late)],
+            budget=Budget(of="max", at_most=0),
+        ),
+        row(suite="steady", case="RSS of the allocator, 1000 Services", unit="MiB", values=[memory[0]]),
+        row(suite="steady", case="RSS of the agent, 1000 Services", unit="MiB", values=[memory[1]]),
+        row(suite="steady", case="CPU of the allocator at rest, ms per second", unit="ms", values=[rest[0]]),
+        row(
+            suite="steady",
+            case="CPU of the agent at rest with 1000 addresses, ms per second",
+            unit="ms",
+            values=[rest[1]],
+        ),
+    ]
+
+
+async def until_quiet(seen: Observer, *, for_s: float = 2.0, within_s: float = 60.0) -> None:
+    """Wait until no Service changed for `for_s`."""
+    began = last_at = time.perf_counter()
+    count = -1
+    while time.perf_counter() - last_at < for_s:
+        now = sum(map(len, seen.versions.values()))
+        if now != count:
+            count, last_at = now, time.perf_counter()
+        if time.perf_counter() - began > within_s:
+            raise RuntimeError(f"Services were still being written after {within_s:g} s")
+        await asyncio.sleep(0.1)
+
+
+def _announced(seen: Observer, name: str) -> bool:
+    return "AnnouncingLocal" in seen.versions[name][-1].reasons
+
+
+async def _in_parallel(names: list[str], work: Callable[[str], Awaitable[object]]) -> None:
+    left = deque(names)
+
+    async def worker() -> None:
+        while left:
+            await work(left.popleft())
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(CREATORS):
+            group.create_task(worker())
+
+
+async def _create(client: ApiClient, names: list[str], *, lb_class: str | None) -> None:
+    await _in_parallel(
+        names, lambda name: client.create(SERVICES, objects.service(name, lb_class=lb_class), namespace=NAMESPACE)
+    )
+
+
+async def _remove(client: ApiClient, names: list[str]) -> None:
+    await _in_parallel(names, lambda name: client.delete(SERVICES, name, namespace=NAMESPACE))
+
+
+async def _bare(stage: Stage, names: list[str], seen: Observer) -> float:
+    await until("the bare client's Services", lambda: len(seen.versions.keys() & set(names)) == len(names), within_s=30)
+    request: dict[str, Any] = {
+        "server": stage.server,
+        "ca": stage.ca,
+        "token": stage.bare_token,
+        "workers": WRITERS,
+        "patches": list(_patches(names, seen)),
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "purelb.sandbox.bench.bare",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate(json.dumps(request).encode())
+    if process.returncode:
+        raise RuntimeError("the bare client failed; its trace is above")
+    return float(output)
+
+
+def _patches(names: list[str], seen: Observer) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for n, name in enumerate(names):
+        rv = seen.versions[name][-1].rv
+        address = f"172.31.{n // 250}.{n % 250 + 1}"
+        path = SERVICES.path(NAMESPACE, name, "status")
+        yield path, objects.status_patch(address, rv=rv, at="2026-01-01T00:00:00Z")
+
+
+async def _events_during(client: ApiClient, began: float) -> float:
+    """Events of this namespace now; a burst's Events are written after its addresses, one second is the length of a burst."""
+    wait = 1.0 - (time.perf_counter() - began)
+    if wait > 0:
+        await asyncio.sleep(wait)
+    page = await client.list_page(EVENTS, namespace=NAMESPACE)
+    return float(len(page.objects))
