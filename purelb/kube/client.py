@@ -19,7 +19,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 from purelb.kube.clock import breathe
-from purelb.kube.decode import Codec, Event, Failed, Foreign, Garbled, Page, Poison, Spoiled
+from purelb.kube.decode import Codec, Page, Poison, WatchEvent
 from purelb.kube.errors import Expired, TransportError, api_error, status_of
 from purelb.kube.lines import LineSplitter
 from purelb.kube.metrics import CLIENT_DURATION, CLIENT_REQUESTS, CLIENT_RETRIES, NO_SINK, Sink
@@ -72,7 +72,7 @@ class WatchStream(Generic[T]):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> tuple[Event[T] | Spoiled | Foreign | Failed | Garbled, ...]:
+    async def __anext__(self) -> tuple[WatchEvent[T], ...]:
         if self._lines:
             await breathe()
         while not self._lines:
@@ -84,7 +84,7 @@ class WatchStream(Generic[T]):
             self._lines.extend(self._splitter.feed(chunk))
         return tuple(self._decoded())
 
-    def _decoded(self) -> Iterable[Event[T] | Spoiled | Foreign | Failed | Garbled]:
+    def _decoded(self) -> Iterable[WatchEvent[T]]:
         until = self._clock.now() + SLICE
         while self._lines:
             yield self._codec.event(self._lines.popleft())

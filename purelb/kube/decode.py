@@ -10,7 +10,7 @@ Rejected: decoding into dicts and converting (three times the CPU, four times th
 (one Service with a wrong type would stop every other one).
 """
 
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Struct, field
@@ -73,6 +73,9 @@ class Garbled(Struct, frozen=True, kw_only=True):
     """A line that is not an event."""
 
     why: str
+
+
+WatchEvent: TypeAlias = Event[T] | Spoiled | Foreign | Failed | Garbled
 
 
 class _ListMeta(Struct, rename="camel"):
@@ -167,7 +170,7 @@ class Codec(Generic[T]):
         meta = found.metadata or _ListMeta()
         return found.items or [], meta.resource_version or "", meta.continue_ or None
 
-    def event(self, line: bytes) -> Event[T] | Spoiled | Foreign | Failed | Garbled:
+    def event(self, line: bytes) -> WatchEvent[T]:
         """One line of a watch. Never raises for what a server can send."""
         try:
             event = self._event.decode(line)
@@ -187,7 +190,8 @@ class Codec(Generic[T]):
                 status = _STATUS.decode(found.object)
             except REFUSALS as unreadable:
                 status = Status(code=500, reason="InternalError", message=f"an unreadable error: {why(unreadable)}")
-            return Failed(error=api_error(status))
+            seconds = status.details.retry_after_seconds if status.details else None
+            return Failed(error=api_error(status, retry_after=seconds, method="WATCH", path=self._resource.name))
         try:
             kind = _KIND.decode(found.object).kind or ""
         except REFUSALS:

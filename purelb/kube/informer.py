@@ -1,0 +1,468 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a component knows of one resource: drives a `Reflector`, owns a `Store`, tells the handlers.
+
+One task drives the machine and changes the store. The request under way, a list or a watch, is a task of its own that hands
+over what it got through an inbox of one place, so a server cannot be faster than we are. What a given-up request still hands
+over is recognised by its number and dropped.
+
+Rules. An object that does not decode never costs its neighbours anything. Long work (a large list, its delivery, a full batch)
+gives the loop a turn every 5 ms; events are held back meanwhile, because the driver is busy. `run` ends by cancellation or by
+a mistake of ours, and leaves neither task nor open stream.
+
+Not promised: streaming of the initial state (`mode` `auto` lists for now), idle limits and audits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, assert_never
+
+from purelb.kube.bell import Bell
+from purelb.kube.clock import breathe
+from purelb.kube.decode import Page, Poison
+from purelb.kube.errors import KubeError
+from purelb.kube.handlers import Deliveries, Handler, Registration, enqueue
+from purelb.kube.metrics import (
+    INFORMER_LAST_EVENT_AGE,
+    INFORMER_OBJECTS,
+    INFORMER_OVERLAY_DROPPED,
+    INFORMER_SYNCED,
+    REFLECTOR_BACKOFF,
+    REFLECTOR_ITEMS_PER_LIST,
+    REFLECTOR_ITEMS_PER_WATCH,
+    REFLECTOR_LIST_DURATION,
+    REFLECTOR_LISTS,
+    REFLECTOR_SHORT_WATCHES,
+    REFLECTOR_UNDECODABLE,
+    REFLECTOR_WATCH_DURATION,
+    REFLECTOR_WATCHES,
+    Sample,
+)
+from purelb.kube.model import KubeObject, key
+from purelb.kube.reflector import (
+    Action,
+    Batch,
+    Close,
+    Ended,
+    Input,
+    List,
+    ListFailed,
+    Notice,
+    Opened,
+    Progress,
+    Reachable,
+    Reflector,
+    Relist,
+    Remove,
+    Replace,
+    Spoil,
+    Start,
+    Synced,
+    Tick,
+    Upsert,
+    Watch,
+)
+from purelb.kube.store import EMPTY, Rejected, Snapshot, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Never
+
+    from purelb.kube.client import ApiClient
+    from purelb.kube.resources import Resource
+    from purelb.kube.store import Change, Index
+
+__all__ = ["EMPTY", "Handler", "Informer", "InformerSet", "Registration", "Snapshot", "SyncTimeout", "enqueue"]
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T", bound=KubeObject)
+
+SLICE: Final = 0.005
+LOG_EVERY: Final = 60.0
+
+
+class SyncTimeout(Exception):
+    """Some informers were not filled in time. `laggards`: resource to its last error, `""` when there was none."""
+
+    def __init__(self, laggards: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{name}: {error or 'no answer yet'}" for name, error in laggards.items()))
+        self.laggards = laggards
+
+
+class Informer(Generic[T]):
+    """The objects of one resource, in one namespace or all, kept up to date while `run` runs."""
+
+    def __init__(
+        self,
+        client: ApiClient,
+        r: Resource[T],
+        *,
+        namespace: str | None = None,
+        labels: str = "",
+        fields: str = "",
+        indices: Mapping[str, Index[T]] = EMPTY,
+        consistent: bool = False,
+        mode: Literal["auto", "list"] = "auto",
+        transform: Callable[[T], T] | None = None,
+    ) -> None:
+        """`consistent`: the first list is a quorum read, which a consumer that decides exclusively needs."""
+        self.resource = r
+        self.scope = (r.name, namespace, labels, fields)
+        self.mode = mode
+        self.store: Store[T] = Store(indices)
+        self.synced = False
+        self.last_error = ""
+        self._client = client
+        self._clock = client.clock
+        self._sink = client.sink
+        self._namespace, self._labels, self._fields = namespace, labels, fields
+        self._transform = transform
+        self._machine: Reflector[T] = Reflector(rng=self._clock.random, consistent=consistent)
+        self._deliveries: Deliveries[T] = Deliveries(r.name, client.sink)
+        self._state: Literal["new", "running", "stopped"] = "new"
+        self._replaced = False
+        self._synced_bell = Bell(self._clock)
+        self._inbox: asyncio.Queue[tuple[int, Input[T] | None]] = asyncio.Queue(maxsize=1)
+        self._told: deque[Input[T]] = deque()  # by other tasks of this process
+        self._relists = 0
+        self._replies: deque[tuple[int, Callable[[], None]]] = deque()
+        self._request: asyncio.Task[None] | None = None
+        self._request_number = 0
+        self._noticed: dict[str, tuple[object, float]] = {}
+        self._spoiled: dict[str, tuple[str, str]] = {}
+        self._dropped = 0
+        self._seen_at = self._clock.now()
+
+    @property
+    def undecodable(self) -> Mapping[str, str]:
+        """Keys of objects that could not be read, and why; an older version of them may be in the store."""
+        return self.store.undecodable
+
+    def add_handler(self, h: Handler[T], *, deliver_unchanged: bool = False) -> Registration[T]:
+        """Register; what is stored already is delivered inside this call. Raises RuntimeError after the end of `run`."""
+        if self._state == "stopped":
+            raise RuntimeError(f"the informer of {self.resource.name} has stopped")
+        registration = Registration(h, deliver_unchanged=deliver_unchanged)
+        self._deliveries.add(registration, self.store.values())
+        return registration
+
+    def note_write(self, obj: T) -> None:
+        """Show what the server answered to a write of ours at once, unless the watch was faster."""
+        if self._namespace is not None and obj.metadata.namespace != self._namespace:
+            return
+        shaped = self._shaped(obj)
+        if isinstance(shaped, Poison):
+            return  # it will come again through the watch, where it is counted and marked
+        answer = self.store.note_write(shaped)
+        if not isinstance(answer, Rejected):
+            self._deliver(answer)
+
+    def relist(self, why: str, *, consistent: bool = False, reply: Callable[[], None] | None = None) -> None:
+        """List again. `consistent`: from the quorum. `reply` is called once a list that began after this call was delivered."""
+        self._relists += 1
+        if reply is not None:
+            self._replies.append((self._relists, reply))
+        self._tell(Relist(why, consistent=consistent))
+
+    async def wait_synced(self) -> None:
+        """Return once the first list was delivered to every handler that was registered before it."""
+        while not self.synced:
+            await self._synced_bell.wait(None)
+
+    def samples(self) -> Iterator[Sample]:
+        """Gauges, computed when asked."""
+        name, now = (self.resource.name,), self._clock.now()
+        yield Sample(INFORMER_OBJECTS, len(self.store), name)
+        yield Sample(INFORMER_SYNCED, float(self.synced), name)
+        yield Sample(INFORMER_LAST_EVENT_AGE, now - self._seen_at, name)
+        deadline = self._machine.deadline()
+        yield Sample(REFLECTOR_BACKOFF, 0.0 if deadline is None else max(0.0, deadline - now), name)
+
+    async def run(self) -> Never:
+        """Keep the store up to date until cancelled. To be called once."""
+        if self._state != "new":
+            raise RuntimeError(f"the informer of {self.resource.name} was started before")
+        self._state = "running"
+        end = self._client.on_reachable(lambda: self._tell(Reachable()))
+        try:
+            async with asyncio.TaskGroup() as group:
+                await self._drive(group)
+        finally:
+            end()
+            self._state = "stopped"
+        raise AssertionError("driving never ends by itself")
+
+    # Driving the machine
+
+    async def _drive(self, group: asyncio.TaskGroup) -> Never:
+        machine = self._machine
+        seen: Input[T] = Start()
+        while True:
+            due = machine.deadline()
+            now = self._clock.now()
+            machine.receive(seen, max(now, due or now) if isinstance(seen, Tick) else now)
+            await self._carry_out(machine.actions(), group)
+            seen = await self._next(machine.deadline())
+
+    async def _next(self, due: float | None) -> Input[T]:
+        while not self._told:
+            try:
+                async with self._clock.timeout_at(due):
+                    number, seen = await self._inbox.get()
+            except TimeoutError:
+                return Tick()
+            if seen is not None and number == self._request_number:
+                return seen
+        return self._told.popleft()
+
+    def _tell(self, seen: Input[T]) -> None:
+        self._told.append(seen)
+        if self._inbox.empty():
+            self._inbox.put_nowait((0, None))  # wakes the driver; a full inbox does so anyway
+
+    async def _carry_out(self, actions: list[Action[T]], group: asyncio.TaskGroup) -> None:
+        until = self._clock.now() + SLICE
+        for action in actions:
+            match action:
+                case Upsert(obj, rv):
+                    self._upsert(obj, rv)
+                case Remove(name, obj, rv):
+                    self._spoiled.pop(name, None)
+                    self._deliver(self.store.remove(name, self._shaped_or_none(obj), rv))
+                case Progress(rv):
+                    self.store.progress(rv)
+                case Spoil(poison):
+                    self._spoil(poison)
+                    self.store.spoil(poison.key, poison.error, poison.rv)
+                case Replace():
+                    await self._replace(action)
+                    until = self._clock.now() + SLICE
+                case Synced():
+                    self.synced = True
+                    self._synced_bell.ring_all()
+                case Notice():
+                    self._notice(action)
+                case List():
+                    self._start(group, self._list(action, self._request_number + 1), "list")
+                case Watch():
+                    self._start(group, self._watch(action, self._request_number + 1), "watch")
+                case Close():
+                    self._give_up()
+                case _:
+                    assert_never(action)
+            if self._clock.now() >= until:
+                await breathe()
+                until = self._clock.now() + SLICE
+        self._count_dropped()
+
+    # Requests
+
+    def _start(self, group: asyncio.TaskGroup, request: Any, what: str) -> None:
+        self._request_number += 1
+        self._request = group.create_task(request, name=f"informer:{self.resource.name}:{what}")
+
+    def _give_up(self) -> None:
+        self._request_number += 1
+        if self._request is not None:
+            self._request.cancel()
+            self._request = None
+
+    async def _list(self, action: List, number: int) -> None:
+        name, started = self.resource.name, self._clock.now()
+        if action.continue_ is None:
+            self._sink.count(REFLECTOR_LISTS, name)
+        seen: Page[T] | ListFailed
+        try:
+            seen = await self._client.list_page(
+                self.resource,
+                namespace=self._namespace,
+                labels=self._labels,
+                fields=self._fields,
+                rv=action.rv,
+                match=action.match,
+                limit=action.limit,
+                continue_=action.continue_,
+            )
+        except KubeError as error:
+            seen = ListFailed(error)
+        else:
+            self._sink.observe(REFLECTOR_LIST_DURATION, self._clock.now() - started, name)
+            self._sink.observe(REFLECTOR_ITEMS_PER_LIST, len(seen.objects) + len(seen.poison), name)
+        await self._hand_over(number, seen)
+
+    async def _watch(self, action: Watch, number: int) -> None:
+        name, started, events = self.resource.name, self._clock.now(), 0
+        self._sink.count(REFLECTOR_WATCHES, name)
+        ended = Ended()
+        try:
+            async with self._client.watch(
+                self.resource,
+                namespace=self._namespace,
+                labels=self._labels,
+                fields=self._fields,
+                rv=action.rv,
+                timeout_s=action.timeout_s,
+            ) as stream:
+                await self._hand_over(number, Opened())
+                async for batch in stream:
+                    events += len(batch)
+                    await self._hand_over(number, Batch(batch))
+        except KubeError as error:
+            ended = Ended(error)
+        self._sink.observe(REFLECTOR_WATCH_DURATION, self._clock.now() - started, name)
+        self._sink.observe(REFLECTOR_ITEMS_PER_WATCH, events, name)
+        await self._hand_over(number, ended)
+
+    async def _hand_over(self, number: int, seen: Input[T]) -> None:
+        self._seen_at = self._clock.now()
+        await self._inbox.put((number, seen))
+
+    # Changing the store
+
+    def _upsert(self, obj: T, rv: str) -> None:
+        shaped = self._shaped(obj)
+        if isinstance(shaped, Poison):
+            self._spoil(shaped)
+            self.store.spoil(shaped.key, shaped.error, rv)
+            return
+        answer = self.store.upsert(shaped, rv)
+        if isinstance(answer, Rejected):
+            self._reject(answer, obj)
+            return
+        if self._spoiled:
+            self._spoiled.pop(key(obj), None)
+        self._deliver(answer)
+
+    async def _replace(self, action: Replace[T]) -> None:
+        replacement = self.store.replacement({bad.key: bad.error for bad in action.poison}, action.rv)
+        for bad in action.poison:
+            self._spoil(bad)
+        until = self._clock.now() + SLICE
+        for obj in action.objects:
+            shaped = self._shaped(obj)
+            if isinstance(shaped, Poison):
+                self._spoil(shaped)
+                replacement.poison[shaped.key] = shaped.error
+            else:
+                replacement.take(shaped)
+            if self._clock.now() >= until:
+                await breathe()
+                until = self._clock.now() + SLICE
+        for rejected in replacement.rejected:
+            self._reject(rejected, None)
+        self._deliveries.put(self.store.commit(replacement), initial=not self._replaced)
+        self._replaced = True
+        self._spoiled = {name: seen for name, seen in self._spoiled.items() if name in self.store.undecodable}
+        until = self._clock.now() + SLICE
+        while self._deliveries.step():
+            if self._clock.now() >= until:
+                await breathe()
+                until = self._clock.now() + SLICE
+        while self._replies and self._replies[0][0] <= action.serves:
+            self._replies.popleft()[1]()
+
+    def _deliver(self, changes: tuple[Change[T], ...]) -> None:
+        held_back = self._deliveries.waiting  # a replace is being told: this comes after it
+        self._deliveries.put(changes)
+        if not held_back:
+            self._deliveries.flush()
+
+    def _shaped(self, obj: T) -> T | Poison:
+        if self._transform is None:
+            return obj
+        try:
+            return self._transform(obj)
+        except Exception as error:  # noqa: BLE001  one object is fenced off from its neighbours
+            meta = obj.metadata
+            why = f"it cannot be transformed: {type(error).__name__}: {error}"
+            return Poison(key=key(obj), uid=meta.uid, rv=meta.resource_version, error=why)
+
+    def _shaped_or_none(self, obj: T | None) -> T | None:
+        shaped = None if obj is None else self._shaped(obj)
+        return None if isinstance(shaped, Poison) else shaped
+
+    # Telling people
+
+    def _spoil(self, poison: Poison) -> None:
+        self._sink.count(REFLECTOR_UNDECODABLE, self.resource.name)
+        if self._spoiled.get(poison.key) != (poison.uid, poison.rv):
+            self._spoiled[poison.key] = (poison.uid, poison.rv)
+            log.info(
+                "an object cannot be read; what was known of it stays",
+                extra={"code": "undecodable", "resource": self.resource.name, "key": poison.key, "error": poison.error},
+            )
+
+    def _reject(self, rejected: Rejected, obj: T | None) -> None:
+        meta = None if obj is None else obj.metadata
+        uid, rv = (meta.uid, meta.resource_version) if meta else ("", "")
+        self._spoil(Poison(key=rejected.key, uid=uid, rv=rv, error=rejected.why))
+
+    def _notice(self, notice: Notice) -> None:
+        if notice.code == "shortWatch":
+            self._sink.count(REFLECTOR_SHORT_WATCHES, self.resource.name)
+        error = notice.details.get("error")
+        if isinstance(error, str):
+            self.last_error = error
+        if notice.level == "debug":
+            log.debug("%s", notice.code, extra=self._fields_of(notice))
+            return
+        now, said = self._clock.now(), self._noticed.get(notice.code)
+        if said is None or said[0] != notice.details or now - said[1] >= LOG_EVERY:
+            self._noticed[notice.code] = (notice.details, now)
+            log.info("the informer has trouble", extra=self._fields_of(notice))
+
+    def _fields_of(self, notice: Notice) -> dict[str, object]:
+        return {"code": notice.code, "resource": self.resource.name, **notice.details}
+
+    def _count_dropped(self) -> None:
+        if self.store.dropped != self._dropped:
+            self._sink.count(INFORMER_OVERLAY_DROPPED, self.resource.name, by=self.store.dropped - self._dropped)
+            self._dropped = self.store.dropped
+
+
+class InformerSet:
+    """The informers of a component, run together. One for each resource, namespace and selectors."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._clock = client.clock
+        self._informers: dict[tuple[str, str | None, str, str], Informer[Any]] = {}
+
+    def add(self, informer: Informer[T]) -> Informer[T]:
+        """Take in an informer, before `run`. Raises ValueError for a second one of the same scope."""
+        if informer.scope in self._informers:
+            raise ValueError(f"there is an informer of {informer.scope} already: add a handler to that one")
+        self._informers[informer.scope] = informer
+        return informer
+
+    def __iter__(self) -> Iterator[Informer[Any]]:
+        return iter(tuple(self._informers.values()))
+
+    @property
+    def synced(self) -> bool:
+        """Whether every informer has delivered its first list."""
+        return all(informer.synced for informer in self._informers.values())
+
+    async def wait_synced(self, timeout: float) -> None:
+        """Wait for all of them; after `timeout` seconds `SyncTimeout` names those that are missing."""
+        try:
+            async with self._clock.timeout_at(self._clock.now() + timeout):
+                for informer in self:
+                    await informer.wait_synced()
+        except TimeoutError:
+            laggards = {each.resource.name: each.last_error for each in self if not each.synced}
+            raise SyncTimeout(laggards) from None
+
+    def samples(self) -> Iterator[Sample]:
+        """Gauges of all of them."""
+        for informer in self:
+            yield from informer.samples()
+
+    async def run(self) -> Never:
+        """Run all of them until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for informer in self:
+                group.create_task(informer.run(), name=f"informer:{informer.resource.name}")
+        raise AssertionError("informers never end by themselves")
