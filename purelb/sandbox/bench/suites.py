@@ -164,21 +164,20 @@ async def single(stage: Stage, *, trials: int) -> list[Row]:
     """One Service at a time on an idle cluster: POST answered to address in the status; create to address on the NIC."""
     to_status: list[float] = []
     to_nic: list[float] = []
-    async with observing(stage.client, NAMESPACE, links=True) as seen:
-        async with stage.allocator(), stage.agent():
-            for n in range(trials):
-                name = f"single-{n}"
-                asked = time.perf_counter()
-                await stage.client.create(SERVICES, objects.service(name, lb_class=None), namespace=NAMESPACE)
-                answered = time.perf_counter()
-                await until(f"an address for {name}", lambda name=name: seen.served_at(name) is not None, within_s=10)  # type: ignore[misc]
-                address = seen.address(name) or ""
-                await until(f"{address} on an interface", lambda a=address: a in seen.addresses, within_s=10)  # type: ignore[misc]
-                to_status.append(((seen.served_at(name) or 0) - answered) * 1000)
-                to_nic.append((seen.addresses.pop(address) - asked) * 1000)
-                await stage.client.delete(SERVICES, name, namespace=NAMESPACE)
-                await asyncio.sleep(0.1)
-                seen.addresses.pop(address, None)
+    async with observing(stage.client, NAMESPACE, links=True) as seen, stage.allocator(), stage.agent():
+        for n in range(trials):
+            name = f"single-{n}"
+            asked = time.perf_counter()
+            await stage.client.create(SERVICES, objects.service(name, lb_class=None), namespace=NAMESPACE)
+            answered = time.perf_counter()
+            await until(f"an address for {name}", lambda name=name: seen.served_at(name) is not None, within_s=10)  # type: ignore[misc]
+            address = seen.address(name) or ""
+            await until(f"{address} on an interface", lambda a=address: a in seen.addresses, within_s=10)  # type: ignore[misc]
+            to_status.append(((seen.served_at(name) or 0) - answered) * 1000)
+            to_nic.append((seen.addresses.pop(address) - asked) * 1000)
+            await stage.client.delete(SERVICES, name, namespace=NAMESPACE)
+            await asyncio.sleep(0.1)
+            seen.addresses.pop(address, None)
     return [
         row(
             suite="announce",
@@ -200,24 +199,27 @@ async def single(stage: Stage, *, trials: int) -> list[Row]:
 async def steady(stage: Stage) -> list[Row]:
     """Memory of both processes with 1,000 Services announced, and that a cluster at rest is not written to."""
     names = [f"steady-{n}" for n in range(BURST)]
-    async with observing(stage.client, NAMESPACE, links=True) as seen:
-        async with stage.allocator() as allocator, stage.agent() as agent:
-            began = time.perf_counter()
-            await _create(stage.client, names, lb_class=None)
-            await until("1000 addresses", lambda: len(seen.served(names)) == BURST, within_s=120)
-            wanted = {seen.address(name) for name in names}
-            await until("1000 addresses on the NIC", lambda: wanted <= seen.addresses.keys(), within_s=120)
-            on_nic = max(at for address, at in seen.addresses.items() if address in wanted) - began
-            await until("Announced", lambda: all(_announced(seen, name) for name in names), within_s=120)
-            await until_quiet(seen)
-            per_service = [float(len(seen.versions[name]) - 1) for name in names]
-            cpu = (cpu_s(allocator.pid), cpu_s(agent.pid))
-            versions = sum(map(len, seen.versions.values()))
-            await asyncio.sleep(10)
-            rest = ((cpu_s(allocator.pid) - cpu[0]) * 100, (cpu_s(agent.pid) - cpu[1]) * 100)
-            late = sum(map(len, seen.versions.values())) - versions
-            memory = (rss_mib(allocator.pid), rss_mib(agent.pid))
-            await _remove(stage.client, names)
+    async with (
+        observing(stage.client, NAMESPACE, links=True) as seen,
+        stage.allocator() as allocator,
+        stage.agent() as agent,
+    ):
+        began = time.perf_counter()
+        await _create(stage.client, names, lb_class=None)
+        await until("1000 addresses", lambda: len(seen.served(names)) == BURST, within_s=120)
+        wanted = {seen.address(name) for name in names}
+        await until("1000 addresses on the NIC", lambda: wanted <= seen.addresses.keys(), within_s=120)
+        on_nic = max(at for address, at in seen.addresses.items() if address in wanted) - began
+        await until("Announced", lambda: all(_announced(seen, name) for name in names), within_s=120)
+        await until_quiet(seen)
+        per_service = [float(len(seen.versions[name]) - 1) for name in names]
+        cpu = (cpu_s(allocator.pid), cpu_s(agent.pid))
+        versions = sum(map(len, seen.versions.values()))
+        await asyncio.sleep(10)
+        rest = ((cpu_s(allocator.pid) - cpu[0]) * 100, (cpu_s(agent.pid) - cpu[1]) * 100)
+        late = sum(map(len, seen.versions.values())) - versions
+        memory = (rss_mib(allocator.pid), rss_mib(agent.pid))
+        await _remove(stage.client, names)
     return [
         row(suite="announce", case="1000 Services created at once: all on the interface", unit="s", values=[on_nic]),
         row(
