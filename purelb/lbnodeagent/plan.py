@@ -76,7 +76,7 @@ def plan(
     replaced: set[Key] = set()
     for item in sorted(wanted.values(), key=_place):
         found = present.get(item.key)
-        if (item.ip, item.ifindex) in foreign:
+        if (found is None or not found.ours) and (item.ip, item.ifindex) in foreign:
             continue  # an untagged twin: it is not ours to touch, and the kernel holds an address once
         if found is None:
             rivals = _rivals(item, present.values())

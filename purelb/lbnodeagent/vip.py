@@ -312,6 +312,10 @@ def _not_ignored(vip: Vip, event: VipEvent, now: float) -> bool:
     return now >= vip.ignore_until
 
 
+def _due(vip: Vip, event: VipEvent, now: float) -> bool:
+    return vip.timer_at is not None and now >= vip.timer_at
+
+
 def _by_heir(vip: Vip, event: VipEvent, now: float) -> bool:
     node = event.node if isinstance(event, (Answer, TakenOver)) else None
     return node is None or node == vip.to
@@ -343,9 +347,9 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("24", ("Offering",), ("Answer", "TakenOver"), _settle, _by_heir),
     Row("25", ("Offering",), _MINE, _hold(Unoffer())),
     Row("26", ("Offering",), ("Theirs(now)", "Theirs(later)"), _offer_again, lambda v, e, now: v.winner != v.to),
-    Row("27", ("Offering",), ("Timer",), _stalled),
+    Row("27", ("Offering",), ("Timer",), _stalled, _due),
     Row("28", ("Closing", "Adopted"), ("KernelLost", "KernelExpired"), _forget),
-    Row("30", ("Closing",), ("Timer",), _drop("30")),
+    Row("30", ("Closing",), ("Timer",), _drop("30"), _due),
     Row("31", ("Holding", "Offering"), ("AddRefused",), _refused),
     Row("11.3", ("Holding",), _MINE, _moved),
     Row("34", ("Adopted",), ("Mine(offered)", "Mine(fresh)", "Mine(vacant)"), _hold()),

@@ -177,7 +177,8 @@ def run(model: ModelKernel, wanted: frozenset[Want], now: float = 100.0) -> tupl
 def reachable(model: ModelKernel, wanted: frozenset[Want]) -> set[object]:
     """What can be had without touching what is not ours."""
     foreign = {(address.ip, address.ifindex) for address in model.addresses.values() if not address.ours}
-    return {item.key for item in wanted if (item.ip, item.ifindex) not in foreign}
+    ours = {address.key for address in model.addresses.values() if address.ours}
+    return {item.key for item in wanted if (item.ip, item.ifindex) not in foreign or item.key in ours}
 
 
 @given(kernels(), wants())
