@@ -43,8 +43,19 @@ _ISSUER = "https://kubernetes.default.svc"
 class ControlPlane:
     """The three processes and the credentials to talk to them. Made by start(); ended by stop() or by leaving the `with`."""
 
-    def __init__(self, directory: Path, *, host: str, netns: str | None, sans: Iterable[str], controllers: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        host: str,
+        netns: str | None,
+        sans: Iterable[str],
+        controllers: str,
+        audited: Iterable[str],
+    ) -> None:
         self.directory = directory
+        self.audit_log = directory / "logs" / "audit.jsonl"
+        self._audited = tuple(audited)
         self.netns = netns
         self.binaries = binaries.directory()
         self._host = host
@@ -75,6 +86,7 @@ class ControlPlane:
         netns: str | None = None,
         sans: Iterable[str] = (),
         controllers: str = CONTROLLERS,
+        audited: Iterable[str] = (),
         within_s: float = 60.0,
     ) -> Self:
         """Start all three and wait until the API is ready and the controllers work. The binaries must be there (hack/build).
@@ -83,8 +95,9 @@ class ControlPlane:
         host       the address to listen on and the one every kubeconfig names; it must exist in `netns`
         netns      a named network namespace to run in; etcd listens on its loopback
         sans       further names and addresses of the server certificate, for a relay
+        audited    namespaces whose ServiceAccounts' requests are written to `audit_log`, one JSON line each
         """
-        self = cls(directory, host=host, netns=netns, sans=sans, controllers=controllers)
+        self = cls(directory, host=host, netns=netns, sans=sans, controllers=controllers, audited=audited)
         try:
             self._start_etcd()
             self.start_api_server(within_s=within_s)
@@ -145,8 +158,23 @@ class ControlPlane:
             "--allow-privileged=true",
             # Otherwise a stop waits a minute for its watchers; with it they are told to go, and a stop takes a second.
             "--shutdown-watch-termination-grace-period=1s",
+            *self._audit_flags(),
         )
         wait_until("the API server is ready", self._readyz, within_s=within_s, alive=[process])
+
+    def _audit_flags(self) -> list[str]:
+        if not self._audited:
+            return []
+        groups = [f"system:serviceaccounts:{namespace}" for namespace in self._audited]
+        policy = {
+            "apiVersion": "audit.k8s.io/v1",
+            "kind": "Policy",
+            "omitStages": ["RequestReceived"],
+            "rules": [{"level": "Metadata", "userGroups": groups}, {"level": "None"}],
+        }
+        path = self.directory / "audit-policy.json"
+        path.write_text(json.dumps(policy))
+        return [f"--audit-policy-file={path}", f"--audit-log-path={self.audit_log}", "--audit-log-maxsize=1024"]
 
     def stop_api_server(self) -> None:
         """The outage of a planned restart: watches are ended, the port is closed. start_api_server() ends it."""

@@ -17,7 +17,7 @@ import pytest
 from hack import binaries
 from hack.control_plane import ControlPlane
 from tests.conformance import topology as data_centre
-from tests.conformance.installation import Installation
+from tests.conformance.installation import NAMESPACE, Installation
 from tests.conformance.manifests import Applier
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ def control_plane(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     directory = tmp_path_factory.mktemp("control-plane")
     if data_centre.why_not() is None:
         hub = request.getfixturevalue("topology").hub
-        started = ControlPlane.start(directory, host=data_centre.API_ADDRESS, netns=hub)
+        started = ControlPlane.start(directory, host=data_centre.API_ADDRESS, netns=hub, audited=[NAMESPACE])
     else:
-        started = ControlPlane.start(directory)
+        started = ControlPlane.start(directory, audited=[NAMESPACE])
     with started as running:
         yield running
 

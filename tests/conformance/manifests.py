@@ -72,9 +72,9 @@ class Applier:
 
         def probe() -> object:
             body = self._api.get(path).ok()
-            conditions = {entry["type"]: entry["status"] for entry in body.get("status", {}).get("conditions", ())}
-            if conditions.get("Established") != "True":
-                return body.get("status", {}).get("conditions")
+            said = body.get("status", {}).get("conditions") or []  # null right after the creation
+            if not any(entry["type"] == "Established" and entry["status"] == "True" for entry in said):
+                return said
             spec = body["spec"]
             lists = [
                 f"/apis/{spec['group']}/{v['name']}/{spec['names']['plural']}" for v in spec["versions"] if v["served"]
