@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, assert_never
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, assert_never, cast
 
 from msgspec import Struct
 
@@ -31,15 +31,17 @@ from purelb.kube.metrics import (
 from purelb.kube.queue import QueueClosed, WorkQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Generator
 
     from purelb.kube.clock import Clock
 
 K = TypeVar("K", bound=Hashable)
+R = TypeVar("R")
 
 _log: Final = logging.getLogger(__name__)
 _UNHEALTHY_AT: Final = 10
 _LOG_EVERY: Final = 60.0
+_HOLDS_LOOP: Final = 0.1
 
 
 class Done(Struct, frozen=True):
@@ -76,6 +78,32 @@ class _Panics(Struct):
     logged_at: float | None = None
 
 
+class _Stretches(Generic[R]):
+    """Awaits a step and notes for how long it held the loop at a stretch, at most."""
+
+    def __init__(self, step: Awaitable[R], now: Callable[[], float]) -> None:
+        self._step = step
+        self._now = now
+        self.longest = 0.0
+
+    def __await__(self) -> Generator[Any, None, R]:
+        inner = self._step.__await__()
+        error: BaseException | None = None
+        while True:
+            began = self._now()
+            try:
+                waits_for = next(inner) if error is None else cast("Generator[Any, None, R]", inner).throw(error)
+            except StopIteration as end:
+                return cast("R", end.value)
+            finally:
+                self.longest = max(self.longest, self._now() - began)
+            try:
+                yield waits_for
+                error = None
+            except BaseException as raised:  # noqa: BLE001  passed on to the step
+                error = raised
+
+
 def always() -> bool:
     """The gate that is never closed."""
     return True
@@ -96,6 +124,7 @@ class Owner(Generic[K]):
         sink: Sink = NO_SINK,
     ) -> None:
         self.view: Any = None  # what readers outside see: an immutable value of the component's own type
+        self.held_loop = 0  # steps that gave nobody else a turn for 100 ms or longer
         self._name = name
         self._queue = queue
         self._step = step
@@ -136,14 +165,21 @@ class Owner(Generic[K]):
 
     async def _turn(self, key: K) -> None:
         started = self._clock.now()
+        step = _Stretches(self._step(key, started), self._clock.now)
         try:
-            outcome = await self._step(key, started)
+            outcome = await step
         except Fatal:
             raise
         except Exception as error:  # noqa: BLE001  one key is fenced off from its neighbours here
             self._count("error", started)
             self._panicked(key, error)
             return
+        if step.longest > _HOLDS_LOOP:
+            self.held_loop += 1
+            _log.debug(
+                "a step held the loop",
+                extra={"code": "loopHeld", "owner": self._name, "key": str(key), "seconds": step.longest},
+            )
         self._panics.pop(key, None)
         match outcome:
             case Done():

@@ -24,7 +24,6 @@ from purelb.kube.metrics import (
     QUEUE_UNFINISHED,
     QUEUE_WAIT,
     QUEUE_WORK,
-    Metric,
     Sample,
 )
 from purelb.kube.queue import (
@@ -38,24 +37,11 @@ from purelb.kube.queue import (
     QueueCore,
     WorkQueue,
 )
+from tests.kube.told import Told
 from tests.virtual_clock import START, VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-class Told:
-    """A sink that remembers."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[tuple[str, ...]] = Counter()
-        self.observed: dict[tuple[str, ...], list[float]] = {}
-
-    def count(self, metric: Metric, *labels: str, by: float = 1) -> None:
-        self.counts[(metric.name, *labels)] += int(by)
-
-    def observe(self, metric: Metric, value: float, *labels: str) -> None:
-        self.observed.setdefault((metric.name, *labels), []).append(value)
 
 
 def take(core: QueueCore[str], now: float = 0.0) -> str | None:
