@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is said when the API server is away, too old, without our kinds or without our rights."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from purelb.kube.client import ApiClient
+from purelb.kube.model import PartialObject
+from purelb.kube.resources import Access, Resource
+from purelb.process.component import CannotStart
+from purelb.process.preflight import Preflight, questions
+from tests.kube.scripted import Call, Scripted, client_over
+from tests.virtual_clock import VirtualClock
+
+GROUPS = Resource(
+    group="purelb.io",
+    version="v2",
+    plural="servicegroups",
+    kind="ServiceGroup",
+    namespaced=True,
+    type=PartialObject,
+    metadata_only=True,
+)
+ROWS = (
+    Access(resource="services", subresource="status", verbs=("patch",), reason="publish addresses"),
+    Access(
+        group="coordination.k8s.io",
+        resource="leases",
+        verbs=("create", "patch"),
+        namespaces=("purelb-system",),
+        names=("purelb-allocator",),
+        reason="lead",
+    ),
+)
+
+
+class Server:
+    """What the API server is like, as each request finds it."""
+
+    def __init__(self) -> None:
+        self.version = {"major": "1", "minor": "34"}
+        self.kinds = ["servicegroups"]
+        self.allowed = True
+        self.reviews = True
+        self.asked: list[dict[str, str]] = []
+        self.away = False
+
+    def respond(self, call: Call) -> None:
+        if self.away:
+            call.fail("refused")
+        elif call.path == "/version":
+            call.reply(self.version)
+        elif call.path == "/apis/purelb.io/v2":
+            call.reply({"resources": [{"name": name} for name in self.kinds]})
+        elif not self.reviews:
+            call.refuse(404, "NotFound")
+        else:
+            self.asked.append(call.json["spec"]["resourceAttributes"])
+            call.reply({"kind": "SelfSubjectAccessReview", "status": {"allowed": self.allowed}}, status=201)
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture
+async def client(server: Server, clock: VirtualClock) -> AsyncIterator[ApiClient]:
+    async with client_over(Scripted(server.respond), clock) as made:
+        yield made
+
+
+@pytest.fixture
+def preflight(client: ApiClient, clock: VirtualClock) -> Preflight:
+    return Preflight(client, who="allocator", rows=ROWS, kinds=(GROUPS,), clock=clock)
+
+
+async def test_a_server_with_everything_passes_and_is_asked_no_more(preflight: Preflight, server: Server) -> None:
+    assert preflight.checks == {"access": "the API server was not asked yet"}
+    await preflight.run()
+    assert preflight.checks == {"access": None}
+    assert server.asked[0] == {"verb": "patch", "resource": "services", "subresource": "status"}
+
+
+async def test_a_server_that_is_away_is_waited_for_and_named(
+    preflight: Preflight, server: Server, clock: VirtualClock
+) -> None:
+    server.away = True
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(preflight.run())
+        await clock.advance(10.0)
+        said = preflight.checks["access"]
+        assert said is not None
+        assert said.startswith("waiting for the API server at ")
+        server.away = False
+        await clock.advance(30.0)
+        assert running.done()
+    assert preflight.checks == {"access": None}
+
+
+async def test_a_missing_right_is_named_with_what_it_is_for_and_asked_again_each_minute(
+    preflight: Preflight, server: Server, clock: VirtualClock
+) -> None:
+    server.allowed = False
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(preflight.run())
+        await clock.settle()
+        assert preflight.checks["access"] == (
+            "RBAC: allocator may not patch services/status, needed to publish addresses; see purelb rbac; "
+            "RBAC: allocator may not create leases in namespace purelb-system, needed to lead; see purelb rbac; "
+            "RBAC: allocator may not patch leases purelb-allocator in namespace purelb-system, needed to lead; "
+            "see purelb rbac"
+        )
+        server.allowed = True
+        await clock.advance(59.0)
+        assert not running.done()
+        await clock.advance(1.0)
+        assert running.done()
+
+
+async def test_a_kind_that_is_not_served_is_named_with_the_remedy(
+    preflight: Preflight, server: Server, clock: VirtualClock
+) -> None:
+    server.kinds = []
+    async with asyncio.TaskGroup() as group:
+        group.create_task(preflight.run())
+        await clock.settle()
+        assert preflight.checks["access"] == (
+            "CRD servicegroups.purelb.io is not served as v2: apply crds/ or run purelb crds --apply"
+        )
+        server.kinds = ["servicegroups"]
+        await clock.advance(60.0)
+
+
+async def test_a_server_without_reviews_counts_as_allowing(preflight: Preflight, server: Server) -> None:
+    server.reviews = False
+    await preflight.run()
+    assert preflight.checks == {"access": None}
+
+
+@pytest.mark.parametrize(
+    ("version", "old"),
+    [
+        ({"major": "1", "minor": "24"}, True),
+        ({"major": "1", "minor": "25+"}, False),
+        ({"major": "", "minor": "x"}, False),
+        ({"major": "2", "minor": "0"}, False),
+    ],
+    ids=["1.24 is too old", "1.25+ is not", "a version of its own making is not judged", "2.0 is not"],
+)
+async def test_only_a_server_that_is_too_old_ends_the_process(
+    preflight: Preflight, server: Server, version: dict[str, str], old: bool
+) -> None:
+    server.version = version
+    if old:
+        with pytest.raises(CannotStart, match=r"Kubernetes 1\.24 is older than 1\.25, the oldest supported"):
+            await preflight.run()
+    else:
+        await preflight.run()
+
+
+def test_a_create_is_asked_for_without_a_name_as_the_server_judges_it() -> None:
+    asked = [(question.verb, question.name) for question in questions(ROWS)]
+    assert asked == [("patch", ""), ("create", ""), ("patch", "purelb-allocator")]
