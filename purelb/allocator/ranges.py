@@ -12,13 +12,20 @@ free intervals of addresses per written item (finding the first item with someth
 Not promised: any order between entries. That is the caller's, because balancing and sharing keys have a say in it.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left, bisect_right
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from msgspec import Struct
+
+from purelb.net.ranges import Family, Interval, address
+
+# An address as the ledger knows it: hashes and compares at the speed of a tuple, unlike `ipaddress` objects.
+Address = tuple[Family, int]
+
+
+def ip_text(of: Address) -> str:
+    """Canonical text of an address."""
+    return str(address(of[0], of[1]))
 
 
 class Layout:
@@ -115,3 +122,62 @@ class FreeSet:
     def intervals(self) -> tuple[tuple[int, int], ...]:
         """The free numbers as sorted (low, high) bounds."""
         return tuple(zip(self._lows, self._highs, strict=True))
+
+
+class EntryId(Struct, frozen=True, gc=False, order=True):
+    """One pool entry of an accepted group; `index` counts within the family, in the order the entries are used."""
+
+    group: str
+    family: Family
+    index: int
+
+
+class Place(Struct, frozen=True, gc=False):
+    """Where an address lies. `excluded`: written in the entry's pool, but never handed out."""
+
+    entry: EntryId
+    excluded: bool = False
+
+
+class Atlas:
+    """Which entry contains an address: one sorted interval list over all accepted groups, which are disjoint. Immutable.
+
+    An excluded address is kept with a mark, so that a refusal can say so; where one group excludes what another hands
+    out, the one that hands out wins.
+    """
+
+    __slots__ = ("_excluded", "_known")
+
+    def __init__(self, known: Iterable[tuple[Place, Interval]]) -> None:
+        rows = list(known)
+        self._known = {family: _Sorted(rows, family, excluded=False) for family in (4, 6)}
+        self._excluded = {family: _Sorted(rows, family, excluded=True) for family in (4, 6)}
+
+    def where(self, address: Address) -> Place | None:
+        """The place of an address, None when no accepted group mentions it."""
+        family, number = address
+        return self._known[family].at(number) or self._excluded[family].at(number)
+
+
+class _Sorted:
+    __slots__ = ("_highs", "_lows", "_places")
+
+    def __init__(self, rows: Iterable[tuple[Place, Interval]], family: Family, *, excluded: bool) -> None:
+        chosen = sorted(
+            ((i.low, i.high, place) for place, i in rows if i.family == family and place.excluded == excluded),
+            key=lambda row: (row[0], row[1]),
+        )
+        self._lows: list[int] = []
+        self._highs: list[int] = []
+        self._places: list[Place] = []
+        end = -1
+        for low, high, place in chosen:  # two groups may exclude the same address: the first to mention it is told
+            if high > end:
+                self._lows.append(max(low, end + 1))
+                self._highs.append(high)
+                self._places.append(place)
+                end = high
+
+    def at(self, number: int) -> Place | None:
+        index = bisect_right(self._lows, number) - 1
+        return self._places[index] if index >= 0 and number <= self._highs[index] else None

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must be true of a ledger at rest between two steps, counted again from its claims alone.
+
+This file knows nothing of how the ledger keeps its promises. Tests call it after every step. Each broken promise is one sentence;
+none is the normal answer. It costs as much as the ledger is large, so a running allocator asks for one group at a time.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from purelb.allocator.keys import ServiceKey
+from purelb.allocator.ledger import Ledger
+from purelb.allocator.ranges import ip_text
+from purelb.allocator.sharing import clash
+
+if TYPE_CHECKING:
+    from purelb.net.ranges import Family
+
+
+def broken(ledger: Ledger, *, group: str | None = None) -> Iterator[str]:
+    """The promises the ledger breaks; `group` limits the recount of numbers to one group."""
+    yield from _holders_may_share(ledger)
+    yield from _records_and_claims_agree(ledger)
+    yield from _bindings(ledger)
+    yield from _numbers(ledger, group)
+
+
+def _holders_may_share(ledger: Ledger) -> Iterator[str]:
+    for address, claim in ledger.claims.items():
+        if not claim.holders:
+            yield f"I3: the claim of {ip_text(address)} has no holder"
+        if claim.contested:
+            continue
+        staying = [(key, holder) for key, holder in claim.holders.items() if holder.state != "leaving"]
+        for (one, a), (two, b) in combinations(staying, 2):
+            if (why := clash(a.facts, b.facts)) is not None:
+                yield f"I2: {one} and {two} hold {ip_text(address)}: {why}"
+
+
+def _records_and_claims_agree(ledger: Ledger) -> Iterator[str]:
+    for service, record in ledger.records.items():
+        named = (*record.addresses, *record.leaving)
+        if not named or len(set(named)) != len(named):
+            yield f"I3: the record of {service} is empty or names an address twice: {named}"
+        for address in named:
+            claim = ledger.claims.get(address)
+            holder = None if claim is None else claim.holders.get(service)
+            if holder is None:
+                yield f"I3: {service} has {ip_text(address)} in its record but not in the claims"
+            elif holder.uid != record.uid:
+                yield f"I7: {ip_text(address)} is held by another uid than that of {service}"
+            elif (holder.state == "leaving") != (address in record.leaving):
+                yield f"I3: {service} on {ip_text(address)} is {holder.state}, its record says otherwise"
+    for address, claim in ledger.claims.items():
+        for service in claim.holders:
+            known = ledger.records.get(service)
+            if known is None or address not in (*known.addresses, *known.leaving):
+                yield f"I3: {ip_text(address)} is claimed by {service}, whose record does not know it"
+        if address in ledger.quarantine:
+            yield f"I5: {ip_text(address)} is claimed and quarantined"
+
+
+def _bindings(ledger: Ledger) -> Iterator[str]:
+    keyed: dict[tuple[str, Family, str], set[int]] = {}
+    for (family, number), claim in ledger.claims.items():
+        for holder in claim.holders.values():
+            if claim.entry is not None and holder.facts.key is not None and holder.state != "leaving":
+                keyed.setdefault((claim.entry.group, family, holder.facts.key), set()).add(number)
+    for (group, family, key), numbers in keyed.items():
+        bound = ledger.bound(group, family, key)
+        if bound is None or bound[1] not in numbers:
+            yield f"I4: {key} in {group} is bound to {bound}, held on {sorted(numbers)}"
+    for group, family, key in ledger.bindings():
+        if (group, family, key) not in keyed:
+            yield f"I4: {key} is bound in {group}, but nobody has it"
+
+
+def _numbers(ledger: Ledger, only: str | None) -> Iterator[str]:
+    claimed = Counter(claim.entry for claim in ledger.claims.values() if claim.entry is not None)
+    users: Counter[tuple[str, str, Family]] = Counter()
+    for address, claim in ledger.claims.items():
+        place = ledger.where(address)
+        entry = None if place is None or place.excluded else place.entry
+        if entry != claim.entry:
+            yield f"I3: {ip_text(address)} is attributed to {claim.entry}, but lies in {entry}"
+        if entry is not None:
+            users.update((entry.group, ns, entry.family) for ns in {key.namespace for key in claim.holders})
+    for place_of_use, count in users.items():
+        if ledger.used_by_namespace(place_of_use[0], place_of_use[1], place_of_use[2]) != count:
+            yield f"I3: {place_of_use} should count {count}"
+    for entry in ledger.entries():
+        if only is not None and entry.group != only:
+            continue
+        use = ledger.usage_of(entry)
+        if use.free + use.claimed + use.quarantined + use.reserved != use.size:
+            yield f"I5: {entry}: {use} does not add up"
+        if use.claimed != claimed[entry]:
+            yield f"I3: {entry} counts {use.claimed} claims, there are {claimed[entry]}"
+
+
+def waiting_for_nothing(ledger: Ledger, outstanding: frozenset[ServiceKey]) -> Iterator[str]:
+    """I6: who is `publishing` or `leaving` has a write or a deadline outstanding."""
+    for service, record in ledger.records.items():
+        states = {ledger.claims[a].holders[service].state for a in (*record.addresses, *record.leaving)}
+        if states - {"held"} and service not in outstanding:
+            yield f"I6: {service} is {sorted(states)} and nothing is on its way"

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which ServiceGroups are accepted, and which of them a Service may use, in turn.
+
+The parser of `api` reads one group; what compares groups is here: a name seen twice, addresses that two groups claim. Groups are
+taken by age, so an edit never takes a range away from an older group. `Groups` is one immutable value, made when any group
+changed and swapped in one assignment; nothing here is done per Service but `candidates`.
+
+Rule: what this version cannot do (`netbox`, `external`, `multiPool`) makes a group refused with that text, never ignored.
+Rejected: the group's name as order of acceptance, as PureLB (Go) has it; a rename would then move ranges.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from purelb.allocator import refusals as because
+from purelb.allocator.ranges import Address, Atlas, EntryId, Layout, Place
+from purelb.allocator.refusals import Refusal
+from purelb.api.groups import DEFAULT_GROUP, Group, Scope, parse_group
+from purelb.api.groups import Refusal as GroupRefusal
+from purelb.api.kinds import ServiceGroup
+from purelb.kube import selectors
+from purelb.net.ranges import Interval, print_interval
+
+Labels = Mapping[str, str]
+
+_UNSET: Final = 1 << 17  # behind every priority
+
+
+class Standing(Struct, frozen=True):
+    """What became of one stored group: a reason of its `Ready` condition."""
+
+    namespace: str
+    name: str
+    generation: int
+    ready: bool
+    reason: str
+    text: str
+
+
+class Candidates(Struct, frozen=True):
+    """The groups to ask, in turn. `warning`: the choice was ambiguous and fell to the open group."""
+
+    groups: tuple[Group, ...]
+    warning: str = ""
+
+
+class Groups:
+    """All groups as they stand. Immutable; `labels_of` answers the labels a Namespace has at the moment of asking."""
+
+    def __init__(
+        self,
+        stored: Iterable[ServiceGroup] = (),
+        *,
+        install_namespace: str = "",
+        scope: Scope = "install",
+        labels_of: Callable[[str], Labels] = lambda _: {},
+    ) -> None:
+        self._labels_of = labels_of
+        self._install = install_namespace
+        self.accepted: dict[str, Group] = {}
+        self.standings: dict[tuple[str, str], Standing] = {}
+        self.stored: dict[tuple[str, str], ServiceGroup] = {}
+        taken = _Taken()
+        objects = list(stored)
+        kept = _first_of_each_name(objects, install_namespace)
+        for obj in sorted(objects, key=_age):
+            meta = obj.metadata
+            self.stored[meta.namespace, meta.name] = obj
+            answer = parse_group(obj, install_namespace=install_namespace, scope=scope)
+            if not isinstance(answer, GroupRefusal):
+                winner = kept[meta.name]
+                if winner != meta.namespace:
+                    answer = GroupRefusal(
+                        "Duplicate", f"namespace {winner} has a ServiceGroup of this name, which is used"
+                    )
+                elif (missing := _unsupported(answer.group)) is not None:
+                    answer = GroupRefusal("InvalidSpec", missing)
+                elif (shared := taken.overlap(answer.group)) is not None:
+                    answer = GroupRefusal("Overlap", f"shares {print_interval(shared[0])} with {shared[1]}")
+            if isinstance(answer, GroupRefusal):
+                standing = Standing(meta.namespace, meta.name, meta.generation, False, answer.reason, answer.text)
+            else:
+                taken.add(answer.group)
+                self.accepted[meta.name] = answer.group
+                standing = _standing(answer.group, answer.warnings)
+            self.standings[meta.namespace, meta.name] = standing
+        self.layouts, self.atlas = _lay_out(self.accepted.values())
+        self.fenced = {
+            name: group for group in self.accepted.values() if group.enforce_namespaces for name in group.namespaces
+        }
+
+    @property
+    def reuse_delays(self) -> Mapping[str, float]:
+        """The groups that keep a released address back, and for how long."""
+        return {name: group.reuse_delay for name, group in self.accepted.items() if group.reuse_delay > 0}
+
+    def holding(self, place: Place | None) -> Group | None:
+        """The group that hands out what lies there."""
+        return None if place is None or place.excluded else self.accepted.get(place.entry.group)
+
+    def name_at(self, address: Address) -> str | None:
+        """The name of the group that hands out an address."""
+        group = self.holding(self.atlas.where(address))
+        return None if group is None else group.name
+
+    def serves(self, group: Group, namespace: str) -> bool:
+        """Whether the group names the namespace, or selects it."""
+        if namespace in group.namespaces:
+            return True
+        selector = group.namespace_selector
+        return selector is not None and selectors.matches(selector, self._labels_of(namespace))
+
+    def denial(self, group: Group, namespace: str) -> Refusal | None:
+        """Why Services of a namespace may not use the group; None when they may."""
+        if group.enforce_namespaces and not self.serves(group, namespace):
+            return because.does_not_serve(group.name, namespace)
+        if namespace in self.fenced and not self.serves(group, namespace):
+            allowed = [other.name for other in self.accepted.values() if self.serves(other, namespace)]
+            return because.may_use_only(namespace, sorted(allowed))
+        return None
+
+    def candidates(
+        self, *, namespace: str, named: str | None, labels: Labels, bound: frozenset[str]
+    ) -> Candidates | Refusal:
+        """The groups a Service may get its addresses from, in the order in which they are asked."""
+        if named is not None:
+            return self._named(named, namespace)
+        allowed = [
+            group
+            for group in self.accepted.values()
+            if group.auto_assign
+            and (group.service_selector is None or selectors.matches(group.service_selector, labels))
+            and self.denial(group, namespace) is None
+        ]
+        serving = [group for group in allowed if self.serves(group, namespace)]
+        chosen = serving or [g for g in allowed if not g.namespaces and g.namespace_selector is None]
+        if not chosen:
+            return because.no_matching_group(namespace)
+        ranked = sorted(chosen, key=lambda group: (_rank(group, bound), group.name))
+        if serving and len(ranked) > 1 and _rank(ranked[0], bound) == _rank(ranked[1], bound):
+            tied = sorted(group.name for group in ranked if _rank(group, bound) == _rank(ranked[0], bound))
+            refusal = because.ambiguous_group(tied, namespace, marked=ranked[0].namespace_default)
+            fallback = self.accepted.get(DEFAULT_GROUP)
+            if namespace in self.fenced or fallback is None or fallback not in allowed or fallback in serving:
+                return refusal
+            if fallback.namespaces or fallback.namespace_selector is not None:
+                return refusal
+            return Candidates((fallback,), refusal.text)
+        first, *rest = ranked
+        return Candidates((first, *(group for group in rest if group.priority is not None or not serving)))
+
+    def _named(self, name: str, namespace: str) -> Candidates | Refusal:
+        group = self.accepted.get(name)
+        if group is None:
+            refused = [standing for (_, other), standing in self.standings.items() if other == name]
+            if not refused:
+                return because.unknown_group(name, self._install)
+            return because.group_not_ready(name, refused[0].reason, refused[0].text)
+        return self.denial(group, namespace) or Candidates((group,))
+
+
+class _Taken:
+    """Intervals of the groups accepted so far, disjoint and sorted."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[int, int, int, str]] = []  # family, low, high, group
+
+    def overlap(self, group: Group) -> tuple[Interval, str] | None:
+        for entry in group.entries:
+            for interval in entry.intervals:
+                at = bisect_right(self._rows, (interval.family, interval.high, 1 << 129, ""))
+                if at and self._rows[at - 1][0] == interval.family and self._rows[at - 1][2] >= interval.low:
+                    _, low, high, name = self._rows[at - 1]
+                    return Interval(interval.family, max(low, interval.low), min(high, interval.high)), name
+        return None
+
+    def add(self, group: Group) -> None:
+        for entry in group.entries:
+            self._rows += ((i.family, i.low, i.high, group.name) for i in entry.intervals)
+        self._rows.sort()
+
+
+def _age(stored: ServiceGroup) -> tuple[str, str, str]:
+    meta = stored.metadata
+    return meta.creation_timestamp or "", meta.namespace, meta.name
+
+
+def _first_of_each_name(objects: Iterable[ServiceGroup], install_namespace: str) -> dict[str, str]:
+    """Name -> the namespace whose group of that name is used."""
+    kept: dict[str, str] = {}
+    for obj in objects:
+        namespace, name = obj.metadata.namespace, obj.metadata.name
+        best = kept.get(name)
+        if best is None or (namespace != install_namespace, namespace) < (best != install_namespace, best):
+            kept[name] = namespace
+    return kept
+
+
+def _standing(group: Group, warnings: tuple[str, ...]) -> Standing:
+    if group.drain:
+        reason, text = "Draining", "hands out no new addresses"
+    elif warnings:
+        reason, text = "AcceptedWithWarnings", "; ".join(warnings)
+    else:
+        reason, text = "Accepted", "hands out addresses"
+    return Standing(group.namespace, group.name, group.generation, True, reason, text)
+
+
+def _unsupported(group: Group) -> str | None:
+    """What the group asks for that this version does not do."""
+    if group.source != "cluster":
+        return f"spec.{group.source} is not supported by this version: use spec.local or spec.remote"
+    if group.multi_pool:
+        return f"spec.{group.announce}.multiPool is not supported by this version: leave it out"
+    return None
+
+
+def _rank(group: Group, bound: frozenset[str]) -> tuple[bool, bool, bool, int, bool]:
+    return (
+        group.name not in bound,
+        group.service_selector is None,
+        not group.namespace_default,
+        _UNSET if group.priority is None else group.priority,
+        group.name != DEFAULT_GROUP,
+    )
+
+
+def _lay_out(groups: Iterable[Group]) -> tuple[dict[EntryId, Layout], Atlas]:
+    layouts: dict[EntryId, Layout] = {}
+    rows: list[tuple[Place, Interval]] = []
+    for group in groups:
+        count = {4: 0, 6: 0}
+        for entry in group.entries:
+            found = EntryId(group.name, entry.family, count[entry.family])
+            count[entry.family] += 1
+            layouts[found] = Layout((i.low, i.high) for i in entry.intervals)
+            rows += ((Place(found), i) for i in entry.intervals)
+            rows += ((Place(found, excluded=True), i) for i in entry.excluded)
+    return layouts, Atlas(rows)

@@ -1,0 +1,421 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who holds which address: the allocator's only truth, and the indices over it.
+
+`claims` is the truth; records, bindings, usage and the free sets are indices that `_put` and `_drop` alone write. A change
+goes through `commit` (what was planned), `confirm` (what the API server is known to say) or `release` (the Service is
+gone). Planning reads, and changes nothing; committing what was planned on the present state cannot fail.
+
+An address that leaves a Service stays claimed as `leaving` until a status without it is known, so it never becomes free while
+a published status that we know of contains it. A claim outlives its group: without one it is stray, and stays with its holder.
+
+Rejected: parallel dicts of addresses, ports and keys that every caller keeps in step; awaiting a source in the middle.
+Not promised: that the holders of a *contested* claim may share. They were found like that, or one of them changed under it.
+"""
+
+from collections.abc import Iterable, Mapping
+from heapq import heappop, heappush
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from purelb.allocator.keys import ServiceKey
+from purelb.allocator.ranges import Address, Atlas, EntryId, FreeSet, Layout, Place
+from purelb.allocator.refusals import Refusal
+from purelb.allocator.sharing import Facts
+from purelb.net.ranges import Family
+
+State = Literal["publishing", "held", "leaving"]
+Contest = Literal["", "learnt", "changed"]
+Category = Literal["free", "claimed", "quarantined", "reserved"]
+SourceKind = Literal["cluster IP", "published", "node", "gateway"]
+
+
+class Source(Struct, frozen=True, gc=False, order=True):
+    """Who makes an address unfit to hand out: a Service's cluster IP, another controller's ingress, a node, a gateway."""
+
+    kind: SourceKind
+    name: str
+
+
+class Holder(Struct, frozen=True, gc=False):
+    """One Service on one address. `contest`: it may not share with the others, and is the one that would have to go."""
+
+    uid: str
+    facts: Facts
+    state: State
+    published: bool = False
+    contest: Contest = ""
+
+
+class Claim(Struct):
+    """One address in use. `entry` is None when no accepted group contains it."""
+
+    entry: EntryId | None
+    holders: dict[ServiceKey, Holder]
+
+    @property
+    def contested(self) -> bool:
+        return any(holder.contest for holder in self.holders.values())
+
+
+class Record(Struct, frozen=True, gc=False):
+    """What one Service holds: `addresses` in ingress order, `leaving` not yet known to be gone from its status."""
+
+    uid: str
+    created: str
+    addresses: tuple[Address, ...] = ()
+    leaving: tuple[Address, ...] = ()
+
+
+class Plan(Struct, frozen=True, gc=False):
+    """What a Service shall hold. `shortfall`: what it asked for besides, and why it does not get it."""
+
+    service: ServiceKey
+    uid: str
+    created: str
+    addresses: tuple[Address, ...]
+    facts: Facts
+    contests: tuple[tuple[Address, Contest], ...] = ()
+    shortfall: Refusal | None = None
+
+
+class _Entry(Struct):
+    layout: Layout
+    free: FreeSet
+    claimed: int = 0
+    quarantined: int = 0
+    reserved: int = 0
+
+
+class Usage(Struct, frozen=True, gc=False):
+    """Numbers of distinct addresses."""
+
+    size: int = 0
+    free: int = 0
+    claimed: int = 0
+    quarantined: int = 0
+    reserved: int = 0
+
+
+class Ledger:
+    def __init__(self) -> None:
+        self.claims: dict[Address, Claim] = {}
+        self.records: dict[ServiceKey, Record] = {}
+        self.quarantine: dict[Address, tuple[float, ServiceKey]] = {}
+        self.reserved: dict[Address, tuple[Source, ...]] = {}
+        self._atlas = Atlas(())
+        self._entries: dict[EntryId, _Entry] = {}
+        self._of_group: dict[tuple[str, Family], tuple[EntryId, ...]] = {}
+        self._delays: Mapping[str, float] = {}
+        self._keyed: dict[tuple[str, Family, str], dict[Address, int]] = {}
+        self._by_namespace: dict[tuple[str, str, Family], int] = {}
+        self._by_source: dict[Source, tuple[Address, ...]] = {}
+        self._ends: list[tuple[float, Address]] = []
+        self._kept_back: dict[ServiceKey, set[Address]] = {}
+
+    # Reading
+
+    def where(self, address: Address) -> Place | None:
+        """Which accepted group mentions an address."""
+        return self._atlas.where(address)
+
+    def entries_of(self, group: str, family: Family) -> tuple[EntryId, ...]:
+        """The entries of a group in the order they are used."""
+        return self._of_group.get((group, family), ())
+
+    def lowest(self, entry: EntryId) -> Address | None:
+        """The address the entry would hand out next."""
+        found = self._entries[entry]
+        number = found.free.lowest()
+        return None if number is None else (entry.family, found.layout.address_at(number))
+
+    def bound(self, group: str, family: Family, key: str) -> Address | None:
+        """The address a sharing key stands for in a group."""
+        addresses = self._keyed.get((group, family, key))
+        return next(iter(addresses)) if addresses else None
+
+    def bindings(self) -> Iterable[tuple[str, Family, str]]:
+        """The (group, family, sharing key) that stand for an address."""
+        return self._keyed.keys()
+
+    def entries(self) -> Iterable[EntryId]:
+        """All entries of all accepted groups."""
+        return self._entries.keys()
+
+    def usage(self, group: str, family: Family) -> Usage:
+        """The numbers of a group, O(entries)."""
+        return total(self.usage_of(entry) for entry in self.entries_of(group, family))
+
+    def usage_of(self, entry: EntryId) -> Usage:
+        """The numbers of one entry."""
+        e = self._entries[entry]
+        return Usage(e.layout.size, e.free.count, e.claimed, e.quarantined, e.reserved)
+
+    def has_free(self, group: str, family: Family) -> bool:
+        """Whether anything is free in a family of a group."""
+        return any(self._entries[entry].free.count for entry in self.entries_of(group, family))
+
+    def quarantined_for(self, service: ServiceKey, group: str, family: Family) -> Address | None:
+        """The address of a group that is kept back for a Service of this namespace and name, lowest first."""
+        for address in sorted(self._kept_back.get(service, ())):
+            entry = self._entry_of(address)
+            if entry is not None and entry.group == group and entry.family == family and address not in self.reserved:
+                return address
+        return None
+
+    def used_by_namespace(self, group: str, namespace: str, family: Family) -> int:
+        """Distinct addresses of a group that Services of a namespace use."""
+        return self._by_namespace.get((group, namespace, family), 0)
+
+    def category(self, address: Address) -> Category:
+        """What an address is, whether a group contains it or not."""
+        if address in self.claims:
+            return "claimed"
+        if address in self.quarantine:
+            return "quarantined"
+        return "reserved" if address in self.reserved else "free"
+
+    def deadline(self) -> float | None:
+        """When the next quarantine ends."""
+        while self._ends and self.quarantine.get(self._ends[0][1], (None,))[0] != self._ends[0][0]:
+            heappop(self._ends)
+        return self._ends[0][0] if self._ends else None
+
+    # Changing
+
+    def configure(
+        self, entries: Mapping[EntryId, Layout], atlas: Atlas, *, reuse_delays: Mapping[str, float] | None = None
+    ) -> None:
+        """Take over what the accepted groups say. No claim is lost: it is attributed anew, or becomes stray."""
+        self._atlas = atlas
+        self._delays = reuse_delays or {}
+        self._entries = {entry: _Entry(layout, FreeSet(layout.size)) for entry, layout in entries.items()}
+        of_group: dict[tuple[str, Family], list[EntryId]] = {}
+        for entry in sorted(entries):
+            of_group.setdefault((entry.group, entry.family), []).append(entry)
+        self._of_group = {place: tuple(found) for place, found in of_group.items()}
+        self._keyed.clear()
+        self._by_namespace.clear()
+        for address in {**self.quarantine, **dict.fromkeys(self.reserved)}:
+            if address not in self.claims:
+                self._account(address, "free")
+        for address, claim in self.claims.items():
+            claim.entry = self._entry_of(address)
+            self._account(address, "free")
+            holders, claim.holders = claim.holders, {}
+            for service, holder in holders.items():  # one after the other, so that a namespace counts once
+                claim.holders[service] = holder
+                self._index(address, claim, service, holder)
+
+    def reserve(self, source: Source, addresses: Iterable[Address]) -> tuple[Address, ...]:
+        """Replace what a source keeps from being handed out; answers the addresses it no longer reserves."""
+        wanted = tuple(dict.fromkeys(addresses))
+        had = self._by_source.get(source, ())
+        if wanted == had:
+            return ()
+        if wanted:
+            self._by_source[source] = wanted
+        else:
+            self._by_source.pop(source, None)
+        for address in wanted:
+            if address not in had:
+                before = self.category(address)
+                self.reserved[address] = (*self.reserved.get(address, ()), source)
+                self._account(address, before)
+        gone = tuple(address for address in had if address not in wanted)
+        for address in gone:
+            before = self.category(address)
+            left = tuple(other for other in self.reserved[address] if other != source)
+            if left:
+                self.reserved[address] = left
+            else:
+                del self.reserved[address]
+            self._account(address, before)
+        return gone
+
+    def commit(self, plan: Plan) -> None:
+        """Make the plan true. New addresses are `publishing`, dropped ones `leaving`, until `confirm`."""
+        record = self.records.get(plan.service) or Record(plan.uid, plan.created)
+        contests = dict(plan.contests)
+        for address in plan.addresses:
+            before = self._holder(address, plan.service)
+            contest = contests.get(address, "")
+            if before is None:
+                self._put(address, plan.service, Holder(plan.uid, plan.facts, "publishing", contest=contest))
+            elif before.state == "leaving":  # it comes back before its going was known
+                self._put(address, plan.service, replace(before, facts=plan.facts, state="publishing", contest=contest))
+            elif before.facts != plan.facts or before.contest != contest:
+                self._put(address, plan.service, replace(before, facts=plan.facts, contest=contest))
+        leaving = [address for address in (*record.leaving, *record.addresses) if address not in plan.addresses]
+        for address in leaving:
+            holder = self._holder(address, plan.service)
+            if holder is not None and holder.state != "leaving":
+                self._put(address, plan.service, replace(holder, state="leaving", contest=""))
+        if plan.addresses or leaving:
+            self.records[plan.service] = Record(plan.uid, plan.created, plan.addresses, tuple(leaving))
+        else:
+            self.records.pop(plan.service, None)
+
+    def learn(
+        self, service: ServiceKey, *, uid: str, created: str, address: Address, facts: Facts, contest: Contest = ""
+    ) -> None:
+        """Take an address of a published status as it is, whatever groups, drain or quota say."""
+        record = self.records.get(service) or Record(uid, created)
+        self._put(address, service, Holder(uid, facts, "held", published=True, contest=contest))
+        self.records[service] = replace(record, addresses=(*record.addresses, address))
+
+    def confirm(self, service: ServiceKey, published: frozenset[Address], now: float) -> tuple[Address, ...]:
+        """A status of the Service is known. Answers the addresses that are no longer its own."""
+        record = self.records.get(service)
+        if record is None:
+            return ()
+        for address in record.addresses:
+            holder = self._holder(address, service)
+            if holder is not None and holder.state == "publishing" and address in published:
+                self._put(address, service, replace(holder, state="held", published=True))
+        gone = tuple(address for address in record.leaving if address not in published)
+        if gone:
+            self._keep(service, replace(record, leaving=tuple(a for a in record.leaving if a in published)))
+            for address in gone:
+                self._drop(address, service, now)
+        return gone
+
+    def release(self, service: ServiceKey, now: float, *, quarantine: bool = True) -> tuple[Address, ...]:
+        """The Service is gone, and its status with it. Answers the addresses that were its own."""
+        record = self.records.pop(service, None)
+        if record is None:
+            return ()
+        gone = (*record.addresses, *record.leaving)
+        for address in gone:
+            self._drop(address, service, now, quarantine=quarantine)
+        return gone
+
+    def expire(self, now: float) -> tuple[Address, ...]:
+        """End the quarantines that are due; answers their addresses."""
+        ended: list[Address] = []
+        while self._ends and self._ends[0][0] <= now:
+            deadline, address = heappop(self._ends)
+            if self.quarantine.get(address, (None,))[0] == deadline:
+                before = self.category(address)
+                self._unquarantine(address)
+                self._account(address, before)
+                ended.append(address)
+        return tuple(ended)
+
+    # The only writers of the indices
+
+    def _keep(self, service: ServiceKey, record: Record) -> None:
+        if record.addresses or record.leaving:
+            self.records[service] = record
+        else:
+            del self.records[service]
+
+    def _holder(self, address: Address, service: ServiceKey) -> Holder | None:
+        claim = self.claims.get(address)
+        return None if claim is None else claim.holders.get(service)
+
+    def _entry_of(self, address: Address) -> EntryId | None:
+        place = self._atlas.where(address)
+        return None if place is None or place.excluded else place.entry
+
+    def _put(self, address: Address, service: ServiceKey, holder: Holder) -> None:
+        claim = self.claims.get(address)
+        if claim is None:
+            before = self.category(address)
+            claim = self.claims[address] = Claim(self._entry_of(address), {})
+            self._unquarantine(address)
+            self._account(address, before)
+        old = claim.holders.get(service)
+        if old is not None:
+            if old.facts.key == holder.facts.key and (old.state == "leaving") == (holder.state == "leaving"):
+                claim.holders[service] = holder  # nothing that an index knows has changed, so neither has its order
+                return
+            self._unindex(address, claim, service, old)
+        claim.holders[service] = holder
+        self._index(address, claim, service, holder)
+
+    def _drop(self, address: Address, service: ServiceKey, now: float, *, quarantine: bool = True) -> None:
+        claim = self.claims[address]
+        holder = claim.holders[service]
+        self._unindex(address, claim, service, holder)
+        del claim.holders[service]
+        if claim.holders:
+            return
+        before = self.category(address)
+        del self.claims[address]
+        delay = self._delays.get(claim.entry.group, 0.0) if claim.entry else 0.0
+        if quarantine and holder.published and delay > 0:
+            self.quarantine[address] = (now + delay, service)
+            self._kept_back.setdefault(service, set()).add(address)
+            heappush(self._ends, (now + delay, address))
+        self._account(address, before)
+
+    def _unquarantine(self, address: Address) -> None:
+        known = self.quarantine.pop(address, None)
+        if known is not None:
+            kept_back = self._kept_back[known[1]]
+            kept_back.discard(address)
+            if not kept_back:
+                del self._kept_back[known[1]]
+
+    def _index(self, address: Address, claim: Claim, service: ServiceKey, holder: Holder) -> None:
+        entry = claim.entry
+        if entry is None:
+            return
+        others = (key for key in claim.holders if key != service)
+        if not any(key.namespace == service.namespace for key in others):
+            place = (entry.group, service.namespace, entry.family)
+            self._by_namespace[place] = self._by_namespace.get(place, 0) + 1
+        if holder.facts.key is not None and holder.state != "leaving":
+            bound = self._keyed.setdefault((entry.group, entry.family, holder.facts.key), {})
+            bound[address] = bound.get(address, 0) + 1
+
+    def _unindex(self, address: Address, claim: Claim, service: ServiceKey, holder: Holder) -> None:
+        entry = claim.entry
+        if entry is None:
+            return
+        others = (key for key in claim.holders if key != service)
+        if not any(key.namespace == service.namespace for key in others):
+            place = (entry.group, service.namespace, entry.family)
+            self._by_namespace[place] -= 1
+            if not self._by_namespace[place]:
+                del self._by_namespace[place]
+        if holder.facts.key is not None and holder.state != "leaving":
+            place_of_key = (entry.group, entry.family, holder.facts.key)
+            bound = self._keyed[place_of_key]
+            bound[address] -= 1
+            if not bound[address]:
+                del bound[address]
+                if not bound:
+                    del self._keyed[place_of_key]
+
+    def _account(self, address: Address, before: Category) -> None:
+        """Move an address from one category of its entry to another."""
+        after = self.category(address)
+        entry = self._entry_of(address) if before != after else None
+        if entry is None:
+            return
+        found = self._entries[entry]
+        number = found.layout.number_of(address[1])
+        assert number is not None  # noqa: S101 - the atlas was made from the layouts
+        if before == "free":
+            found.free.take(number)
+        else:
+            setattr(found, before, getattr(found, before) - 1)
+        if after == "free":
+            found.free.give(number)
+        else:
+            setattr(found, after, getattr(found, after) + 1)
+
+
+def total(parts: Iterable[Usage]) -> Usage:
+    """The sum of some usages."""
+    size = free = claimed = quarantined = reserved = 0
+    for part in parts:
+        size += part.size
+        free += part.free
+        claimed += part.claimed
+        quarantined += part.quarantined
+        reserved += part.reserved
+    return Usage(size, free, claimed, quarantined, reserved)

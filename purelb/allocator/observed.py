@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the newest known Service says: whether it is ours, and what its status and our annotations hold.
+
+A Service is ours by its class, or without a class when we are the default announcer or it carries our brand, so that switching
+the default off takes no address away. Ingress entries are read as addresses; what is not an address of ours to judge (a hostname,
+text that is no address) is kept as it stands.
+"""
+
+from typing import Final
+
+from msgspec import Struct
+
+from purelb.allocator.ranges import Address
+from purelb.api import annotations as words
+from purelb.api import reasons
+from purelb.kube.model import Condition, LoadBalancerIngress, LoadBalancerStatus, Service, ServiceStatus, annotations
+from purelb.net.ranges import family_of, parse_address
+
+_NO_STATUS: Final = ServiceStatus()
+_NO_BALANCER: Final = LoadBalancerStatus()
+OUR_CONDITIONS: Final = (reasons.ALLOCATED, reasons.ANNOUNCED)
+
+
+class Claims(Struct, frozen=True):
+    """Which Services are ours (settings of the process)."""
+
+    classes: frozenset[str] = frozenset(words.LB_CLASSES)
+    default_announcer: bool = False
+
+    def owns(self, service: Service) -> bool:
+        """Whether the Service is ours to serve."""
+        spec = service.spec
+        if spec is None or spec.type != "LoadBalancer":
+            return False
+        if spec.load_balancer_class:
+            return spec.load_balancer_class in self.classes
+        return self.default_announcer or branded(service)
+
+
+def branded(service: Service) -> bool:
+    """Whether we gave this Service an address."""
+    return annotations(service).get(words.ALLOCATED_BY) == words.BRAND
+
+
+def has_class(service: Service) -> bool:
+    """Whether the Service names a class."""
+    return service.spec is not None and bool(service.spec.load_balancer_class)
+
+
+def entries_of(service: Service) -> tuple[LoadBalancerIngress, ...]:
+    """The ingress entries as they stand."""
+    status = service.status or _NO_STATUS
+    return (status.load_balancer or _NO_BALANCER).ingress or ()
+
+
+def published(service: Service) -> tuple[Address, ...]:
+    """The addresses of the ingress, in their order, each once; what is no address is left out."""
+    entries = entries_of(service)
+    if not entries:
+        return ()
+    found = (parse_address(entry.ip) for entry in entries)
+    return tuple(dict.fromkeys((family_of(ip), int(ip)) for ip in found if ip is not None))
+
+
+def conditions_of(service: Service) -> tuple[Condition, ...]:
+    """All conditions, ours and others'."""
+    return (service.status or _NO_STATUS).conditions or ()
+
+
+def condition(service: Service, type_: str) -> Condition | None:
+    """The condition of a type."""
+    return next((found for found in conditions_of(service) if found.type == type_), None)
+
+
+def marked(service: Service) -> bool:
+    """Whether anything in the Service is ours to clean up: the brand, an annotation or a condition."""
+    noted = service.metadata.annotations
+    return (noted is not None and any(name in noted for name in words.OURS)) or any(
+        found.type in OUR_CONDITIONS for found in conditions_of(service)
+    )
+
+
+def cluster_ips(service: Service) -> tuple[Address, ...]:
+    """The Service's own addresses inside the cluster."""
+    spec = service.spec
+    if spec is None:
+        return ()
+    found = (parse_address(text) for text in (spec.cluster_ips or ()) or (spec.cluster_ip,))
+    return tuple((family_of(ip), int(ip)) for ip in found if ip is not None)
+
+
+def age(service: Service) -> tuple[str, str, str]:
+    """Older Services sort first."""
+    meta = service.metadata
+    return meta.creation_timestamp or "", meta.namespace, meta.name

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a Service shall hold: wish, ledger and groups in, a `Planned` or a `Refusal` out. Reads everything, changes nothing.
+
+A live address moves only because its own user asked. So planning starts from what is held: what the Service may keep, what it
+loses by its own change, what is missing. Only what is missing is looked for, and only where the spec says. A refused change
+keeps what is held. Editing groups, restarting or upgrading never comes here with a different wish, so it moves nothing.
+
+Families follow `ipFamilyPolicy`: exactly the first, all or none, or whatever can be served. All addresses of one automatic
+allocation come from one group. Which group is asked next is `groups.py`; whether it can serve is `serving.py`.
+"""
+
+from msgspec import Struct
+
+from purelb.allocator import refusals as because
+from purelb.allocator.groups import Groups
+from purelb.allocator.ledger import Contest, Ledger, Plan
+from purelb.allocator.ranges import Address
+from purelb.allocator.refusals import Refusal
+from purelb.allocator.serving import Asker, Rules, effective_local
+from purelb.allocator.sharing import clash, ports_in_common
+from purelb.allocator.wish import Wish
+from purelb.api.groups import Group
+from purelb.net.ranges import Family
+
+
+class Planned(Struct, frozen=True, gc=False):
+    """A plan. `partial`: its shortfall is one the policy allows. `warning`: the choice of group was ambiguous."""
+
+    plan: Plan
+    partial: bool = False
+    warning: str = ""
+
+
+class _Given(Struct, frozen=True, gc=False):
+    addresses: tuple[Address, ...]
+    shortfall: Refusal | None = None
+    partial: bool = False
+    warning: str = ""
+
+
+class _Mine(Struct, frozen=True, gc=False):
+    """Held addresses by what the Service's own present facts do to them."""
+
+    kept: tuple[Address, ...] = ()
+    contests: tuple[tuple[Address, Contest], ...] = ()
+    movable: tuple[Address, ...] = ()
+    objection: Refusal | None = None
+
+
+def plan(wish: Wish, *, recorded: str | None, ledger: Ledger, groups: Groups, rules: Rules) -> Planned | Refusal:
+    """What the Service shall hold now. A `Refusal` means: it holds nothing and gets nothing; the ledger stays as it is.
+
+    `recorded` is the wish under which the held addresses were agreed, None when nobody recorded one.
+    """
+    asker = Asker(wish, ledger=ledger, groups=groups, rules=rules)
+    mine = _mine(wish, ledger=ledger, groups=groups, rules=rules)
+    if wish.re_evaluate:
+        mine = _re_evaluated(mine, asker)
+    changed = recorded is not None and recorded != wish.text
+    if mine.kept and changed and not _satisfied(wish, mine.kept, groups):
+        answer = _complete(asker, (), changed=True)
+        if isinstance(answer, Refusal):
+            return _planned(wish, _Given(mine.kept, answer), mine, ledger=ledger, groups=groups, rules=rules)
+        return _planned(wish, answer, _Mine(), ledger=ledger, groups=groups, rules=rules)
+    answer = _complete(asker, mine.kept, changed=changed or wish.re_evaluate)
+    if mine.movable:
+        answer = _move_or_stay(answer, mine)
+        if isinstance(answer, _Given) and not set(mine.movable) <= set(answer.addresses):
+            mine = _Mine(mine.kept, tuple((a, c) for a, c in mine.contests if a not in mine.movable))
+    if isinstance(answer, Refusal):
+        answer = _Given(mine.kept, answer)
+    if answer.shortfall is None and mine.objection is not None and mine.contests:
+        answer = _Given(answer.addresses, mine.objection, warning=answer.warning)
+    return _planned(wish, answer, mine, ledger=ledger, groups=groups, rules=rules)
+
+
+def _planned(
+    wish: Wish, given: _Given, mine: _Mine, *, ledger: Ledger, groups: Groups, rules: Rules
+) -> Planned | Refusal:
+    if not given.addresses and given.shortfall is not None and wish.service not in ledger.records:
+        return given.shortfall
+    local = effective_local(wish, [groups.holding(ledger.where(a)) for a in given.addresses], rules)
+    made = Plan(
+        service=wish.service,
+        uid=wish.uid,
+        created=wish.created,
+        addresses=given.addresses,
+        facts=wish.facts(local=local),
+        contests=tuple((a, c) for a, c in mine.contests if a in given.addresses),
+        shortfall=given.shortfall,
+    )
+    return Planned(made, given.partial, given.warning)
+
+
+def _mine(wish: Wish, *, ledger: Ledger, groups: Groups, rules: Rules) -> _Mine:
+    """Sort the held addresses: kept, kept in spite of a contest, to be moved away from; the rest is lost."""
+    record = ledger.records.get(wish.service)
+    if record is None or record.uid != wish.uid:
+        return _Mine()
+    facts = wish.facts(local=effective_local(wish, [groups.holding(ledger.where(a)) for a in record.addresses], rules))
+    kept: list[Address] = []
+    movable: list[Address] = []
+    contests: list[tuple[Address, Contest]] = []
+    objection: Refusal | None = None
+    for address in record.addresses:
+        holders = ledger.claims[address].holders
+        own = holders[wish.service]
+        if own.facts == facts and not own.contest:
+            kept.append(address)
+            continue
+        clashes = [
+            (reason, key, other)
+            for key, other in holders.items()
+            if key != wish.service and other.state != "leaving" and (reason := clash(facts, other.facts)) is not None
+        ]
+        if not clashes:
+            kept.append(address)
+            continue
+        reason, key, other = clashes[0]
+        if own.contest == "learnt" and own.facts == facts:
+            kept.append(address)
+            contests.append((address, "learnt"))
+            objection = objection or because.address_conflict(address, key)
+            continue
+        objection = objection or because.sharing(reason, address, key, ports=ports_in_common(facts, other.facts))
+        if any(reason == "SharingPortClash" or not facts.ports.isdisjoint(o.facts.ports) for reason, _, o in clashes):
+            continue  # its change disturbs somebody else's live traffic: lost at once
+        contests.append((address, "changed"))
+        (kept if address in wish.addresses else movable).append(address)
+    return _Mine(tuple(kept), tuple(contests), tuple(movable), objection)
+
+
+def _re_evaluated(mine: _Mine, asker: Asker) -> _Mine:
+    """What could not be given today is to be left, if there is somewhere to go."""
+    fine = tuple(a for a in mine.kept if asker.could_be_given(a))
+    unfit = tuple(a for a in mine.kept if a not in fine)
+    return _Mine(fine, mine.contests, (*mine.movable, *unfit), mine.objection)
+
+
+def _satisfied(wish: Wish, held: tuple[Address, ...], groups: Groups) -> bool:
+    """Whether what is held already is what the new wish asks for."""
+    if wish.addresses:
+        asked = {family: {a for a in wish.addresses if a[0] == family} for family in wish.families}
+        return set(wish.addresses) <= set(held) and all(
+            not wanted or {a for a in held if a[0] == family} >= wanted for family, wanted in asked.items()
+        )
+    return wish.group is None or all(groups.name_at(address) == wish.group for address in held)
+
+
+def _move_or_stay(answer: _Given | Refusal, mine: _Mine) -> _Given | Refusal:
+    """Addresses of its own, or else the ones it should not share any more."""
+    refusal = answer if isinstance(answer, Refusal) else answer.shortfall
+    if refusal is None:
+        return answer
+    objection = mine.objection
+    if objection is not None:  # say what is wrong, wait for what would help
+        refusal = because.with_waits(objection, (*objection.waits, *refusal.waits))
+    have = mine.kept if isinstance(answer, Refusal) else answer.addresses
+    return _Given((*have, *(a for a in mine.movable if a[0] not in {h[0] for h in have})), refusal)
+
+
+def _complete(asker: Asker, kept: tuple[Address, ...], *, changed: bool) -> _Given | Refusal:
+    """What is kept, plus what is missing; without what is not wanted."""
+    wish = asker.wish
+    wanted = wish.families[:1] if wish.policy == "SingleStack" else wish.families
+    have: dict[Family, tuple[Address, ...]] = {}
+    for family in wanted:
+        held = tuple(a for a in kept if a[0] == family)
+        asked = tuple(a for a in wish.addresses if a[0] == family)
+        if asked:
+            have[family] = asked
+        elif held:
+            have[family] = held[:1] if changed else held
+    if wish.addresses:
+        for address in wish.addresses:
+            if address[0] not in wanted:
+                return because.family_mismatch(address, wanted)
+            if address not in kept and (refusal := asker.request(address)) is not None:
+                return refusal
+    missing = tuple(family for family in wanted if family not in have)
+    if not missing:
+        return _Given(_ordered(wanted, have))
+    present = _ordered(wanted, have)
+    home = asker.home(wish.addresses or present)
+    if home is not None:
+        answer = _from_one(asker, home, missing)
+        shortfall = next((a for a in answer.values() if isinstance(a, Refusal)), None)
+        warning = ""
+    else:
+        chosen = _from_some(asker, missing)
+        if isinstance(chosen, Refusal):
+            return chosen if not present else _Given(present, chosen, partial=wish.policy == "PreferDualStack")
+        answer, shortfall, warning = chosen
+    have |= {family: (found,) for family, found in answer.items() if not isinstance(found, Refusal)}
+    if shortfall is None:
+        return _Given(_ordered(wanted, have), warning=warning)
+    if wish.policy == "PreferDualStack" and have:
+        return _Given(_ordered(wanted, have), shortfall, partial=True, warning=warning)
+    return _Given(present, shortfall) if present else shortfall
+
+
+def _from_some(
+    asker: Asker, missing: tuple[Family, ...]
+) -> tuple[dict[Family, Address | Refusal], Refusal | None, str] | Refusal:
+    """The first candidate that can serve everything; under PreferDualStack, else the first that can serve anything."""
+    candidates = asker.candidates()
+    if isinstance(candidates, Refusal):
+        return candidates
+    tried: list[tuple[Group, dict[Family, Address | Refusal]]] = []
+    for group in candidates.groups:
+        answer = _from_one(asker, group, missing)
+        if not any(isinstance(found, Refusal) for found in answer.values()):
+            return answer, None, candidates.warning
+        tried.append((group, answer))
+        if asker.is_bound(group, missing):
+            break  # a bound key that cannot be joined does not send its Service to another pool
+    refusals = [(group, next(a for a in answer.values() if isinstance(a, Refusal))) for group, answer in tried]
+    if asker.wish.policy == "PreferDualStack":
+        for (_, answer), (_, refusal) in zip(tried, refusals, strict=True):
+            if any(not isinstance(found, Refusal) for found in answer.values()):
+                return answer, refusal, candidates.warning
+    return because.every_group([(group.name, refusal) for group, refusal in refusals])
+
+
+def _from_one(asker: Asker, group: Group, missing: tuple[Family, ...]) -> dict[Family, Address | Refusal]:
+    return {family: asker.serve(group, family) for family in missing}
+
+
+def _ordered(wanted: tuple[Family, ...], have: dict[Family, tuple[Address, ...]]) -> tuple[Address, ...]:
+    return tuple(address for family in wanted for address in have.get(family, ()))

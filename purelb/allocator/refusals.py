@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A refusal as a value: the reason, the numbers behind it, and what has to change before it is worth asking again.
+
+The same value becomes the Service's condition, its Event, the metric label and the log field. `waits` names what the Service
+waits for, so that one release wakes one waiter and not a thousand. Reasons and templates are those of `api`; this file only
+fills them in. Text of users is cut and cleaned before it enters a template.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from purelb.allocator.ranges import Address, ip_text
+from purelb.api import reasons
+from purelb.api.messages import shown
+from purelb.net.ranges import Family
+
+
+class PoolHasRoom(Struct, frozen=True, gc=False):
+    """An address of a family becomes free in a group."""
+
+    group: str
+    family: Family
+
+
+class QuotaHasRoom(Struct, frozen=True, gc=False):
+    """A namespace gives back an address of a group."""
+
+    group: str
+    namespace: str
+    family: Family
+
+
+class AddressChanges(Struct, frozen=True, gc=False):
+    """The holders of one address change, or it becomes free."""
+
+    address: Address
+
+
+class GroupsChange(Struct, frozen=True, gc=False):
+    """Some group changes, or the labels of the Service's namespace."""
+
+    reason: str
+
+
+Wait = PoolHasRoom | QuotaHasRoom | AddressChanges | GroupsChange
+
+
+class Considered(Struct, frozen=True, gc=False):
+    """One group that was tried: why not, and the numbers."""
+
+    group: str
+    reason: str
+    numbers: str
+
+
+class OnChange(Struct, frozen=True, gc=False):
+    """Asking again makes sense when one of `waits` happens, or the Service itself changes."""
+
+
+class At(Struct, frozen=True, gc=False):
+    """Asking again makes sense at a moment of our clock."""
+
+    deadline: float
+
+
+Again = OnChange | At
+
+
+class Refusal(Struct, frozen=True, gc=False):
+    """Why not. `text` is the message of the condition, without what the Service keeps."""
+
+    reason: str
+    text: str
+    waits: tuple[Wait, ...] = ()
+    considered: tuple[Considered, ...] = ()
+    again: Again = OnChange()
+
+
+def with_waits(refusal: Refusal, waits: tuple[Wait, ...]) -> Refusal:
+    """The same refusal, waiting for more."""
+    return replace(refusal, waits=tuple(dict.fromkeys(waits)))
+
+
+def ip_list(addresses: Iterable[Address]) -> str:
+    """Addresses as a message lists them."""
+    return ", ".join(ip_text(address) for address in addresses)
+
+
+def family_text(family: Family) -> str:
+    """IPv4 or IPv6."""
+    return f"IPv{family}"
+
+
+def every_group(tried: Sequence[tuple[str, Refusal]]) -> Refusal:
+    """Several groups refused: the reason of the first, and all of them in the message."""
+    if len(tried) == 1:
+        return tried[0][1]
+    considered = tuple(
+        Considered(name, refusal.reason, refusal.text.removeprefix(f"{name}: ").removeprefix(f"{name} "))
+        for name, refusal in tried
+    )
+    waits = tuple(dict.fromkeys(wait for _, refusal in tried for wait in refusal.waits))
+    listed = "; ".join(f"{c.group}: {c.reason} ({c.numbers})" for c in considered)
+    return Refusal(tried[0][1].reason, listed, waits, considered)
+
+
+def invalid_request(place: str, problem: str, text: str) -> Refusal:
+    """An annotation or field of the Service cannot be read."""
+    return Refusal(
+        reasons.INVALID_REQUEST, _say(reasons.INVALID_REQUEST, where=place, problem=problem, text=shown(text))
+    )
+
+
+def unknown_group(name: str, namespace: str) -> Refusal:
+    text = _say(reasons.UNKNOWN_GROUP, name=shown(name), ns=namespace)
+    return Refusal(reasons.UNKNOWN_GROUP, text, (GroupsChange(reasons.UNKNOWN_GROUP),))
+
+
+def group_not_ready(name: str, reason: str, message: str) -> Refusal:
+    text = _say(reasons.GROUP_NOT_READY, name=name, reason=reason, message=message)
+    return Refusal(reasons.GROUP_NOT_READY, text, (GroupsChange(reasons.GROUP_NOT_READY),))
+
+
+def no_matching_group(namespace: str) -> Refusal:
+    text = _say(reasons.NO_MATCHING_GROUP, ns=namespace)
+    return Refusal(reasons.NO_MATCHING_GROUP, text, (GroupsChange(reasons.NO_MATCHING_GROUP),))
+
+
+def ambiguous_group(names: Iterable[str], namespace: str, *, marked: bool) -> Refusal:
+    text = _say(reasons.AMBIGUOUS_GROUP, int(marked), names=", ".join(names), ns=namespace)
+    return Refusal(reasons.AMBIGUOUS_GROUP, text, (GroupsChange(reasons.AMBIGUOUS_GROUP),))
+
+
+def does_not_serve(group: str, namespace: str) -> Refusal:
+    text = _say(reasons.NAMESPACE_DENIED, group=group, ns=namespace)
+    return Refusal(reasons.NAMESPACE_DENIED, text, (GroupsChange(reasons.NAMESPACE_DENIED),))
+
+
+def may_use_only(namespace: str, groups: Iterable[str]) -> Refusal:
+    text = _say(reasons.NAMESPACE_DENIED, 1, groups=", ".join(groups), ns=namespace)
+    return Refusal(reasons.NAMESPACE_DENIED, text, (GroupsChange(reasons.NAMESPACE_DENIED),))
+
+
+def not_in_any_pool(address: Address) -> Refusal:
+    text = _say(reasons.NOT_IN_ANY_POOL, ip=ip_text(address))
+    return Refusal(reasons.NOT_IN_ANY_POOL, text, (GroupsChange(reasons.NOT_IN_ANY_POOL),))
+
+
+def excluded(address: Address, group: str) -> Refusal:
+    text = _say(reasons.ADDRESS_RESERVED, ip=ip_text(address), group=group)
+    return Refusal(reasons.ADDRESS_RESERVED, text, (GroupsChange(reasons.ADDRESS_RESERVED),))
+
+
+def reserved(address: Address, kind: str, name: str) -> Refusal:
+    """`kind` is that of the ledger's sources."""
+    which = {"node": 1, "gateway": 2, "cluster IP": 3, "published": 4}[kind]
+    text = _say(reasons.ADDRESS_RESERVED, which, ip=ip_text(address), node=name, service=name)
+    waits = (AddressChanges(address), GroupsChange(reasons.ADDRESS_RESERVED))
+    return Refusal(reasons.ADDRESS_RESERVED, text, waits)
+
+
+def quarantined(address: Address, service: object, until: float) -> Refusal:
+    """The address is kept for its former Service."""
+    text = f"{ip_text(address)} is kept for {service} until its reuseDelay has passed"
+    return Refusal(reasons.IN_USE, text, (AddressChanges(address),), again=At(until))
+
+
+def family_mismatch(address: Address, wanted: Iterable[Family]) -> Refusal:
+    families = ", ".join(map(family_text, wanted))
+    text = _say(reasons.FAMILY_MISMATCH, ip=ip_text(address), family=family_text(address[0]), families=families)
+    return Refusal(reasons.FAMILY_MISMATCH, text)
+
+
+def family_unavailable(group: str, family: Family) -> Refusal:
+    text = _say(reasons.FAMILY_UNAVAILABLE, group=group, family=family_text(family))
+    return Refusal(reasons.FAMILY_UNAVAILABLE, text, (GroupsChange(reasons.FAMILY_UNAVAILABLE),))
+
+
+def group_draining(group: str) -> Refusal:
+    text = _say(reasons.GROUP_DRAINING, group=group)
+    return Refusal(reasons.GROUP_DRAINING, text, (GroupsChange(reasons.GROUP_DRAINING),))
+
+
+def sharing(reason: str, address: Address, service: object, *, ports: Sequence[tuple[str, int]] = ()) -> Refusal:
+    """Another holder does not share; `reason` is that of `sharing.clash`, `ports` what both want."""
+    proto, port = ports[0] if ports else ("", 0)
+    text = _say(reason, ip=ip_text(address), service=service, proto=proto, port=port)
+    return Refusal(reason, text, (AddressChanges(address),))
+
+
+def key_bound(key: str, bound: Address, asked: Address) -> Refusal:
+    text = _say(reasons.SHARING_KEY_BOUND, key=shown(key), ip=ip_text(bound), ip2=ip_text(asked))
+    return Refusal(reasons.SHARING_KEY_BOUND, text, (AddressChanges(bound),))
+
+
+def pool_exhausted(group: str, family: Family, *, used: int, size: int, quarantined: int, reserved: int) -> Refusal:
+    which = (1 if quarantined else 0) + (2 if reserved else 0)
+    text = _say(
+        reasons.POOL_EXHAUSTED,
+        which,
+        group=group,
+        family=family_text(family),
+        used=used,
+        size=size,
+        quarantined=quarantined,
+        reserved=reserved,
+    )
+    return Refusal(reasons.POOL_EXHAUSTED, text, (PoolHasRoom(group, family),))
+
+
+def quota_exceeded(group: str, namespace: str, held: int, limit: int, family: Family) -> Refusal:
+    text = _say(reasons.QUOTA_EXCEEDED, group=group, ns=namespace, n=held, limit=limit, family=family_text(family))
+    waits = (QuotaHasRoom(group, namespace, family), GroupsChange(reasons.QUOTA_EXCEEDED))
+    return Refusal(reasons.QUOTA_EXCEEDED, text, waits)
+
+
+def address_conflict(address: Address, older: object) -> Refusal:
+    text = _say(reasons.ADDRESS_CONFLICT, ip=ip_text(address), service=older)
+    return Refusal(reasons.ADDRESS_CONFLICT, text, (AddressChanges(address),))
+
+
+def _say(reason: str, which: int = 0, /, **values: object) -> str:
+    return reasons.ALLOCATED_REASONS[reason].templates[which].format(**values)

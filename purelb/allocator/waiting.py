@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who waits for what, oldest first, so that one release costs one decision and not one per waiter.
+
+A refused Service stands under each thing that would help it. When an address of a pool becomes free, its oldest waiter is woken;
+whether the next one is woken is decided when that one was served, or was refused for another reason (`served`). What cannot
+be handed on one by one (a group changed, an address changed hands) wakes all of its waiters.
+
+Bound: one row per waiting Service and wait; a refusal names few.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable
+
+from purelb.allocator.keys import ServiceKey
+from purelb.allocator.refusals import GroupsChange, PoolHasRoom, QuotaHasRoom, Wait
+
+Age = tuple[str, ServiceKey]  # creationTimestamp, then namespace and name
+
+_ONE_BY_ONE = (PoolHasRoom, QuotaHasRoom)
+
+
+class Waiting:
+    def __init__(self) -> None:
+        self._lines: dict[Wait, list[Age]] = {}
+        self._places: dict[ServiceKey, tuple[str, tuple[Wait, ...]]] = {}
+        self._woken: dict[ServiceKey, Wait] = {}
+
+    def __contains__(self, service: ServiceKey) -> bool:
+        return service in self._places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def put(self, service: ServiceKey, created: str, waits: Iterable[Wait]) -> None:
+        """The Service waits for exactly these; none means it does not wait."""
+        wanted = tuple(waits)
+        known = self._places.get(service)
+        if known is not None:
+            if known == (created, wanted):
+                return
+            self._leave(service, *known)
+        if wanted:
+            self._places[service] = (created, wanted)
+            for wait in wanted:
+                insort(self._lines.setdefault(wait, []), (created, service))
+
+    def woken_for(self, service: ServiceKey) -> Wait | None:
+        """What the Service was woken for since it was last asked; asking forgets it."""
+        return self._woken.pop(service, None)
+
+    def waits_for(self, service: ServiceKey, wait: Wait) -> bool:
+        """Whether the Service stands in this line."""
+        known = self._places.get(service)
+        return known is not None and wait in known[1]
+
+    def wake(self, wait: Wait, *, after: ServiceKey | None = None) -> tuple[ServiceKey, ...]:
+        """Who is to be asked again: the oldest of a pool or quota, everybody else's whole line.
+
+        `after` is the one that was asked before: it is passed over, for it was not helped by what is left.
+        """
+        line = self._lines.get(wait)
+        if not line:
+            return ()
+        if not isinstance(wait, _ONE_BY_ONE):
+            return tuple(service for _, service in line)
+        start = 0
+        if after is not None and after in self._places:
+            start = bisect_left(line, (self._places[after][0], after)) + 1
+        for _, service in line[start : start + 1]:
+            self._woken[service] = wait
+            return (service,)
+        return ()
+
+    def groups_changed(self) -> tuple[ServiceKey, ...]:
+        """Everybody who waits for a group to change, oldest first."""
+        lines = [line for wait, line in self._lines.items() if isinstance(wait, GroupsChange)]
+        return tuple(service for _, service in sorted({row for line in lines for row in line}))
+
+    def in_namespace(self, namespace: str) -> tuple[ServiceKey, ...]:
+        """Everybody of one namespace who waits for a group or a label to change, oldest first."""
+        return tuple(service for service in self.groups_changed() if service.namespace == namespace)
+
+    def lines(self) -> Iterable[Wait]:
+        """Everything somebody waits for."""
+        return tuple(self._lines)
+
+    def _leave(self, service: ServiceKey, created: str, waits: tuple[Wait, ...]) -> None:
+        for wait in waits:
+            line = self._lines[wait]
+            del line[bisect_left(line, (created, service))]
+            if not line:
+                del self._lines[wait]
+        del self._places[service]

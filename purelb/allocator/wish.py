@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a Service asks for, read from its spec and annotations into one frozen value.
+
+Everything in a Service is foreign text. What cannot be meant is a `Refusal` with reason `InvalidRequest`, naming the place and
+the problem; a held address stays. Nothing here knows groups, ledger or time, so the same Service always makes the same wish.
+`text` is the canonical form of what its user asked for; it is recorded with the addresses, and an address moves only when it
+differs from what was recorded.
+
+Not read here: whether the Service is ours at all, and what its status says (`observed.py`).
+"""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from purelb.allocator.keys import ServiceKey
+from purelb.allocator.ranges import Address
+from purelb.allocator.refusals import Refusal, invalid_request
+from purelb.allocator.sharing import Facts, Port
+from purelb.api import annotations as words
+from purelb.kube.model import Service, ServicePort, ServiceSpec, annotations, labels
+from purelb.net.ranges import Family, IPAddress, family_of
+
+Policy = Literal["SingleStack", "PreferDualStack", "RequireDualStack"]
+
+_NO_SPEC: Final = ServiceSpec()
+_ANY: Final = words.print_wish(words.AllocatedWish())
+
+
+class Wish(Struct, frozen=True, gc=False):
+    """What one Service asks for. `families` are those wanted, in order, each once, and never empty."""
+
+    service: ServiceKey
+    uid: str
+    created: str
+    families: tuple[Family, ...]
+    policy: Policy
+    group: str | None
+    addresses: tuple[Address, ...]
+    sharing_key: str | None
+    ports: frozenset[Port]
+    selector: tuple[tuple[str, str], ...]
+    local_policy: bool
+    allow_local: bool
+    re_evaluate: bool
+    labels: Mapping[str, str]
+    text: str
+    deprecated: bool = False
+
+    def facts(self, *, local: bool) -> Facts:
+        """What decides about sharing, under an effective policy."""
+        return Facts(self.sharing_key, self.ports, self.service.namespace, self.selector, local)
+
+
+def read_wish(service: Service) -> Wish | Refusal:
+    """The wish of a LoadBalancer Service. Never raises."""
+    meta, spec, noted = service.metadata, service.spec or _NO_SPEC, annotations(service)
+    families = _families(spec)
+    if isinstance(families, Refusal):
+        return families
+    group = words.value(noted, words.SERVICE_GROUP)
+    if isinstance(group, words.Malformed):
+        return _refused(group)
+    key = words.sharing_key(noted)
+    if isinstance(key, words.Malformed):
+        return _refused(key)
+    asked = words.value(noted, words.ADDRESSES)
+    if isinstance(asked, words.Malformed):
+        return _refused(asked)
+    deprecated = asked is None and bool(spec.load_balancer_ip.strip())
+    addresses: tuple[IPAddress, ...] | words.Malformed = ()
+    if deprecated:
+        addresses = words.parse_addresses(spec.load_balancer_ip, where=words.LOAD_BALANCER_IP)
+    elif asked is not None:
+        addresses = words.parse_addresses(asked)
+    if isinstance(addresses, words.Malformed):
+        return _refused(addresses)
+    multi_pool = words.multi_pool(noted)
+    if multi_pool:
+        return invalid_request(words.MULTI_POOL, "one address per pool entry is not supported by this version", "true")
+    plain = group is None and multi_pool is None and not addresses
+    return Wish(
+        service=ServiceKey(meta.namespace, meta.name),
+        uid=meta.uid,
+        created=meta.creation_timestamp or "",
+        families=families,
+        policy=_policy(spec, families),
+        group=group,
+        addresses=tuple((family_of(ip), int(ip)) for ip in addresses),
+        sharing_key=key,
+        ports=ports_of(spec),
+        selector=tuple(sorted((spec.selector or {}).items())),
+        local_policy=spec.external_traffic_policy == "Local",
+        allow_local=words.present(noted, words.ALLOW_LOCAL),
+        re_evaluate=words.is_true(noted, words.RE_EVALUATE),
+        labels=labels(service),
+        text=_ANY if plain else words.print_wish(words.AllocatedWish(group, addresses, multi_pool)),
+        deprecated=deprecated,
+    )
+
+
+def rough_wish(service: Service) -> Wish:
+    """What can be said of a Service whose wish cannot be read, so that what it holds is still known by ports and policy."""
+    readable = read_wish(service)
+    if not isinstance(readable, Refusal):
+        return readable
+    meta, spec, noted = service.metadata, service.spec or _NO_SPEC, annotations(service)
+    families, key = _families(spec), words.sharing_key(noted)
+    return Wish(
+        service=ServiceKey(meta.namespace, meta.name),
+        uid=meta.uid,
+        created=meta.creation_timestamp or "",
+        families=(4,) if isinstance(families, Refusal) else families,
+        policy="SingleStack",
+        group=None,
+        addresses=(),
+        sharing_key=key if isinstance(key, str) else None,
+        ports=ports_of(spec),
+        selector=tuple(sorted((spec.selector or {}).items())),
+        local_policy=spec.external_traffic_policy == "Local",
+        allow_local=words.present(noted, words.ALLOW_LOCAL),
+        re_evaluate=False,
+        labels=labels(service),
+        text=_ANY,
+    )
+
+
+def ports_of(spec: ServiceSpec) -> frozenset[Port]:
+    """The (protocol, port) pairs of a Service."""
+    return frozenset([_port(port) for port in spec.ports or ()])
+
+
+def _port(port: ServicePort) -> Port:
+    return port.protocol or "TCP", port.port
+
+
+def _refused(malformed: words.Malformed) -> Refusal:
+    return invalid_request(malformed.where, malformed.problem, malformed.written)
+
+
+def _families(spec: ServiceSpec) -> tuple[Family, ...] | Refusal:
+    if not spec.cluster_ip or spec.cluster_ip == "None":
+        return invalid_request(
+            "spec.clusterIP", "a Service without a cluster IP cannot be load-balanced", spec.cluster_ip
+        )
+    found: list[Family] = []
+    for name in spec.ip_families or ():
+        if name not in {"IPv4", "IPv6"}:
+            return invalid_request("spec.ipFamilies", "neither IPv4 nor IPv6", name)
+        family: Family = 4 if name == "IPv4" else 6
+        if family not in found:
+            found.append(family)
+    return tuple(found) or ((6,) if ":" in spec.cluster_ip else (4,))
+
+
+def _policy(spec: ServiceSpec, families: tuple[Family, ...]) -> Policy:
+    match spec.ip_family_policy:
+        case "SingleStack":
+            return "SingleStack"
+        case "PreferDualStack":
+            return "PreferDualStack"
+        case "RequireDualStack":
+            return "RequireDualStack"
+        case _:  # a server that does not know the field
+            return "SingleStack" if len(families) == 1 else "PreferDualStack"
