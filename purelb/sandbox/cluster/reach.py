@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What somebody outside can do with a running sandbox: ask it, stop it, enter its rooms.
+
+Whether a sandbox runs is asked of the socket, never of a file: the kernel says who listens (SO_PEERCRED), and a pidfd of that process says when it is gone.
+Ending one is a signal to its first process; the kernel does the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from typing import TYPE_CHECKING, Any, Final
+
+from purelb.sandbox.cluster.control import short
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from purelb.sandbox.cluster.state import StateDirectory
+
+ANSWER_LIMIT_S: Final = 10.0
+END_LIMIT_S: Final = 5.0
+
+
+class NotRunning(Exception):
+    """Nobody listens on the control socket."""
+
+
+class Refused(Exception):
+    """The sandbox said no, and why."""
+
+
+class _Connection(HTTPConnection):
+    def __init__(self, state: StateDirectory) -> None:
+        super().__init__("sandbox", timeout=ANSWER_LIMIT_S)
+        self._state = state
+
+    def connect(self) -> None:
+        self.sock = _connect(self._state)
+
+
+def _connect(state: StateDirectory) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.settimeout(ANSWER_LIMIT_S)
+    try:
+        with short(state.socket) as reachable:
+            sock.connect(reachable)
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        sock.close()
+        raise NotRunning(f"no sandbox {state.name!r} is running: start it with `purelb sandbox up`") from error
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+class Sandbox:
+    """A running sandbox. The constructor raises NotRunning."""
+
+    def __init__(self, state: StateDirectory) -> None:
+        self._state = state
+        with _connect(state) as sock:
+            # struct ucred: pid, uid and gid of whoever called listen(), as seen from our PID namespace
+            self.pid: int = struct.unpack("iii", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+
+    def status(self) -> dict[str, Any]:
+        return self._ask("GET", "/v1/status")
+
+    def holders(self, *, since: float = 0.0) -> dict[str, Any]:
+        return self._ask("GET", f"/v1/holders?since={since}")
+
+    def terminate(self, pod: str, *, how: str = "TERM") -> bool:
+        """Signal a pod's program and keep it down; False if it was down."""
+        return bool(self._ask("POST", f"/v1/pods/{pod}/terminate?signal={how}")["was_running"])
+
+    def release(self, pod: str) -> None:
+        self._ask("POST", f"/v1/pods/{pod}/release")
+
+    def end(self) -> None:
+        """Have it end, and return when it is gone: asked first, made to after a while."""
+        with pidfd(self.pid) as descriptor:
+            end_process(descriptor)
+
+    @contextmanager
+    def entrance(self, room: str | None) -> Iterator[Entrance]:
+        """How to start a program in a room of the sandbox, `hub` being where the supervisor lives. Raises Refused for a room it has not."""
+        networks: dict[str, int] = self.status()["networks"]
+        if room not in {"hub", None} and room not in networks:
+            raise Refused(f"no room {room!r}: there are hub, {', '.join(networks)}")
+        with pidfd(self.pid) as descriptor:
+            yield Entrance(descriptor, networks.get(room or "hub"))
+
+    def _ask(self, method: str, path: str) -> dict[str, Any]:
+        connection = _Connection(self._state)
+        try:
+            connection.request(method, path)
+            response = connection.getresponse()
+            answer: dict[str, Any] = json.loads(response.read())
+        except (OSError, ValueError) as error:
+            raise NotRunning(f"sandbox {self._state.name!r} stopped answering: {error}") from error
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise Refused(answer["error"])
+        return answer
+
+
+class Entrance:
+    """The way into one room: `argv` with `descriptors` inherited runs a program there."""
+
+    def __init__(self, supervisor: int, network: int | None) -> None:
+        self.descriptors = (supervisor,)
+        self._network = network
+
+    def argv(self, command: Sequence[str]) -> list[str]:
+        request = {"supervisor": self.descriptors[0], "network": self._network, "argv": list(command)}
+        return [sys.executable, "-m", "purelb.sandbox.rig.enter", "visit", json.dumps(request)]
+
+
+@contextmanager
+def pidfd(pid: int) -> Iterator[int]:
+    """A descriptor of a process. Raises NotRunning if there is none any more."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError as error:
+        raise NotRunning("the sandbox has just ended") from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def end_process(descriptor: int, *, limit_s: float = END_LIMIT_S) -> None:
+    """SIGTERM, after `limit_s` SIGKILL, and wait until the process behind the pidfd is gone."""
+    for number, limit in ((signal.SIGTERM, limit_s), (signal.SIGKILL, None)):
+        try:
+            signal.pidfd_send_signal(descriptor, number)
+        except ProcessLookupError:
+            return
+        if select.select([descriptor], [], [], limit)[0]:
+            return

@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`purelb sandbox ...`: what a person types.
+
+Every command finds its sandbox by `--name` and by nothing else: KUBECONFIG and the current context are never read, so no other cluster can be meant by
+mistake. Options that the specification names and that are not built yet are refused with what to use instead, never ignored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from purelb.process.command import ANSWER_IS_NO, BAD_USAGE, CANNOT_WORK_HERE, DONE
+from purelb.sandbox.cluster.launch import StartFailed, start
+from purelb.sandbox.cluster.programs import ProxyKind
+from purelb.sandbox.cluster.reach import NotRunning, Refused, Sandbox
+from purelb.sandbox.cluster.state import BadName, StateDirectory, Unusable
+from purelb.sandbox.rig import doctor
+from purelb.sandbox.rig.topology import NODES_MAX
+from purelb.sandbox.screen import Screen
+
+READY_LIMIT_S: Final = 60.0
+STEPS: Final = {
+    "namespaces": "nodes and client are there",
+    "api": "the API server answers",
+    "nodes": "kinds are installed, nodes have joined",
+    "started": "every program is started",
+    "ready": "allocator, agents and backends are ready",
+}
+
+
+class SandboxCommand:
+    name = "sandbox"
+    help = "A whole cluster on this machine: nodes are network namespaces, nothing of the host is touched."
+    takes_unknown = False
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        parser.epilog = "commands:\n" + "\n".join(f"  {word:<12} {text}" for word, (text, _, _) in WORDS.items())
+        parser.add_argument("--name", default="default", help="which sandbox (default: default)")
+        parser.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND ...")
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        words: list[str] = arguments.words
+        if not words or words[0] not in WORDS:
+            known = ", ".join(WORDS)
+            print(f"purelb sandbox: say one of {known}" + (f"; not {words[0]}" if words else ""), file=sys.stderr)
+            return BAD_USAGE
+        text, configure, act = WORDS[words[0]]
+        rest = words[1:]
+        try:
+            if configure is None:
+                return act(StateDirectory(arguments.name), rest)
+            parser = argparse.ArgumentParser(prog=f"purelb sandbox {words[0]}", description=text, allow_abbrev=False)
+            parser.add_argument("--name", default=arguments.name, help="which sandbox (default: %(default)s)")
+            configure(parser)
+            parsed = parser.parse_args(rest)
+            return act(StateDirectory(parsed.name), parsed)
+        except (Refused, BadName) as error:
+            print(f"purelb sandbox {words[0]}: {error}", file=sys.stderr)
+            return BAD_USAGE
+        except (Unusable, NotRunning) as error:
+            print(f"purelb sandbox {words[0]}: {error}", file=sys.stderr)
+            return CANNOT_WORK_HERE
+
+
+# up and down
+
+
+def _configure_up(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--nodes", type=int, default=3, help=f"1 to {NODES_MAX} (default: 3)")
+    parser.add_argument(
+        "--proxy", choices=("auto", "nft", "user"), default="auto", help="what serves the addresses (default: nft if it works)"
+    )
+    for option, only in (("--subnets", "1"), ("--family", "dual"), ("--router", "none")):
+        parser.add_argument(option, choices=(only,), default=only, help=f"only {only} so far")
+
+
+def _up(state: StateDirectory, arguments: argparse.Namespace) -> int:
+    screen = Screen()
+    try:
+        running = Sandbox(state)
+    except NotRunning:
+        pass
+    else:
+        screen.say(f"sandbox {state.name} is up (process {running.pid})")
+        _next(screen, state)
+        return DONE
+    if not 1 <= arguments.nodes <= NODES_MAX:
+        raise Refused(f"--nodes {arguments.nodes}: 1 to {NODES_MAX}")
+    findings = doctor.examine()
+    if not tell_what_is_missing(findings):
+        return CANNOT_WORK_HERE
+    with start(state, nodes=arguments.nodes, proxy=choose_proxy(arguments.proxy, findings)) as starting:
+        try:
+            for step in starting.steps(limit_s=READY_LIMIT_S):
+                screen.done(STEPS[step.name], seconds=step.seconds)
+        except StartFailed as failure:
+            print(f"purelb sandbox up: {failure}", file=sys.stderr)
+            return ANSWER_IS_NO
+        except TimeoutError:
+            starting.let_live()
+            print(f"purelb sandbox up: not ready after {READY_LIMIT_S:g} s; it is left running to be looked at:", file=sys.stderr)
+            tell_unready(state)
+            return ANSWER_IS_NO
+        starting.let_live()
+    _next(screen, state)
+    return DONE
+
+
+def choose_proxy(wanted: str, findings: Sequence[doctor.Finding]) -> ProxyKind:
+    """`auto` is nftables where it works. Raises Unusable for `nft` where it does not."""
+    works = any(finding.what == "proxy" and finding.good for finding in findings)
+    if wanted == "nft" and not works:
+        raise Unusable("--proxy nft: " + next(finding.text for finding in findings if finding.what == "proxy"))
+    return "nft" if works and wanted != "user" else "user"
+
+
+def tell_what_is_missing(findings: tuple[doctor.Finding, ...]) -> bool:
+    """Print what keeps a sandbox from running here, with the remedy; True if nothing does."""
+    blocking = doctor.blocking(findings)
+    for finding in blocking:
+        print(f"purelb sandbox: {finding.what}: {finding.text}\n  remedy: {finding.remedy}", file=sys.stderr)
+    return not blocking
+
+
+def tell_unready(state: StateDirectory) -> None:
+    """Print which programs are not ready and why."""
+    for pod in Sandbox(state).status()["pods"]:
+        if not pod["ready"]:
+            print(f"  {pod['name']}: {pod['reason']} (log: {state.logs / pod['name']}.log)", file=sys.stderr)
+
+
+def _next(screen: Screen, state: StateDirectory) -> None:
+    named = "" if state.name == "default" else f" --name {state.name}"
+    screen.say()
+    screen.say(f"kubeconfig: {state.kubeconfig}")
+    screen.say("next:")
+    screen.say(f"  purelb sandbox{named} kubectl get nodes,pods -A")
+    screen.say(f"  purelb sandbox{named} status")
+    screen.say(f"  purelb sandbox{named} down")
+
+
+def _down(state: StateDirectory, _: argparse.Namespace) -> int:
+    try:
+        Sandbox(state).end()
+    except NotRunning:
+        print(f"sandbox {state.name} is not running")
+    else:
+        print(f"sandbox {state.name} is gone; its logs are in {state.logs}")
+    state.socket.unlink(missing_ok=True)
+    state.kubeconfig.unlink(missing_ok=True)
+    return DONE
+
+
+# looking at one
+
+
+def _configure_status(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
+
+
+def _status(state: StateDirectory, arguments: argparse.Namespace) -> int:
+    status = Sandbox(state).status()
+    if arguments.output == "json":
+        print(json.dumps(status, indent=2))
+        return DONE
+    screen = Screen()
+    screen.table(
+        ("NODE", "ADDRESSES", "AGENT"),
+        [(node["name"], ", ".join(node["addresses"]), _agent_of(status, node["name"])) for node in status["nodes"]],
+        indent="",
+    )
+    screen.say()
+    pods = [(pod["namespace"], pod["name"], pod["node"], _state_of(pod), str(pod["restarts"])) for pod in status["pods"]]
+    screen.table(("NAMESPACE", "POD", "NODE", "STATE", "RESTARTS"), pods, indent="")
+    screen.say()
+    rows = [
+        (service["namespace"], service["name"], address or "-", ",".join(service["ports"]), _holder_of(status, address))
+        for service in status["services"]
+        for address in service["addresses"] or [""]
+    ]
+    screen.table(("NAMESPACE", "SERVICE", "ADDRESS", "PORTS", "HOLDER (per kernel)"), rows, indent="")
+    return DONE
+
+
+def _agent_of(status: dict[str, Any], node: str) -> str:
+    found = [pod for pod in status["pods"] if pod["name"] == f"lbnodeagent-{node}"]
+    return _state_of(found[0]) if found else "-"
+
+
+def _state_of(pod: dict[str, Any]) -> str:
+    if pod["ready"]:
+        return "ready"
+    if pod["held"] and not pod["running"]:
+        return "kept down"
+    return pod["reason"] or ("running" if pod["running"] else "down")
+
+
+def _holder_of(status: dict[str, Any], address: str) -> str:
+    holders = status["holders"].get(address, ())
+    return ", ".join(f"{holder['node']} {holder['interface']}" for holder in holders) or "-"
+
+
+def _configure_nothing(_: argparse.ArgumentParser) -> None:
+    """Takes --name only."""
+
+
+def _doctor(_: StateDirectory, __: argparse.Namespace) -> int:
+    findings = doctor.examine()
+    for finding in findings:
+        mark = "ok  " if finding.good else ("NO  " if finding.needed else "warn")
+        print(f"{mark} {finding.what:<11} {finding.text}" + ("" if finding.good else f"; remedy: {finding.remedy}"))
+    return CANNOT_WORK_HERE if doctor.blocking(findings) else DONE
+
+
+# going in
+
+
+def _kubectl(state: StateDirectory, words: list[str]) -> int:
+    Sandbox(state)
+    if (kubectl := shutil.which("kubectl")) is None:
+        raise Unusable("kubectl is not on PATH: install 1.27 or newer")
+    return subprocess.call([kubectl, *words], env={**os.environ, "KUBECONFIG": str(state.kubeconfig)})
+
+
+def _exec(state: StateDirectory, words: list[str]) -> int:
+    if len(words) < 2 or (words[1] == "--" and len(words) < 3):
+        raise Refused("say where and what: exec n1 -- ip addr")
+    return enter(Sandbox(state), words[0], words[2:] if words[1] == "--" else words[1:])
+
+
+def enter(sandbox: Sandbox, room: str, command: Sequence[str]) -> int:
+    """Run a program in a room of the sandbox, with our terminal; the answer is its exit code."""
+    with sandbox.entrance(room) as entrance:
+        return subprocess.call(entrance.argv(command), pass_fds=entrance.descriptors)
+
+
+def _configure_logs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pod", help="a pod of `status`, or `supervisor`")
+
+
+def _logs(state: StateDirectory, arguments: argparse.Namespace) -> int:
+    known = {log.stem: log for log in sorted(state.logs.glob("*.log"))}
+    if arguments.pod not in known:
+        raise Refused(f"no log of {arguments.pod!r}; there are {', '.join(known) or 'none'}")
+    sys.stdout.write(known[arguments.pod].read_text(encoding="utf-8", errors="replace"))
+    return DONE
+
+
+def _configure_probe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("address")
+    parser.add_argument("--port", type=int, default=80)
+    parser.add_argument("--rate", type=float, default=50.0, help="probes a second (default: 50)")
+    parser.add_argument("--seconds", type=float, default=None, help="stop after so long (default: Ctrl-C)")
+
+
+def _probe(state: StateDirectory, arguments: argparse.Namespace) -> int:
+    with Sandbox(state).entrance("client") as entrance:
+        prober = ["-m", "purelb.sandbox.rig.prober", "--ticks", "--rate", str(arguments.rate), arguments.address]
+        process = subprocess.Popen(
+            entrance.argv([sys.executable, *prober, str(arguments.port)]),
+            pass_fds=entrance.descriptors,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+    until = None if arguments.seconds is None else time.monotonic() + arguments.seconds
+    lost = 0
+    with process:
+        try:
+            for line in process.stdout or ():
+                event = json.loads(line)
+                if event["event"] == "tick":
+                    lost = event["lost"]
+                    where = ", ".join(event["nodes"][-1:]) or "nobody"
+                    gap = event["longest_gap_s"] * 1000
+                    print(f"{event['sent']} sent, {lost} lost, longest gap {gap:.0f} ms, answered on {where}", flush=True)
+                if until is not None and time.monotonic() >= until:
+                    break
+        except KeyboardInterrupt:
+            print()
+        finally:
+            process.terminate()
+    return ANSWER_IS_NO if lost else DONE
+
+
+# breaking things
+
+
+def _configure_kill(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("node")
+    parser.add_argument("--how", choices=("agent",), default="agent", help="only agent so far: SIGKILL, kept from restarting")
+
+
+def _kill_node(state: StateDirectory, arguments: argparse.Namespace) -> int:
+    was_running = Sandbox(state).terminate(f"lbnodeagent-{arguments.node}", how="KILL")
+    print(f"the agent of {arguments.node} " + ("is killed and stays down" if was_running else "was down already"))
+    return DONE
+
+
+def _configure_node(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("node")
+
+
+def _start_node(state: StateDirectory, arguments: argparse.Namespace) -> int:
+    Sandbox(state).release(f"lbnodeagent-{arguments.node}")
+    print(f"the agent of {arguments.node} is started")
+    return DONE
+
+
+def _configure_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--keep", action="store_true", help="leave the cluster running")
+    parser.add_argument("--proxy", choices=("auto", "nft", "user"), default="auto", help="what serves the addresses")
+    parser.set_defaults(name=None)
+
+
+def _demo(state: StateDirectory, arguments: argparse.Namespace) -> int:
+    from purelb.sandbox.demo import demo
+
+    return demo(state, keep=arguments.keep, proxy=arguments.proxy)
+
+
+Act = Callable[[StateDirectory, Any], int]
+WORDS: Final[dict[str, tuple[str, Callable[[argparse.ArgumentParser], None] | None, Act]]] = {
+    "up": ("start it and wait until it is ready; says so if it runs already", _configure_up, _up),
+    "down": ("end it; its logs stay", _configure_nothing, _down),
+    "status": ("nodes, pods, Services and who holds their addresses", _configure_status, _status),
+    "kubectl": ("kubectl with the sandbox's kubeconfig", None, _kubectl),
+    "exec": ("run a program on a node, in the client or in a pod: exec n1 -- ip addr", None, _exec),
+    "logs": ("what a pod's program wrote", _configure_logs, _logs),
+    "probe": ("ask an address from the client, a line a second", _configure_probe, _probe),
+    "kill-node": ("kill a node's agent and keep it down", _configure_kill, _kill_node),
+    "start-node": ("undo kill-node", _configure_node, _start_node),
+    "demo": ("three nodes, three Services, a hand-over, in a minute", _configure_demo, _demo),
+    "doctor": ("can a sandbox run here, and what is missing", _configure_nothing, _doctor),
+}
+
+command = SandboxCommand()
