@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -30,7 +30,7 @@ Verb = Literal["patch", "apply", "create", "delete"]
 class Target(Struct, frozen=True):
     """The object a write is for. An empty name is that of a create whose name the server makes up."""
 
-    resource: Resource[KubeObject]
+    resource: Resource[Any]
     namespace: str | None
     name: str
 

@@ -220,9 +220,10 @@ class Writer:
 
     async def _call(self, w: Write, timeout: float) -> KubeObject | None:
         client, to = self._client, w.target
+        obj: KubeObject
         match w.verb:
             case "patch" | "apply":
-                return await client.patch(
+                obj = await client.patch(
                     to.resource,
                     to.name,
                     w.body,
@@ -234,11 +235,13 @@ class Writer:
                     force=w.force,
                     timeout=timeout,
                 )
+                return obj
             case "create":
                 async with self._clock.timeout_at(self._clock.now() + timeout):
-                    return await client.create(
+                    obj = await client.create(
                         to.resource, w.body, namespace=to.namespace, field_manager=self._field_manager
                     )
+                return obj
             case "delete":
                 async with self._clock.timeout_at(self._clock.now() + timeout):
                     await client.delete(to.resource, to.name, namespace=to.namespace, uid=w.uid, rv=w.rv)
