@@ -86,9 +86,10 @@ class Applier:
 
 
 def read(*paths: Path) -> list[Object]:
-    """All documents of YAML files, and of the *.yaml files of directories, in name order."""
+    """All objects of YAML files, and of the *.yaml files of directories, in name order."""
     files = [file for path in paths for file in (sorted(path.glob("*.yaml")) if path.is_dir() else [path])]
-    return [body for file in files for body in yaml.safe_load_all(file.read_text()) if body]
+    documents = [body for file in files for body in yaml.safe_load_all(file.read_text()) if body]
+    return [body for body in documents if body["kind"] != "Kustomization"]  # a recipe, not an object
 
 
 def kustomize(directory: Path) -> list[Object]:

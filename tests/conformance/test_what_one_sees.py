@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an operator reads at the API: annotations, reports, leases, Events and the status of the configuration.
+
+Each sentence is compared with the kernels, which are the truth that all of these tell about.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hack.processes import wait_until
+from tests.conformance.installation import NAMESPACE
+from tests.conformance.test_stories import create
+
+if TYPE_CHECKING:
+    from tests.conformance.installation import Installation
+    from tests.conformance.manifests import Object
+
+pytestmark = pytest.mark.timeout(120)
+
+LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
+REPORTS = f"/apis/purelb.io/v2/namespaces/{NAMESPACE}/lbnodestatuses"
+GROUPS = f"/apis/purelb.io/v2/namespaces/{NAMESPACE}/servicegroups"
+AGENTS = f"/apis/purelb.io/v2/namespaces/{NAMESPACE}/lbnodeagents"
+
+
+def events(installed: Installation, namespace: str, about: str) -> list[tuple[str, str, str]]:
+    """(reportingController, type, reason) of each Event about an object."""
+    items = installed.api.get(f"/apis/events.k8s.io/v1/namespaces/{namespace}/events").ok()["items"]
+    return [
+        (event["reportingController"], event["type"], event["reason"])
+        for event in items
+        if event["regarding"]["name"] == about
+    ]
+
+
+def ready(body: Object) -> tuple[str, str] | None:
+    """(status, reason) of the condition Ready."""
+    for entry in body.get("status", {}).get("conditions") or ():
+        if entry["type"] == "Ready":
+            return entry["status"], entry["reason"]
+    return None
+
+
+def test_a_service_says_where_its_address_is_from_and_who_announces_it(installed: Installation, namespace: str) -> None:
+    create(installed, namespace, "web")
+    (address,) = installed.wait_addresses(namespace, "web")
+    holder = installed.wait_one_holder(address)
+    message = installed.wait_condition(namespace, "web", "purelb.io/Announced", "True", "AnnouncingLocal")
+    assert message == f"{address} by {holder.node} on eth0"
+    service = installed.service(namespace, "web")
+    expected = {
+        "purelb.io/allocated-by": "PureLB",
+        "purelb.io/allocated-from": "default",
+        "purelb.io/pool-type": "local",
+        "purelb.io/announcing-IPv4": f"{holder.node},eth0,{address}",
+        "purelb.io/allocated-wish": "any",
+    }
+    assert service["metadata"]["annotations"] == expected
+    assert service["status"]["loadBalancer"] == {"ingress": [{"ip": address, "ipMode": "VIP"}]}
+
+
+def test_a_service_without_addresses_of_ours_is_never_touched(installed: Installation, namespace: str) -> None:
+    create(installed, namespace, "foreign", loadBalancerClass="example.org/other")
+    path = f"/api/v1/namespaces/{namespace}/services/foreign/status"
+    installed.api.patch(path, {"status": {"loadBalancer": {"ingress": [{"ip": "172.30.1.222"}]}}}).ok()
+    before = installed.service(namespace, "foreign")
+    create(installed, namespace, "ours")
+    (address,) = installed.wait_addresses(namespace, "ours")
+    installed.wait_one_holder(address)
+    assert installed.service(namespace, "foreign") == before
+    assert installed.holders("172.30.1.222") == []
+
+
+def test_the_events_of_a_service_tell_its_story(installed: Installation, namespace: str) -> None:
+    create(installed, namespace, "web")
+    expected = [
+        ("purelb-allocator", "Normal", "AddressAssigned"),
+        ("purelb-allocator", "Normal", "AnnouncingLocal"),
+    ]
+
+    def told() -> object:
+        seen = sorted(events(installed, namespace, "web"))
+        return seen == expected or seen
+
+    wait_until("both Events are there, once", told, within_s=30)
+
+
+def test_a_refusal_is_an_event_as_well(installed: Installation, namespace: str) -> None:
+    create(installed, namespace, "web", annotations={"purelb.io/service-group": "nowhere"})
+
+    def told() -> object:
+        seen = events(installed, namespace, "web")
+        return seen == [("purelb-allocator", "Warning", "UnknownGroup")] or seen
+
+    wait_until("the Event is there, once", told, within_s=30)
+
+
+def test_every_agent_has_a_lease_and_a_report_that_end_with_its_node(installed: Installation) -> None:
+    for site in installed.topology.nodes:
+        uid = installed.api.get(f"/api/v1/nodes/{site.name}").ok()["metadata"]["uid"]
+        for path in (f"{LEASES}/purelb-node-{site.name}", f"{REPORTS}/{site.name}"):
+            body = installed.api.get(path).ok()
+            owners = [(owner["kind"], owner["name"], owner["uid"]) for owner in body["metadata"]["ownerReferences"]]
+            assert owners == [("Node", site.name, uid)], path
+        lease = installed.api.get(f"{LEASES}/purelb-node-{site.name}").ok()
+        assert lease["spec"]["holderIdentity"] == site.name
+        assert lease["metadata"]["annotations"]["purelb.io/subnets"] == "172.30.1.0/24,fd00:30:1::/64"
+
+
+def test_the_reports_list_what_the_kernels_have(installed: Installation, namespace: str) -> None:
+    create(installed, namespace, "web", ipFamilyPolicy="RequireDualStack", ipFamilies=["IPv4", "IPv6"])
+    addresses = installed.wait_addresses(namespace, "web", count=2)
+    holders = {address: installed.wait_one_holder(address).node for address in addresses}
+
+    def reported() -> object:
+        seen = {
+            entry["ip"]: body["metadata"]["name"]
+            for body in installed.api.get(REPORTS).ok()["items"]
+            for entry in body["status"].get("announced") or ()
+            if f"{namespace}/web" in entry["services"]
+        }
+        return seen == holders or seen
+
+    wait_until("the reports say what the kernels have", reported, within_s=15)
+
+
+def test_the_configuration_says_that_it_is_in_use(installed: Installation) -> None:
+    def accepted() -> object:
+        seen = (
+            ready(installed.api.get(f"{GROUPS}/default").ok()),
+            ready(installed.api.get(f"{AGENTS}/default").ok()),
+        )
+        return seen == (("True", "Accepted"), ("True", "Applied")) or seen
+
+    wait_until("group and agent object are Ready", accepted, within_s=20)
+    assert installed.api.get(f"{AGENTS}/default").ok()["status"]["nodes"] == len(installed.topology.nodes)
+
+
+def test_a_group_with_an_unreadable_range_says_so_and_the_others_go_on(installed: Installation, namespace: str) -> None:
+    with installed.group("broken", v4="172.30.1.249-172.30.1.240"):
+
+        def refused() -> object:
+            seen = ready(installed.api.get(f"{GROUPS}/broken").ok())
+            return seen == ("False", "InvalidSpec") or seen
+
+        wait_until("the group is refused", refused, within_s=15)
+        create(installed, namespace, "there", annotations={"purelb.io/service-group": "broken"})
+        message = installed.wait_condition(namespace, "there", "purelb.io/Allocated", "False", "GroupNotReady")
+        assert "172.30.1.249-172.30.1.240" in message
+        create(installed, namespace, "here")
+        installed.wait_addresses(namespace, "here")
