@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The embedded API server by itself: `python -m purelb.sandbox.apiserver --port 0 --state-dir DIR`.
+
+Prints where it listens and where the admin's kubeconfig is, then serves until it is interrupted.
+"""
+
+import argparse
+import asyncio
+import random
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from purelb.sandbox.apiserver.core import ApiCore
+from purelb.sandbox.apiserver.discovery import SERVER_VERSION
+from purelb.sandbox.apiserver.http import serve
+from purelb.sandbox.apiserver.mvcc import History
+from purelb.sandbox.apiserver.pki import Pki
+
+
+async def _run(options: argparse.Namespace) -> None:
+    core = ApiCore(
+        version=options.server_version, history=History(), rng=random.SystemRandom().random, epoch=datetime.now(UTC)
+    )
+    async with serve(core, pki=Pki(options.state_dir), host=options.host, port=options.port) as server:
+        print(f"listening on {server.url}")
+        print(f"export KUBECONFIG={server.admin_kubeconfig()}", flush=True)
+        stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, _ended, stop)
+        await stop
+
+
+def _ended(stop: asyncio.Future[None]) -> None:
+    if not stop.done():
+        stop.set_result(None)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m purelb.sandbox.apiserver", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on, loopback unless you know better")
+    parser.add_argument("--port", type=int, default=0, help="port, 0 takes a free one")
+    parser.add_argument("--state-dir", type=Path, required=True, help="where the authority and the kubeconfig are kept")
+    parser.add_argument("--server-version", default=SERVER_VERSION, help="what /version says (default %(default)s)")
+    asyncio.run(_run(parser.parse_args()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

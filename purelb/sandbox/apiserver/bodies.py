@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A request's body becomes an object: decoded, shaped by its kind's schema, in the version that is stored.
+
+Whatever the bytes are, the outcome is an object whose metadata has the right types, or a refusal: too deep, not JSON, another
+kind, wrong types. What `fieldValidation` says decides whether unknown and repeated fields are an error, a warning or nothing.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from purelb.sandbox.apiserver import rules
+from purelb.sandbox.apiserver.answers import Obj, bad_request, unsupported_media_type
+from purelb.sandbox.apiserver.builtins import METADATA_NODE, NODES
+from purelb.sandbox.apiserver.paths import Target
+from purelb.sandbox.apiserver.schema import fill, prune, validate
+from purelb.sandbox.apiserver.state import State
+from purelb.sandbox.apiserver.views import EVENTS, event_to_core
+
+DEPTH_MAX = 500
+
+
+class Body(msgspec.Struct, frozen=True):
+    """A decoded JSON value, and the paths of fields that stood in it twice."""
+
+    value: Any
+    duplicates: tuple[str, ...] = ()
+
+
+def decode(raw: bytes, media: str, *, find_duplicates: bool, accepted: tuple[str, ...] = ("application/json",)) -> Body:
+    """Raises 415 for another media type, 400 for what is no JSON or nests too deep."""
+    if media and media not in accepted:
+        raise unsupported_media_type(accepted)
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise bad_request(f"couldn't get version/kind; json parse error: {str(error)[:256]}") from error
+    if _depth(value) > DEPTH_MAX:
+        raise bad_request(f"json nests deeper than {DEPTH_MAX}")
+    return Body(value, _duplicates(raw) if find_duplicates else ())
+
+
+def _depth(value: Any) -> int:
+    """Levels of nesting, counted without recursion."""
+    deepest, level = 0, [value]
+    while level and deepest <= DEPTH_MAX:
+        deepest += 1
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+            if isinstance(inner, dict | list)
+        ]
+    return deepest
+
+
+def _duplicates(raw: bytes) -> tuple[str, ...]:
+    found: list[str] = []
+
+    def pairs(items: list[tuple[str, Any]]) -> Obj:
+        made: Obj = {}
+        for name, value in items:
+            if name in made:
+                found.append(name)
+            made[name] = value
+        return made
+
+    json.loads(raw, object_pairs_hook=pairs)
+    return tuple(dict.fromkeys(found))
+
+
+def shaped(body: Body, target: Target, state: State, query: Mapping[str, str]) -> tuple[Obj, tuple[str, ...]]:
+    """The object in its stored version with the defaults of the version it came in, and warnings about its fields."""
+    obj, kind = body.value, target.kind
+    if not isinstance(obj, dict):
+        raise bad_request(f"the body of the request is no {kind.kind}")
+    _check_type(obj, target)
+    metadata = obj.get("metadata")
+    metadata = {} if metadata is None else metadata
+    if not isinstance(metadata, dict):
+        raise _unreadable(target, "metadata: must be an object")
+    metadata = rules.without_nulls(metadata)
+    unknown = [f"metadata.{path}" for path in prune(METADATA_NODE, metadata, root=False)]
+    if wrong := validate(METADATA_NODE, metadata, "metadata"):
+        raise _unreadable(target, str(wrong[0]))
+    for name in ("labels", "annotations", "finalizers", "ownerReferences"):
+        if name in metadata and not metadata[name]:
+            del metadata[name]
+    metadata.pop("managedFields", None)
+    obj["metadata"] = metadata
+    if kind.custom:
+        node = state.customs[kind.key].versions[target.version].node
+        unknown += prune(node, obj)
+        fill(node, obj)
+    else:
+        obj = rules.without_nulls(obj)
+        tree = NODES.get((target.group, kind.kind))
+        if tree is not None:
+            unknown += prune(tree, obj, root=False)
+            if wrong := validate(tree, obj):
+                raise _unreadable(target, str(wrong[0]))
+    complaints = [f'unknown field "{path}"' for path in unknown]
+    complaints += [f'duplicate field "{path}"' for path in body.duplicates]
+    warnings = _judged(complaints, query.get("fieldValidation", "Warn"), target)
+    if target.api_version == EVENTS:
+        return event_to_core(obj), warnings
+    obj["apiVersion"] = kind.stored_as
+    return obj, warnings
+
+
+def _check_type(obj: Obj, target: Target) -> None:
+    kind, api_version = obj.get("kind"), obj.get("apiVersion")
+    if not kind and target.kind.custom:
+        raise bad_request("Object 'Kind' is missing in the body of the request")
+    if not api_version and target.kind.custom:
+        raise bad_request("Object 'apiVersion' is missing in the body of the request")
+    kind, api_version = kind or target.kind.kind, api_version or target.api_version
+    if api_version != target.api_version:
+        raise bad_request(
+            f"the API version in the data ({str(api_version)[:64]}) does not match the expected API version ({target.api_version})"
+        )
+    if kind != target.kind.kind:
+        raise _unreadable(target, f"the body is a {str(kind)[:64]}")
+    obj["kind"], obj["apiVersion"] = kind, api_version
+
+
+def _unreadable(target: Target, why: str) -> Exception:
+    kind = target.kind.kind
+    return bad_request(f'{kind} in version "{target.version}" cannot be handled as a {kind}: {why}')
+
+
+def _judged(complaints: list[str], mode: str, target: Target) -> tuple[str, ...]:
+    match mode:
+        case "Ignore":
+            return ()
+        case "" | "Warn":
+            return tuple(complaints[:32])
+        case "Strict":
+            if complaints:
+                joined = ", ".join(complaints[:32])
+                raise bad_request(
+                    f'{target.kind.kind} in version "{target.version}" cannot be handled as a {target.kind.kind}: strict decoding error: {joined}'
+                )
+            return ()
+        case other:
+            raise bad_request(
+                f'fieldValidation: Unsupported value: "{other[:32]}": supported values: "Ignore", "Strict", "Warn"'
+            )

@@ -1,0 +1,492 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The API server as a function: a request and the time in, an answer or a watch out.
+
+No I/O, no loop, no clock: `now` comes with each call and starts at 0 at `epoch`, randomness is `rng`. `handle` never blocks
+and never raises for a bad request. What waits (watches, reads of a coming revision, delays) is a `Watcher`; `due` says when
+the next of them wants `tick`. This file routes and negotiates; reading is in `reads`, writing in `writes`.
+"""
+
+import heapq
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import assert_never
+
+from purelb.sandbox.apiserver import discovery, faults
+from purelb.sandbox.apiserver.answers import (
+    Obj,
+    PlainNotFound,
+    Refusal,
+    bad_request,
+    method_not_allowed,
+)
+from purelb.sandbox.apiserver.bodies import Body, decode
+from purelb.sandbox.apiserver.exchange import (
+    JSON_TYPE,
+    ApiRequest,
+    ApiResponse,
+    Head,
+    Later,
+    Lost,
+    Watcher,
+    answer,
+    encoded,
+)
+from purelb.sandbox.apiserver.identity import ANONYMOUS, Tokens, User, authenticate
+from purelb.sandbox.apiserver.mvcc import History
+from purelb.sandbox.apiserver.paths import Target, resolve
+from purelb.sandbox.apiserver.reads import Reads
+from purelb.sandbox.apiserver.state import State
+from purelb.sandbox.apiserver.views import View
+from purelb.sandbox.apiserver.writes import Done, Writes
+
+__all__ = ["ApiCore", "ApiRequest", "ApiResponse", "History", "Watcher"]
+
+BODY_MAX_BYTES = 3 * 1024 * 1024
+_OPEN = frozenset({"/version", "/version/", "/healthz", "/readyz", "/livez"})
+_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+_PLAIN = {"content-type": "text/plain; charset=utf-8"}
+
+
+class ApiCore:
+    """One server. `tokens` and `faults` are for whoever runs it; everything else goes through `handle`."""
+
+    def __init__(
+        self,
+        *,
+        version: str = discovery.SERVER_VERSION,
+        history: History = History(),  # noqa: B008 - frozen
+        rng: Callable[[], float],
+        epoch: datetime,
+        watch_cache: bool = True,
+    ) -> None:
+        self._version = version
+        self._state = State(history=history, rng=rng, epoch=epoch)
+        self._reads = Reads(self._state, watch_cache=watch_cache)
+        self._writes = Writes(self._state)
+        self._timers: list[tuple[float, int, Watcher]] = []
+        self._order = 0
+        self.faults = faults.Faults()
+        for name in _NAMESPACES:
+            self._start("/api/v1/namespaces", {"metadata": {"name": name}})
+        port = {"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}
+        labels = {"component": "apiserver", "provider": "kubernetes"}
+        self._start(
+            "/api/v1/namespaces/default/services",
+            {"metadata": {"name": "kubernetes", "labels": labels}, "spec": {"clusterIP": "10.96.0.1", "ports": [port]}},
+        )
+
+    def _start(self, path: str, obj: Obj) -> None:
+        self._writes.create(resolve(path, self._state.kinds), Body(obj), {}, 0.0)
+
+    @property
+    def tokens(self) -> Tokens:
+        return self._state.tokens
+
+    @property
+    def revision(self) -> int:
+        return self._state.store.revision
+
+    def compact(self, rv: int | None = None) -> None:
+        """Forget the past up to a revision, or all of it: older watches and continue tokens answer 410."""
+        self._state.store.compact(self.revision if rv is None else rv)
+
+    # --- time --------------------------------------------------------------------------------------------------------
+
+    def due(self, now: float) -> float | None:  # noqa: ARG002 - the signature of every core here
+        """When `tick` should be called next, if nothing else happens."""
+        while self._timers and (self._timers[0][2].ended or self._timers[0][2].due() is None):
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else None
+
+    def tick(self, now: float) -> None:
+        """Wake every watcher whose time has come."""
+        while self._timers and self._timers[0][0] <= now:
+            _, _, watcher = heapq.heappop(self._timers)
+            if not watcher.ended:
+                watcher.ring()
+                later = watcher.due()
+                if later is not None:
+                    # Not yet read: ask again a little later instead of spinning on the same instant.
+                    self._remind(watcher, later if later > now else now + 0.05)
+
+    def _remind(self, watcher: Watcher, at: float) -> None:
+        self._order += 1
+        heapq.heappush(self._timers, (at, self._order, watcher))
+
+    # --- requests ----------------------------------------------------------------------------------------------------
+
+    def handle(self, request: ApiRequest, now: float) -> ApiResponse | Watcher:
+        try:
+            made = self._authenticated(request, now)
+        except Refusal as refusal:
+            return _refused(refusal)
+        except PlainNotFound:
+            return ApiResponse(status=404, headers=_PLAIN, body=b"404 page not found\n")
+        if isinstance(made, Watcher) and (due := made.due()) is not None:
+            self._remind(made, due)
+        return made
+
+    def _authenticated(self, request: ApiRequest, now: float) -> ApiResponse | Watcher:
+        user = authenticate(request.headers.get("authorization", ""), request.user, self._state.tokens, now)
+        if user == ANONYMOUS and request.path not in _OPEN:
+            raise _anonymous(request, self._target(request))
+        if len(request.body) > BODY_MAX_BYTES:
+            raise Refusal(413, "RequestEntityTooLarge", f"Request entity too large: limit is {BODY_MAX_BYTES}")
+        target = self._target(request)
+        effect = self._fault(request, target, user)
+        match effect:
+            case None:
+                return self._routed(request, target, now)
+            case faults.Answer():
+                return _faulty(effect)
+            case faults.Reset():
+                return Lost()
+            case faults.Hang():
+                return Later(lambda _: None, again_at=None)
+            case faults.LoseAnswer():
+                self._routed(request, target, now)
+                return Lost()
+            case faults.Delay(seconds=seconds):
+                return self._delayed(request, now + seconds)
+            case faults.CutStream():
+                return _cut(self._routed(request, target, now), effect)
+            case _:
+                assert_never(effect)
+
+    def _target(self, request: ApiRequest) -> Target | None:
+        """The resource a path is about; None for discovery and the like."""
+        try:
+            return resolve(request.path, self._state.kinds)
+        except PlainNotFound:
+            return None
+
+    def _fault(self, request: ApiRequest, target: Target | None, user: User) -> faults.Effect | None:
+        name, resource = "", request.path
+        if target is not None:
+            name = target.name or ""
+            resource = target.kind.key + (f"/{target.subresource}" if target.subresource else "")
+        return self.faults.fires(subject=user.name, verb=_verb(request, target), resource=resource, name=name)
+
+    def _delayed(self, request: ApiRequest, at: float) -> Watcher:
+        def attempt(then: float) -> ApiResponse | None:
+            if then < at:
+                return None
+            made = self._answered(request, then)
+            if isinstance(made, Watcher):
+                return _refused(Refusal(503, "ServiceUnavailable", "a delayed request cannot become a stream"))
+            return made
+
+        return Later(attempt, again_at=at)
+
+    def _answered(self, request: ApiRequest, now: float) -> ApiResponse | Watcher:
+        try:
+            return self._routed(request, self._target(request), now)
+        except Refusal as refusal:
+            return _refused(refusal)
+        except PlainNotFound:
+            return ApiResponse(status=404, headers=_PLAIN, body=b"404 page not found\n")
+
+    def _routed(self, request: ApiRequest, target: Target | None, now: float) -> ApiResponse | Watcher:
+        if target is None:
+            return self._about(request)
+        query = _query(request)
+        if target.subresource == "token":
+            return self._token(request, target, now)
+        if target.subresource == "binding":
+            return self._bind(request, target, query, now)
+        view = _view(request, target, query)
+        match request.method, target.name:
+            case "GET", None:
+                if query.get("watch") in {"true", "1", "True"}:
+                    return self._reads.watch(target, query, view, now)
+                return self._reads.many(target, query, view, now)
+            case "GET", _:
+                if query.get("watch") in {"true", "1", "True"}:
+                    return self._reads.watch(target, query, view, now)
+                return self._reads.get(target, query, view, now)
+            case "POST", None:
+                if target.kind.namespaced and target.namespace is None:
+                    raise method_not_allowed()
+                return self._shown(self._writes.create(target, _body(request, query), query, now), view, now)
+            case "PUT", str():
+                return self._shown(self._writes.update(target, _body(request, query), query, now), view, now)
+            case "PATCH", str():
+                media = _media(request)
+                body = decode(request.body, media, find_duplicates=_strict(query), accepted=(media,))
+                return self._shown(self._writes.patch(target, media, body, query, now), view, now)
+            case "DELETE", str() if not target.subresource:
+                return self._deleted(self._writes.delete(target, _options(request), query, now), target, view, now)
+            case "DELETE", None:
+                return self._delete_all(target, _options(request), query, view, now)
+            case _:
+                raise method_not_allowed()
+
+    def _shown(self, done: Done, view: View, now: float) -> ApiResponse:
+        headers = {"warning": ", ".join(f'299 - "{_ascii(text)}"' for text in done.warnings)} if done.warnings else {}
+        if view.shape == "table":
+            table = self._state.views.table(
+                [done.version], view, {"resourceVersion": str(done.version.rv)}, self._state.wall(now)
+            )
+            return answer(done.code, table, headers=headers)
+        return encoded(done.code, self._state.views.body(done.version, view), headers=headers)
+
+    def _deleted(self, done: Done, target: Target, view: View, now: float) -> ApiResponse:
+        if not done.gone:
+            return self._shown(done, view, now)
+        details: Obj = {"name": target.name} | ({"group": target.group} if target.group else {})
+        details |= {"kind": target.kind.plural, "uid": done.version.uid}
+        return answer(
+            200, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+        )
+
+    def _delete_all(
+        self, target: Target, options: Obj, query: Mapping[str, str], view: View, now: float
+    ) -> ApiResponse:
+        if target.kind.namespaced and target.namespace is None:
+            raise method_not_allowed()
+        found = self._reads.selected(target, query)
+        for version in found:
+            one = Target(
+                kind=target.kind,
+                group=target.group,
+                version=target.version,
+                namespace=target.namespace,
+                name=version.key[1],
+            )
+            self._writes.delete(one, options, query, now)
+        metadata = {"resourceVersion": str(self.revision)}
+        return encoded(200, self._state.views.list_body(found, view, metadata, self._state.wall(now)))
+
+    def _token(self, request: ApiRequest, target: Target, now: float) -> ApiResponse:
+        if request.method != "POST":
+            raise method_not_allowed()
+        account = self._state.get(target.kind, (target.namespace or "", target.name or ""))
+        if account is None:
+            raise Refusal(404, "NotFound", f'serviceaccounts "{target.name}" not found')
+        asked = _body(request, {}).value
+        spec = asked.get("spec") if isinstance(asked, dict) else None
+        spec = spec if isinstance(spec, dict) else {}
+        seconds = spec.get("expirationSeconds") or 3600
+        if not isinstance(seconds, int) or not 600 <= seconds <= 2**32:
+            raise bad_request(
+                "spec.expirationSeconds: may not specify a duration less than 10 minutes or more than 2^32 seconds"
+            )
+        bound = spec.get("boundObjectRef") or {}
+        pod = (
+            self._state.store.get("pods", (target.namespace or "", str(bound.get("name"))))
+            if bound.get("kind") == "Pod"
+            else None
+        )
+        token = self._state.tokens.issue(
+            namespace=target.namespace or "",
+            account=target.name or "",
+            account_uid=account.uid,
+            pod=pod.key[1] if pod is not None else "",
+            pod_uid=pod.uid if pod is not None else "",
+            node=str((pod.decode().get("spec") or {}).get("nodeName", "")) if pod is not None else "",
+            expires_at=now + seconds,
+        )
+        made = {
+            "kind": "TokenRequest",
+            "apiVersion": "authentication.k8s.io/v1",
+            "metadata": {
+                "name": target.name,
+                "namespace": target.namespace,
+                "creationTimestamp": self._state.stamp(now),
+            },
+            "spec": spec | {"audiences": spec.get("audiences") or [], "expirationSeconds": seconds},
+            "status": {"token": token, "expirationTimestamp": self._state.stamp(now + seconds)},
+        }
+        return answer(201, made)
+
+    def _bind(self, request: ApiRequest, target: Target, query: Mapping[str, str], now: float) -> ApiResponse:
+        wanted = _body(request, {}).value
+        node = ((wanted.get("target") or {}) if isinstance(wanted, dict) else {}).get("name")
+        if request.method != "POST" or not isinstance(node, str):
+            raise bad_request("a Binding names its node in target.name")
+        pod = Target(kind=target.kind, group="", version="v1", namespace=target.namespace, name=target.name)
+        self._writes.patch(pod, "application/merge-patch+json", Body({"spec": {"nodeName": node}}), query, now)
+        return answer(201, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})
+
+    # --- what is no resource -----------------------------------------------------------------------------------------
+
+    def _about(self, request: ApiRequest) -> ApiResponse:
+        path = request.path.rstrip("/") or "/"
+        if path in {"/healthz", "/readyz", "/livez"}:
+            return ApiResponse(status=200, headers=_PLAIN, body=b"ok")
+        if request.method != "GET":
+            raise PlainNotFound
+        kinds = self._state.kinds
+        aggregated = discovery.wants_aggregated(request.headers.get("accept", ""))
+        match path.split("/")[1:]:
+            case ["version"]:
+                return answer(200, discovery.version(self._version))
+            case ["api" | "apis" as root] if aggregated:
+                found = discovery.aggregated(kinds, core=root == "api")
+                return answer(200, found, headers={"content-type": discovery.AGGREGATED_TYPE})
+            case ["api"]:
+                return answer(200, discovery.core_versions())
+            case ["apis"]:
+                return answer(200, discovery.groups(kinds))
+            case ["api", "v1"]:
+                return answer(200, discovery.resources(kinds, "", "v1"))
+            case ["apis", group] if group and group in kinds.group_versions():
+                return answer(200, discovery.group(group, kinds.group_versions()[group], alone=True))
+            case ["apis", group, version] if version in kinds.group_versions().get(group, ()):
+                return answer(200, discovery.resources(kinds, group, version))
+            case ["openapi", "v3"]:
+                return answer(200, discovery.openapi_index(kinds, self._state.customs))
+            case ["openapi", "v3", "api", "v1"]:
+                return answer(200, discovery.openapi(kinds, self._state.customs, "", "v1"))
+            case ["openapi", "v3", "apis", group, version] if version in kinds.group_versions().get(group, ()):
+                return answer(200, discovery.openapi(kinds, self._state.customs, group, version))
+            case _:
+                raise PlainNotFound
+
+
+def _query(request: ApiRequest) -> Mapping[str, str]:
+    try:
+        return request.query()
+    except ValueError as error:
+        raise bad_request("too many query parameters") from error
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode().replace('"', '\\"').replace("\n", " ")[:256]
+
+
+def _refused(refusal: Refusal) -> ApiResponse:
+    return answer(refusal.code, refusal.status(), headers=refusal.headers)
+
+
+def _verb(request: ApiRequest, target: Target | None) -> str:
+    """As RBAC names it."""
+    named = target is not None and target.name is not None
+    match request.method:
+        case "GET" if "watch=" in request.target:
+            return "watch"
+        case "GET" | "HEAD":
+            return "get" if named or target is None else "list"
+        case "POST":
+            return "create"
+        case "PUT":
+            return "update"
+        case "PATCH":
+            return "patch"
+        case "DELETE":
+            return "delete" if named else "deletecollection"
+        case other:
+            return other.lower()
+
+
+def _anonymous(request: ApiRequest, target: Target | None) -> Refusal:
+    verb = _verb(request, target)
+    if target is None:
+        why = f'forbidden: User "{ANONYMOUS.name}" cannot {verb} path "{request.path[:256]}"'
+        return Refusal(403, "Forbidden", why)
+    where = f' in the namespace "{target.namespace}"' if target.namespace else " at the cluster scope"
+    why = f'{target.resource} is forbidden: User "{ANONYMOUS.name}" cannot {verb} resource "{target.kind.plural}" in API group "{target.group}"{where}'
+    return Refusal(
+        403, "Forbidden", why, details={"kind": target.kind.plural} | ({"group": target.group} if target.group else {})
+    )
+
+
+def _faulty(effect: faults.Answer) -> ApiResponse:
+    reasons = {
+        429: "TooManyRequests",
+        500: "InternalError",
+        503: "ServiceUnavailable",
+        504: "Timeout",
+        410: "Expired",
+        409: "Conflict",
+        403: "Forbidden",
+        404: "NotFound",
+    }
+    headers = {} if effect.retry_after is None else {"Retry-After": str(effect.retry_after)}
+    details = {} if effect.retry_after is None else {"retryAfterSeconds": effect.retry_after}
+    reason = effect.reason or reasons.get(effect.code, "Unknown")
+    return _refused(
+        Refusal(effect.code, reason, "a fault was ordered for this request", details=details, headers=headers)
+    )
+
+
+class _CutWatch(Watcher):
+    """A watch that ends early."""
+
+    def __init__(self, inner: Watcher, effect: faults.CutStream) -> None:
+        super().__init__()
+        self.head: Head | None = inner.head
+        self._inner = inner
+        self._left = effect.after_frames
+        self._clean = effect.clean
+        inner.wake = self.ring
+
+    def frames(self, now: float) -> list[bytes]:
+        found = self._inner.frames(now)[: self._left]
+        self._left -= len(found)
+        if not self._left or self._inner.ended:
+            self.close()
+            self.aborted = not self._clean
+        return found
+
+    def due(self) -> float | None:
+        return None if self.ended else self._inner.due()
+
+    def close(self) -> None:
+        super().close()
+        self._inner.close()
+
+
+def _cut(made: ApiResponse | Watcher, effect: faults.CutStream) -> ApiResponse | Watcher:
+    return _CutWatch(made, effect) if isinstance(made, Watcher) else made
+
+
+def _media(request: ApiRequest) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _strict(query: Mapping[str, str]) -> bool:
+    return query.get("fieldValidation", "") in {"Strict", "Warn"}
+
+
+def _body(request: ApiRequest, query: Mapping[str, str]) -> Body:
+    if not request.body:
+        raise bad_request("the request has no body")
+    return decode(request.body, _media(request), find_duplicates=_strict(query))
+
+
+def _options(request: ApiRequest) -> Obj:
+    """DeleteOptions; no body means none."""
+    if not request.body.strip():
+        return {}
+    found = decode(request.body, _media(request), find_duplicates=False).value
+    if not isinstance(found, dict) or not isinstance(found.get("preconditions") or {}, dict):
+        raise bad_request("the body of a delete is DeleteOptions")
+    return found
+
+
+def _view(request: ApiRequest, target: Target, query: Mapping[str, str]) -> View:
+    """What the Accept header asks for; 406 if nothing of it is ours to give."""
+    accept = request.headers.get("accept", "") or "*/*"
+    for part in accept.split(","):
+        media, *parameters = (piece.strip() for piece in part.split(";"))
+        wanted = dict(piece.split("=", 1) for piece in parameters if "=" in piece)
+        shape = wanted.get("as", "")
+        if media not in {JSON_TYPE, "*/*", "application/*"}:
+            continue
+        if shape == "" or wanted.get("g") != "meta.k8s.io" or wanted.get("v") != "v1":
+            if shape == "":
+                return View(kind=target.kind, api_version=target.api_version)
+            continue
+        if shape == "Table":
+            include = query.get("includeObject", "") or "Metadata"
+            if include not in {"None", "Metadata", "Object"}:
+                raise bad_request(f'includeObject: Unsupported value: "{include[:32]}"')
+            return View(kind=target.kind, api_version=target.api_version, shape="table", include=include)  # type: ignore[arg-type]
+        if shape.startswith("PartialObjectMetadata"):
+            return View(kind=target.kind, api_version=target.api_version, shape="meta")
+    raise Refusal(
+        406,
+        "NotAcceptable",
+        "only the following media types are accepted: application/json",
+    )

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Misbehaviour on order: rules that match requests and say what goes wrong with them.
+
+A rule has a match (subject, verb, resource, name as globs), a count, a probability from its own seed, and one effect. The
+first rule that matches and fires decides. Only the effects that tests of ours use exist; each is one class here and one
+branch in `core`. Every effect is what a network or a server could do: no hook reaches into the store.
+"""
+
+import random
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+
+import msgspec
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """This status instead of doing it, with a Status body of the usual reason."""
+
+    code: int
+    reason: str = ""
+    retry_after: int | None = None
+
+
+class Delay(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The request is carried out that much later."""
+
+    seconds: float
+
+
+class Hang(msgspec.Struct, frozen=True, tag=True):
+    """Accepted, never carried out, never answered."""
+
+
+class Reset(msgspec.Struct, frozen=True, tag=True):
+    """The connection is cut instead of doing it."""
+
+
+class LoseAnswer(msgspec.Struct, frozen=True, tag=True):
+    """It is carried out, and the connection is cut instead of answering."""
+
+
+class CutStream(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A watch ends after so many frames: `clean` as if the server ended it, else the connection is cut."""
+
+    after_frames: int = 0
+    clean: bool = False
+
+
+Effect = Answer | Delay | Hang | Reset | LoseAnswer | CutStream
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """`resource` is `plural`, `plural.group` or `plural/subresource`; `count` None means for ever."""
+
+    effect: Effect
+    subject: str = "*"
+    verb: str = "*"
+    resource: str = "*"
+    name: str = "*"
+    count: int | None = None
+    probability: float = 1.0
+    seed: int = 0
+
+
+class Faults:
+    """The rules in force. Numbers are given out in `add` and name a rule in `remove`."""
+
+    def __init__(self) -> None:
+        self._rules: dict[int, tuple[Rule, random.Random, list[int]]] = {}
+        self._next = 1
+
+    def add(self, rule: Rule) -> int:
+        number, self._next = self._next, self._next + 1
+        self._rules[number] = (rule, random.Random(rule.seed), [0])
+        return number
+
+    def remove(self, number: int) -> None:
+        self._rules.pop(number, None)
+
+    def clear(self) -> None:
+        self._rules.clear()
+
+    def __iter__(self) -> Iterator[tuple[int, Rule, int]]:
+        """Number, rule, and how often it has fired."""
+        yield from ((number, rule, fired[0]) for number, (rule, _, fired) in self._rules.items())
+
+    def fires(self, *, subject: str, verb: str, resource: str, name: str) -> Effect | None:
+        for rule, rng, fired in self._rules.values():
+            if rule.count is not None and fired[0] >= rule.count:
+                continue
+            pairs = ((subject, rule.subject), (verb, rule.verb), (resource, rule.resource), (name, rule.name))
+            if all(fnmatchcase(value, pattern) for value, pattern in pairs) and rng.random() < rule.probability:
+                fired[0] += 1
+                return rule.effect
+        return None

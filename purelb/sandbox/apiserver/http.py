@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An `ApiCore` on sockets: TLS, HTTP/1.1, streams. It decides nothing.
+
+One `Server` may listen on many sockets, some of them made elsewhere (before entering a namespace, say). Requests are
+carried to the core in the loop's own thread, one after the other, so the core needs no lock. A stream writes what the core
+says may be sent and then waits until it is woken; a slow reader is held by its own socket and costs the core nothing.
+A watch whose connection must not end cleanly is aborted at the transport, so that the client sees a reset.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from aiohttp import web
+
+from purelb.kube.bell import Bell
+from purelb.kube.clock import SystemClock
+from purelb.sandbox.apiserver.core import BODY_MAX_BYTES, ApiCore
+from purelb.sandbox.apiserver.exchange import ApiRequest, Head, Watcher
+from purelb.sandbox.apiserver.identity import User
+from purelb.sandbox.apiserver.pki import Pki
+
+_BACKLOG = 4096
+
+
+class Server:
+    """Made by `serve`. `urls` are where it listens, in the order of the sockets."""
+
+    def __init__(self, core: ApiCore, pki: Pki) -> None:
+        self.core = core
+        self.urls: list[str] = []
+        self._pki = pki
+        self._clock = SystemClock()
+        self._loop = asyncio.get_running_loop()
+        self._start = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+        self._streams: dict[Watcher, None] = {}
+        self._runner = web.ServerRunner(
+            web.Server(self._serve, access_log=None, keepalive_timeout=120.0), shutdown_timeout=1.0
+        )
+
+    @property
+    def url(self) -> str:
+        return self.urls[0]
+
+    def now(self) -> float:
+        """The core's time: seconds since this server was made."""
+        return self._loop.time() - self._start
+
+    async def open(self, sockets: Sequence[socket.socket]) -> None:
+        await self._runner.setup()
+        for one in sockets:
+            await self.listen(one)
+
+    async def listen(self, one: socket.socket) -> str:
+        """Serve on one more socket, listening or merely bound; answers its URL."""
+        one.setblocking(False)
+        await web.SockSite(self._runner, one, ssl_context=self._pki.server_context(), backlog=_BACKLOG).start()
+        host, port = one.getsockname()[:2]
+        url = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+        self.urls.append(url)
+        return url
+
+    async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for watcher in list(self._streams):
+            watcher.close()
+            watcher.ring()
+        await self._runner.cleanup()
+
+    def admin_kubeconfig(self) -> str:
+        """Path of a kubeconfig for the first socket."""
+        return str(self._pki.admin_kubeconfig(self.url))
+
+    # --- one request -------------------------------------------------------------------------------------------------
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        body = await self._body(request)
+        asked = ApiRequest(
+            method=request.method,
+            target=request.path_qs if request.rel_url.raw_path == request.path else request.rel_url.raw_path_qs,
+            headers={name.lower(): value for name, value in request.headers.items()},
+            body=body,
+            user=_certified(request.transport),
+        )
+        made = self.core.handle(asked, self.now())
+        if isinstance(made, Watcher):
+            return await self._stream(request, made)
+        return web.Response(status=made.status, headers=dict(made.headers), body=made.body)
+
+    @staticmethod
+    async def _body(request: web.BaseRequest) -> bytes:
+        """At most one byte more than the core accepts: it says what is wrong with that."""
+        if not request.body_exists:
+            return b""
+        parts, size = [], 0
+        async for part in request.content.iter_any():
+            parts.append(part)
+            size += len(part)
+            if size > BODY_MAX_BYTES:
+                break
+        return b"".join(parts)
+
+    async def _stream(self, request: web.BaseRequest, watcher: Watcher) -> web.StreamResponse:
+        response: web.StreamResponse | None = None
+        bell = Bell(self._clock)
+        watcher.wake = bell.ring_all
+        self._streams[watcher] = None
+        try:
+            while True:
+                self._arm()
+                frames = watcher.frames(self.now())
+                if response is None and watcher.head is not None and not watcher.aborted:
+                    response = await _opened(request, watcher.head)
+                if frames and response is not None:
+                    await response.write(b"".join(frames))
+                elif watcher.ended:
+                    break
+                else:
+                    await bell.wait(None)
+            if watcher.aborted or response is None:
+                _abort(request)
+                return response or web.Response(status=500)
+            await response.write_eof()
+            return response
+        finally:
+            del self._streams[watcher]
+            watcher.wake = None
+            watcher.close()
+
+    # --- time --------------------------------------------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        """See to it that `tick` runs when the core is next due."""
+        due = self.core.due(self.now())
+        if due is None:
+            return
+        at = self._start + due
+        if self._timer is not None:
+            if not self._timer.cancelled() and self._timer.when() <= at:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.core.tick(self.now())
+        self._arm()
+
+
+async def _opened(request: web.BaseRequest, head: Head) -> web.StreamResponse:
+    response = web.StreamResponse(status=head.status, headers=dict(head.headers))
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    return response
+
+
+def _abort(request: web.BaseRequest) -> None:
+    transport = request.transport
+    if transport is not None:
+        transport.abort()
+
+
+def _certified(transport: asyncio.BaseTransport | None) -> User | None:
+    """Whom the client's certificate names; TLS has verified it against our authority."""
+    found: Any = transport.get_extra_info("peercert") if transport is not None else None
+    if not found:
+        return None
+    pairs = [pair for part in found["subject"] for pair in part]
+    name = next((value for key, value in pairs if key == "commonName"), "")
+    groups = tuple(value for key, value in pairs if key == "organizationName")
+    return User(name=name, groups=(*groups, "system:authenticated"))
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind((host, port))
+    made.listen(_BACKLOG)
+    return made
+
+
+@contextlib.asynccontextmanager
+async def serve(
+    core: ApiCore,
+    *,
+    pki: Pki,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    sockets: Sequence[socket.socket] = (),
+) -> AsyncIterator[Server]:
+    """Serve a core until the context is left. Given sockets are used instead of host and port, and belong to the server."""
+    server = Server(core, pki)
+    try:
+        await server.open(sockets or (listening(host, port),))
+        yield server
+    finally:
+        await server.close()

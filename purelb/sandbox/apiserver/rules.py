@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each built-in kind demands beyond being stored: defaults, immutable fields, validation, generations.
+
+Two questions per write, asked in this order: `complete` (in place: defaults, what a status write may touch) and `check`
+(mistakes). Services have a file of their own. A kind without a row here is stored as it comes; that is said in `builtins`.
+"""
+
+import base64
+import ipaddress
+from collections.abc import Iterator
+from typing import Any
+
+from purelb.sandbox.apiserver import services
+from purelb.sandbox.apiserver.answers import (
+    FieldError,
+    Obj,
+    duplicate,
+    forbidden_field,
+    invalid,
+    required,
+    too_long,
+    unsupported,
+)
+from purelb.sandbox.apiserver.kinds import Kind
+from purelb.sandbox.apiserver.names import is_label, wrong_key
+
+_STATUS_GOES_AT_CREATE = frozenset(
+    {"services", "namespaces", "deployments.apps", "daemonsets.apps", "replicasets.apps"}
+)
+_WITHOUT_SPEC = frozenset({"apiVersion", "kind", "metadata", "status"})
+
+
+def without_nulls(value: Any) -> Any:
+    """A typed decoder cannot tell null from absent; neither does a built-in kind here."""
+    match value:
+        case dict():
+            return {name: without_nulls(inner) for name, inner in value.items() if inner is not None}
+        case list():
+            return [without_nulls(item) for item in value]
+        case _:
+            return value
+
+
+def complete(kind: Kind, obj: Obj, old: Obj | None, *, subresource: str) -> Obj:
+    """The object as this write may make it: defaults set, and of a subresource's body only its own part taken."""
+    if subresource == "status" and old is not None:
+        kept = {name: value for name, value in old.items() if name not in {"metadata", "status"}}
+        obj = kept | {"metadata": obj["metadata"]} | ({"status": obj["status"]} if "status" in obj else {})
+    elif "status" in kind.subresources:
+        if old is not None:
+            obj.pop("status", None)
+            if "status" in old:
+                obj["status"] = old["status"]
+        elif kind.key in _STATUS_GOES_AT_CREATE:
+            obj.pop("status", None)
+    match kind.key:
+        case "services":
+            services.complete(obj, old)
+        case "namespaces":
+            _complete_namespace(obj, old)
+        case "pods":
+            obj.setdefault("status", {}).setdefault("phase", "Pending")
+            obj.setdefault("spec", {}).setdefault("restartPolicy", "Always")
+        case "secrets":
+            _complete_secret(obj)
+        case "endpointslices.discovery.k8s.io":
+            for port in obj.get("ports") or ():
+                port.setdefault("name", "")
+                port.setdefault("protocol", "TCP")
+            obj.setdefault("endpoints", [])
+        case "events":
+            obj.setdefault("type", "Normal")
+            obj.setdefault("source", {})
+            for field in ("reportingComponent", "reportingInstance"):
+                obj.setdefault(field, "")
+        case _:
+            pass
+    return obj
+
+
+def _complete_namespace(obj: Obj, old: Obj | None) -> None:
+    name = obj["metadata"].get("name", "")
+    labels = obj["metadata"].setdefault("labels", {})
+    if name:
+        labels["kubernetes.io/metadata.name"] = name
+    if old is None:
+        obj["spec"] = {"finalizers": ["kubernetes"]}
+    obj.setdefault("status", {}).setdefault("phase", "Active")
+
+
+def _complete_secret(obj: Obj) -> None:
+    obj.setdefault("type", "Opaque")
+    for name, text in (obj.pop("stringData", None) or {}).items():
+        obj.setdefault("data", {})[name] = base64.b64encode(text.encode()).decode()
+
+
+def check(kind: Kind, obj: Obj, old: Obj | None, *, subresource: str) -> Iterator[FieldError]:
+    """Mistakes of a completed object. Its types were checked before (`builtins`), its metadata elsewhere (`names`)."""
+    match kind.key:
+        case "services":
+            if subresource != "status":
+                yield from services.check(obj, old)
+            yield from services.check_status(obj)
+        case "leases.coordination.k8s.io":
+            yield from _check_lease(obj.get("spec") or {})
+        case "endpointslices.discovery.k8s.io":
+            yield from _check_slice(obj, old)
+        case "events":
+            yield from _check_event(obj, old)
+        case "nodes":
+            yield from _check_node(obj, old)
+        case "secrets" | "configmaps":
+            yield from _check_data(obj, old)
+        case _:
+            pass
+
+
+def _check_lease(spec: Obj) -> Iterator[FieldError]:
+    duration, transitions = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
+    if duration is not None and duration <= 0:
+        yield invalid("spec.leaseDurationSeconds", duration, "must be greater than 0")
+    if transitions is not None and transitions < 0:
+        yield invalid("spec.leaseTransitions", transitions, "must be greater than or equal to 0")
+    if spec.get("holderIdentity") == "" and "strategy" in spec:
+        yield invalid("spec.holderIdentity", "", "must not be empty")
+
+
+def _check_slice(obj: Obj, old: Obj | None) -> Iterator[FieldError]:
+    kinds = ("IPv4", "IPv6", "FQDN")
+    family = obj.get("addressType")
+    if not family:
+        yield required("addressType")
+    elif family not in kinds:
+        yield unsupported("addressType", family, kinds)
+    if old is not None and family != old.get("addressType"):
+        yield invalid("addressType", family, "field is immutable")
+    endpoints = obj.get("endpoints") or []
+    if len(endpoints) > 1000:
+        yield FieldError("FieldValueTooMany", "endpoints", f"Too many: {len(endpoints)}: must have at most 1000 items")
+        return
+    for index, endpoint in enumerate(endpoints):
+        at = f"endpoints[{index}]"
+        addresses = endpoint.get("addresses") or []
+        if not addresses:
+            yield required(f"{at}.addresses", "must contain at least 1 address")
+        if len(addresses) > 100:
+            yield FieldError(
+                "FieldValueTooMany", f"{at}.addresses", f"Too many: {len(addresses)}: must have at most 100 items"
+            )
+        for place, address in enumerate(addresses):
+            if family in {"IPv4", "IPv6"} and not _is_family(address, family):
+                yield invalid(f"{at}.addresses[{place}]", address, f"must be an {family} address")
+        if (node := endpoint.get("nodeName")) is not None and not node:
+            yield invalid(f"{at}.nodeName", node, "must not be empty")
+    names: set[str] = set()
+    for index, port in enumerate(obj.get("ports") or ()):
+        name = port.get("name", "")
+        if name in names:
+            yield duplicate(f"ports[{index}].name", name)
+        names.add(name)
+        if name and not is_label(name):
+            yield invalid(f"ports[{index}].name", name, "must be a lowercase RFC 1123 label")
+        if port.get("protocol") not in {"TCP", "UDP", "SCTP"}:
+            yield unsupported(f"ports[{index}].protocol", port.get("protocol"), ("SCTP", "TCP", "UDP"))
+
+
+def _is_family(address: str, family: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).version == (4 if family == "IPv4" else 6)
+    except ValueError:
+        return False
+
+
+_EVENT_LIMITS = (("reason", 128), ("action", 128), ("reportingInstance", 128), ("message", 1024))
+
+
+def _check_event(obj: Obj, old: Obj | None) -> Iterator[FieldError]:
+    """New-style Events (with eventTime) are checked in full, old-style ones only for their namespace: as the real server."""
+    regarding = obj.get("involvedObject") or {}
+    namespace, of_object = obj["metadata"].get("namespace", ""), regarding.get("namespace", "")
+    if (not of_object and namespace not in {"", "default"}) or (of_object and of_object != namespace):
+        yield invalid("involvedObject.namespace", of_object, "does not match event.namespace")
+    if not obj.get("eventTime"):
+        return
+    if not obj.get("reportingComponent"):
+        yield required("reportingController")
+    elif why := wrong_key(obj["reportingComponent"]):
+        yield invalid("reportingController", obj["reportingComponent"], why)
+    if not obj.get("reportingInstance"):
+        yield required("reportingInstance")
+    for field in ("action", "reason"):
+        if not obj.get(field):
+            yield required(field)
+    if obj.get("type") not in {"Normal", "Warning"}:
+        yield invalid("type", obj.get("type", ""), "")
+    for field, most in _EVENT_LIMITS:
+        if len(obj.get(field, "").encode()) > most:
+            yield too_long({"message": "note"}.get(field, field), most)
+    series = obj.get("series")
+    if series is not None and series.get("count", 0) < 2:
+        yield invalid("series.count", series.get("count", 0), "should be at least 2")
+    if old is not None:
+        for field in ("involvedObject", "reason", "message", "type", "action", "related", "eventTime",
+                      "reportingComponent", "reportingInstance"):  # fmt: skip
+            if obj.get(field) != old.get(field):
+                shown = {"involvedObject": "regarding", "message": "note", "reportingComponent": "reportingController"}
+                yield invalid(shown.get(field, field), obj.get(field), "field is immutable")
+
+
+def _check_node(obj: Obj, old: Obj | None) -> Iterator[FieldError]:
+    spec: Obj = obj.get("spec") or {}
+    effects = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+    for index, taint in enumerate(spec.get("taints") or ()):
+        if why := wrong_key(taint.get("key", "")):
+            yield invalid(f"metadata.taints[{index}].key", taint.get("key", ""), why)
+        if taint.get("effect") not in effects:
+            yield unsupported(f"metadata.taints[{index}].effect", taint.get("effect"), effects)
+    before: Obj = (old or {}).get("spec") or {}
+    for field in ("podCIDRs", "providerID"):
+        if before.get(field) and spec.get(field) != before[field]:
+            yield forbidden_field(f"spec.{field}", "node updates may not change it except from unset to valid")
+
+
+def _check_data(obj: Obj, old: Obj | None) -> Iterator[FieldError]:
+    size = 0
+    for field in ("data", "binaryData"):
+        for name, value in (obj.get(field) or {}).items():
+            size += len(value)
+            if not name or len(name) > 253 or not all(letter.isalnum() or letter in "-_." for letter in name):
+                yield invalid(
+                    f"{field}[{name[:64]}]",
+                    name[:64],
+                    "a valid config key must consist of alphanumeric characters, '-', '_' or '.'",
+                )
+    if size > 1024 * 1024:
+        yield too_long("data", 1024 * 1024)
+    if old is not None and old.get("immutable"):
+        for field in ("immutable", "data", "binaryData"):
+            if obj.get(field) != old.get(field):
+                yield forbidden_field(field, "field is immutable when `immutable` is set")
+    if old is not None and obj.get("type") != old.get("type"):
+        yield invalid("type", obj.get("type"), "field is immutable")
+
+
+def next_generation(kind: Kind, obj: Obj, old: Obj) -> int:
+    """`metadata.generation` after an update: one more if anything but metadata and status changed."""
+    was = old["metadata"].get("generation", 1)
+    names = (obj.keys() | old.keys()) - (
+        _WITHOUT_SPEC if "status" in kind.subresources or not kind.custom else _WITHOUT_SPEC - {"status"}
+    )
+    return int(was) + any(obj.get(name) != old.get(name) for name in names)

@@ -1,0 +1,380 @@
+# SPDX-License-Identifier: Apache-2.0
+"""POST, PUT, PATCH and DELETE: from a body to the next revision, or to nothing at all.
+
+Every write takes the same steps: decode, complete (defaults, and what this kind of write may touch), check everything,
+allocate, commit. Nothing is changed before the last step, so a refusal and a dry run leave no trace. A write that would
+change nothing keeps its revision and makes no event.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from purelb.sandbox.apiserver import patch, rules
+from purelb.sandbox.apiserver.answers import (
+    STALE,
+    FieldError,
+    Obj,
+    Refusal,
+    already_exists,
+    bad_request,
+    conflict,
+    forbidden,
+    invalid,
+    invalid_object,
+    not_found,
+    unsupported_media_type,
+)
+from purelb.sandbox.apiserver.bodies import Body, shaped
+from purelb.sandbox.apiserver.definitions import DEFINITIONS, check_definition, complete_definition, established
+from purelb.sandbox.apiserver.kinds import Kind
+from purelb.sandbox.apiserver.mvcc import Version
+from purelb.sandbox.apiserver.names import check_metadata
+from purelb.sandbox.apiserver.paths import Target
+from purelb.sandbox.apiserver.schema import ABSENT, check_rules, validate
+from purelb.sandbox.apiserver.state import State
+
+_SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
+_SERVERS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink")
+_PERMANENT = frozenset({"default", "kube-system", "kube-public", "kube-node-lease"})
+
+
+class Done(msgspec.Struct, frozen=True):
+    """What a write left: a state to show (stored or, in a dry run, not), and how to answer."""
+
+    code: int
+    version: Version
+    warnings: tuple[str, ...] = ()
+    gone: bool = False
+
+
+class Writes:
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    # --- create ------------------------------------------------------------------------------------------------------
+
+    def create(self, target: Target, body: Body, query: Mapping[str, str], now: float) -> Done:
+        kind = target.kind
+        obj, warnings = shaped(body, target, self._state, query)
+        metadata: Obj = obj["metadata"]
+        if kind.namespaced:
+            if metadata.setdefault("namespace", target.namespace) != target.namespace:
+                raise bad_request(
+                    "the namespace of the provided object does not match the namespace sent on the request"
+                )
+        else:
+            metadata.pop("namespace", None)
+        if not metadata.get("name") and metadata.get("generateName"):
+            metadata["name"] = self._generated(kind, target, str(metadata["generateName"]))
+        for field in (*_SERVERS, "resourceVersion"):
+            metadata.pop(field, None)
+        metadata |= {"uid": self._state.uid(), "creationTimestamp": self._state.stamp(now)}
+        if kind.generation:
+            metadata["generation"] = 1
+        obj = self._completed(target, obj, None)
+        self._refuse_if_wrong(target, obj, None)
+        key = (metadata.get("namespace", ""), metadata["name"])
+        if kind.namespaced:
+            self._check_namespace(target, key[0], key[1])
+        if self._state.get(kind, key) is not None:
+            raise already_exists(target.resource, key[1])
+        self._allocate(target, obj)
+        if kind.key == DEFINITIONS:
+            established(obj, None, at=self._state.stamp(now))
+        if _dry(query):
+            version = self._state.version(kind, obj)
+        else:
+            version = self._state.commit(kind, "ADDED", obj, None, now=now)
+        return Done(201, version, warnings)
+
+    def _generated(self, kind: Kind, target: Target, prefix: str) -> str:
+        prefix = prefix[:58]
+        for _ in range(8):
+            name = prefix + "".join(_SUFFIX[int(self._state.rng() * len(_SUFFIX))] for _ in range(5))
+            if self._state.get(kind, (target.namespace or "", name)) is None:
+                return name
+        raise already_exists(target.resource, prefix)
+
+    def _check_namespace(self, target: Target, namespace: str, name: str) -> None:
+        found = self._state.store.get("namespaces", ("", namespace))
+        if found is None:
+            raise not_found("namespaces", namespace)
+        if found.decode()["metadata"].get("deletionTimestamp"):
+            why = f"unable to create new content in namespace {namespace} because it is being terminated"
+            cause = {
+                "reason": "NamespaceTerminating",
+                "message": f"namespace {namespace} is being terminated",
+                "field": "metadata.namespace",
+            }
+            raise forbidden(target.resource, name, why, causes=[cause])
+
+    # --- update and patch --------------------------------------------------------------------------------------------
+
+    def update(self, target: Target, body: Body, query: Mapping[str, str], now: float) -> Done:
+        name = target.name or ""
+        obj, warnings = shaped(body, target, self._state, query)
+        if obj["metadata"].setdefault("name", name) != name:
+            raise bad_request(
+                f"the name of the object ({obj['metadata']['name']}) does not match the name on the URL ({name})"[:512]
+            )
+        if target.kind.namespaced and obj["metadata"].setdefault("namespace", target.namespace) != target.namespace:
+            raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
+        version = self._existing(target)
+        if version is None:
+            if target.kind.key == "leases.coordination.k8s.io" or (
+                target.kind.key == "events" and not target.subresource
+            ):
+                return self.create(msgspec.structs.replace(target, name=None), body, query, now)
+            raise not_found(target.resource, name)
+        if not obj["metadata"].get("resourceVersion") and target.kind.custom:
+            errors = [invalid("metadata.resourceVersion", 0, "must be specified for an update")]
+            raise invalid_object(target.kind.kind, target.group, name, errors)
+        return self._replaced(target, obj, version, query, now, warnings)
+
+    def patch(self, target: Target, media: str, body: Body, query: Mapping[str, str], now: float) -> Done:
+        kind = target.kind
+        accepted = [patch.JSON_PATCH, patch.MERGE_PATCH, *([] if kind.custom else [patch.STRATEGIC_PATCH])]
+        if media == patch.APPLY_PATCH:
+            raise Refusal(
+                415,
+                "UnsupportedMediaType",
+                "server-side apply is not part of this server (it is in the right column of its specification's table): use client-side apply, a merge patch, or the real control plane",
+            )
+        if media not in accepted:
+            raise unsupported_media_type(accepted)
+        version = self._existing(target)
+        if version is None:
+            raise not_found(target.resource, target.name or "")
+        current = self._state.views.decoded(version, kind, target.api_version)
+        match media:
+            case patch.JSON_PATCH:
+                made = patch.json_patch(current, body.value)
+            case patch.MERGE_PATCH:
+                made = patch.merge(current, body.value)
+            case _:
+                made = patch.strategic(current, body.value, resource=kind.key)
+        if not isinstance(made, dict):
+            raise bad_request("the patched object is no object")
+        metadata = made.get("metadata")
+        if not isinstance(metadata, dict) or metadata.get("name") != version.key[1]:
+            shown = metadata.get("name") if isinstance(metadata, dict) else None
+            if kind.custom or not shown:
+                raise invalid_object(
+                    kind.kind, target.group, version.key[1], [invalid("metadata.name", shown, "field is immutable")]
+                )
+            raise bad_request(
+                f"the name of the object ({shown}) does not match the name on the URL ({version.key[1]})"[:512]
+            )
+        obj, warnings = shaped(Body(made, body.duplicates), target, self._state, query)
+        return self._replaced(target, obj, version, query, now, warnings)
+
+    def _existing(self, target: Target) -> Version | None:
+        return self._state.get(target.kind, (target.namespace or "", target.name or ""))
+
+    def _replaced(
+        self,
+        target: Target,
+        obj: Obj,
+        version: Version,
+        query: Mapping[str, str],
+        now: float,
+        warnings: tuple[str, ...],
+    ) -> Done:
+        kind, name = target.kind, target.name or ""
+        stored = self._state.views.decoded(version, kind, kind.stored_as)
+        # The old state in the words of the new one: `shaped` has brought the new one to its stored version.
+        metadata, before = obj["metadata"], stored["metadata"]
+        if metadata.get("uid", version.uid) != version.uid:
+            why = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {version.uid}"
+            raise conflict(target.resource, name, why[:512])
+        if metadata.get("resourceVersion") and str(metadata["resourceVersion"]) != str(version.rv):
+            raise conflict(target.resource, name, STALE)
+        if kind.custom and target.subresource in {"status", "scale"}:
+            metadata = obj["metadata"] = dict(before)
+        for field in _SERVERS:
+            metadata.pop(field, None)
+            if field in before:
+                metadata[field] = before[field]
+        metadata["resourceVersion"] = before["resourceVersion"]
+        obj = self._completed(target, obj, stored)
+        if kind.key == "namespaces" and target.subresource == "finalize":
+            obj["spec"] = {"finalizers": []}
+        self._refuse_if_wrong(target, obj, stored)
+        self._allocate(target, obj)
+        if kind.generation:
+            obj["metadata"]["generation"] = rules.next_generation(kind, obj, stored)
+        if kind.key == DEFINITIONS and target.subresource != "status":
+            established(obj, stored, at=self._state.stamp(now))
+        if obj == version.decode():
+            return Done(200, version, warnings)
+        if _dry(query):
+            return Done(200, self._state.version(kind, obj), warnings)
+        if before.get("deletionTimestamp") and not obj["metadata"].get("finalizers") and kind.key != "namespaces":
+            return Done(200, self._gone(kind, obj, version, now), warnings, gone=True)
+        return Done(200, self._state.commit(kind, "MODIFIED", obj, version.decode(), now=now), warnings)
+
+    # --- what both share ---------------------------------------------------------------------------------------------
+
+    def _completed(self, target: Target, obj: Obj, old: Obj | None) -> Obj:
+        kind = target.kind
+        if not kind.custom:
+            obj = rules.complete(kind, obj, old, subresource=target.subresource)
+            if kind.key == DEFINITIONS:
+                complete_definition(obj)
+            return obj
+        custom = self._state.customs[kind.key].versions[target.version]
+        if target.subresource == "status" and old is not None:
+            status = obj.get("status")
+            return {name: value for name, value in old.items() if name != "status"} | (
+                {} if status is None else {"status": status}
+            )
+        if custom.has_status:
+            obj.pop("status", None)
+            if old is not None and "status" in old:
+                obj["status"] = old["status"]
+        return obj
+
+    def _refuse_if_wrong(self, target: Target, obj: Obj, old: Obj | None) -> None:
+        errors = list(self._errors(target, obj, old))
+        if errors:
+            name = str(obj["metadata"].get("name") or obj["metadata"].get("generateName") or "")
+            raise invalid_object(target.kind.kind, target.group, name[:300], errors[:64])
+
+    def _errors(self, target: Target, obj: Obj, old: Obj | None) -> Iterator[FieldError]:
+        kind = target.kind
+        syntax = kind.dns if old is None else "subdomain" if kind.dns != "path" else "path"
+        yield from check_metadata(obj["metadata"], namespaced=kind.namespaced, syntax=syntax)
+        if old is not None and old["metadata"].get("deletionTimestamp"):
+            for finalizer in obj["metadata"].get("finalizers") or ():
+                if finalizer not in (old["metadata"].get("finalizers") or ()):
+                    yield FieldError(
+                        "FieldValueForbidden",
+                        "metadata.finalizers",
+                        f'Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{{"{finalizer}"}}',
+                    )
+        if not kind.custom:
+            yield from rules.check(kind, obj, old, subresource=target.subresource)
+            if kind.key == DEFINITIONS:
+                yield from check_definition(obj, old, epoch=0)[1]
+            return
+        node = self._state.customs[kind.key].versions[target.version].node
+        before: Any = ABSENT if old is None else old
+        wrong = validate(node, obj, "", before)
+        yield from wrong
+        if not wrong:
+            yield from check_rules(node, obj, "", before)
+
+    def _allocate(self, target: Target, obj: Obj) -> None:
+        if target.kind.key == "services" and target.subresource != "status":
+            errors = list(self._state.allocations.give(obj))
+            if errors:
+                raise invalid_object("Service", "", obj["metadata"]["name"], errors)
+
+    # --- delete ------------------------------------------------------------------------------------------------------
+
+    def delete(self, target: Target, options: Obj, query: Mapping[str, str], now: float) -> Done:
+        """Removes an object, or marks it where finalizers (or a Pod's grace) hold it: `Done.gone` says which."""
+        version = self._existing(target)
+        if version is None:
+            raise not_found(target.resource, target.name or "")
+        _check_preconditions(target, options, version)
+        policy = options.get("propagationPolicy") or query.get("propagationPolicy")
+        if policy == "Foreground":
+            raise bad_request(
+                "propagationPolicy Foreground needs a garbage collector, which this server does not have: use Background"
+            )
+        obj = self._state.views.decoded(version, target.kind, target.kind.stored_as)
+        if _dry(query) or options.get("dryRun"):
+            return Done(200, version, gone=not obj["metadata"].get("finalizers"))
+        if target.kind.key == "namespaces":
+            return self._terminate(target.kind, obj, version, now)
+        grace = _grace(target.kind, obj, options, query)
+        if not obj["metadata"].get("finalizers") and not grace:
+            return Done(200, self._gone(target.kind, obj, version, now), gone=True)
+        if obj["metadata"].get("deletionTimestamp"):
+            return Done(200, version)
+        obj["metadata"] |= {"deletionTimestamp": self._state.stamp(now + grace), "deletionGracePeriodSeconds": grace}
+        if target.kind.generation:
+            obj["metadata"]["generation"] = obj["metadata"].get("generation", 1) + 1
+        return Done(200, self._state.commit(target.kind, "MODIFIED", obj, version.decode(), now=now))
+
+    def _gone(self, kind: Kind, obj: Obj, version: Version, now: float) -> Version:
+        if kind.key == DEFINITIONS:
+            instances = self._state.kinds.get(obj["metadata"]["name"])
+            if instances is not None:
+                for instance in list(self._state.store[instances.key].objects.values()):
+                    self._state.commit(instances, "DELETED", instance.decode(), instance.decode(), now=now)
+        last = self._state.commit(kind, "DELETED", obj, version.decode(), now=now)
+        if kind.namespaced:
+            self._namespace_emptied(version.key[0], now)
+        return last
+
+    def _terminate(self, kind: Kind, obj: Obj, version: Version, now: float) -> Done:
+        """A namespace is marked, emptied, and removed once nothing in it is held by a finalizer any more."""
+        name = version.key[1]
+        if name in _PERMANENT:
+            raise forbidden("namespaces", name, "this namespace may not be deleted")
+        if not obj["metadata"].get("deletionTimestamp"):
+            obj["metadata"]["deletionTimestamp"] = self._state.stamp(now)
+            obj["status"] = {"phase": "Terminating"}
+            version = self._state.commit(kind, "MODIFIED", obj, version.decode(), now=now)
+        for content in [one for one in self._state.kinds if one.namespaced]:
+            for found in list(self._state.store[content.key].scan(namespace=name, after=None)):
+                held = Target(
+                    kind=content, group=content.group, version=content.storage, namespace=name, name=found.key[1]
+                )
+                if self._state.get(content, found.key) is not None:
+                    self.delete(held, {"gracePeriodSeconds": 0}, {}, now)
+        self._namespace_emptied(name, now)
+        return Done(200, version)
+
+    def _namespace_emptied(self, name: str, now: float) -> None:
+        version = self._state.store.get("namespaces", ("", name))
+        kind = self._state.kinds.get("namespaces")
+        if version is None or kind is None:
+            return
+        obj = version.decode()
+        if not obj["metadata"].get("deletionTimestamp"):
+            return
+        for content in self._state.kinds:
+            if content.namespaced and any(
+                True for _ in self._state.store[content.key].scan(namespace=name, after=None)
+            ):
+                return
+        self._state.commit(kind, "DELETED", obj | {"spec": {"finalizers": []}}, obj, now=now)
+
+
+def _dry(query: Mapping[str, str]) -> bool:
+    wanted = query.get("dryRun", "")
+    if wanted not in {"", "All"}:
+        raise bad_request(f'Unsupported value: "{wanted[:32]}": supported values: "All"')
+    return wanted == "All"
+
+
+def _check_preconditions(target: Target, options: Obj, version: Version) -> None:
+    wanted = options.get("preconditions") or {}
+    name = target.name or ""
+    if (uid := wanted.get("uid")) and uid != version.uid:
+        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {version.uid}"
+        raise conflict(target.resource, name, why[:512])
+    if (rv := wanted.get("resourceVersion")) and str(rv) != str(version.rv):
+        why = (
+            f"Precondition failed: ResourceVersion in precondition: {rv}, ResourceVersion in object meta: {version.rv}"
+        )
+        raise conflict(target.resource, name, why[:512])
+
+
+def _grace(kind: Kind, obj: Obj, options: Obj, query: Mapping[str, str]) -> int:
+    """Seconds a Pod on a node may take to end; whoever runs it deletes it again with 0. Everything else goes at once."""
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    if kind.key != "pods" or not spec.get("nodeName") or status.get("phase") in {"Succeeded", "Failed"}:
+        return 0
+    asked = options.get(
+        "gracePeriodSeconds", query.get("gracePeriodSeconds", spec.get("terminationGracePeriodSeconds", 30))
+    )
+    try:
+        return max(0, int(asked))
+    except (TypeError, ValueError) as error:
+        raise bad_request("gracePeriodSeconds must be a number") from error
