@@ -58,9 +58,7 @@ def group(name: str, spec: Object, *, version: str = "v2", refused: str | None =
 def agent(name: str, local: Object, *, version: str = "v2", refused: str | None = None, **stored: Any) -> Example:
     """An LBNodeAgent with this `spec.local`."""
     paths = {f"local.{path.replace('__', '.')}": value for path, value in stored.items()}
-    return Example(
-        name=name, kind="LBNodeAgent", spec={"local": local}, version=version, refused=refused, stored=paths
-    )
+    return Example(name=name, kind="LBNodeAgent", spec={"local": local}, version=version, refused=refused, stored=paths)
 
 
 def local(**fields: Any) -> Object:
@@ -147,7 +145,9 @@ EXAMPLES: tuple[Example, ...] = (
     group(
         "a default for nobody", {**LOCAL, "namespaceDefault": True}, refused="needs namespaces or a namespaceSelector"
     ),
-    group("an empty namespaceSelector", {**LOCAL, "namespaceSelector": {}}, refused="an empty selector matches everything"),
+    group(
+        "an empty namespaceSelector", {**LOCAL, "namespaceSelector": {}}, refused="an empty selector matches everything"
+    ),
     group(
         "an empty serviceSelector",
         {**LOCAL, "serviceSelector": {"matchLabels": {}, "matchExpressions": []}},
@@ -176,7 +176,9 @@ EXAMPLES: tuple[Example, ...] = (
     # NetBox and external
     group("a NetBox without tenant", {"netbox": {"url": NETBOX["url"]}}, refused="mode reserved needs a tenant"),
     group(
-        "parents of a reserved NetBox", {"netbox": {**NETBOX, "parents": ["192.0.2.0/24"]}}, refused="need mode availableIPs"
+        "parents of a reserved NetBox",
+        {"netbox": {**NETBOX, "parents": ["192.0.2.0/24"]}},
+        refused="need mode availableIPs",
     ),
     group(
         "availableIPs with parents",
@@ -187,7 +189,9 @@ EXAMPLES: tuple[Example, ...] = (
         {"netbox": {"url": NETBOX["url"], "mode": "availableIPs"}},
         refused="needs one of parents, tenant, vrf, tags",
     ),
-    group("a NetBox with credentials in its url", {"netbox": {**NETBOX, "url": "https://u:p@nb"}}, refused="should match"),
+    group(
+        "a NetBox with credentials in its url", {"netbox": {**NETBOX, "url": "https://u:p@nb"}}, refused="should match"
+    ),
     group("a timeout of a minute", {"netbox": {**NETBOX, "timeout": "60s"}}),
     group("a timeout beyond a minute", {"netbox": {**NETBOX, "timeout": "61s"}}, refused="must be at most 60s"),
     group("a timeout below a second", {"netbox": {**NETBOX, "timeout": "999ms"}}, refused="must be at least 1s"),
@@ -195,7 +199,9 @@ EXAMPLES: tuple[Example, ...] = (
     group("a sidecar without announce", {"external": {"provider": "acme"}}, refused="Required value"),
     group("a sidecar's relative socket", {"external": {**EXTERNAL, "socket": "x.sock"}}, refused="should match"),
     # node agents
-    agent("nothing but defaults", {}, dummyKind="dummy", localInterface=None, dummyInterface=None, failback="Immediate"),
+    agent(
+        "nothing but defaults", {}, dummyKind="dummy", localInterface=None, dummyInterface=None, failback="Immediate"
+    ),
     agent("the defaults of drainOn", {}, drainOn=["Cordon", "NoExecuteTaint", "NetworkUnavailable"]),
     agent("an empty drainOn", {"drainOn": []}, drainOn=[]),
     agent("gratuitous ARP without fields", {"garpConfig": {}}, garpConfig__count=3, garpConfig__repeatInterval="60s"),
@@ -210,12 +216,16 @@ EXAMPLES: tuple[Example, ...] = (
     agent("a v1 dummy beside another", {"extlbint": "lb0", "dummyInterface": "lb1"}, refused=EXTLBINT),
     agent("a v1 dummy with its default", {"extlbint": "kube-lb0", "dummyInterface": "lb1"}),
     agent("an interface name that Linux has not", {"interfaces": ["eth0/1"]}, refused="should match"),
-    agent("an interface name of 16 characters", {"dummyInterface": "abcdefghijklmnop"}, refused="may not be more than 15"),
+    agent(
+        "an interface name of 16 characters", {"dummyInterface": "abcdefghijklmnop"}, refused="may not be more than 15"
+    ),
     agent("33 interfaces", {"interfaces": [f"eth{i}" for i in range(33)]}, refused="must have at most 32 items"),
     agent("11 gratuitous ARPs", {"garpConfig": {"count": 11}}, refused="less than or equal to 10"),
     agent("heartbeats every 100 ms", {"heartbeat": {"interval": "100ms"}}, heartbeat__port=7934),
     agent("heartbeats every 99 ms", {"heartbeat": {"interval": "99ms"}}, refused="must be at least 100ms"),
     agent("heartbeats on a low port", {"heartbeat": {"port": 1023}}, refused="greater than or equal to 1024"),
-    agent("a negative lifetime", {"addressConfig": {"localInterface": {"validLifetime": -1}}}, refused="greater than or"),
+    agent(
+        "a negative lifetime", {"addressConfig": {"localInterface": {"validLifetime": -1}}}, refused="greater than or"
+    ),
     agent("a reason to drain that nobody knows", {"drainOn": ["Moon"]}, refused="Unsupported value"),
 )
