@@ -15,16 +15,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from purelb.process.command import ANSWER_IS_NO, BAD_USAGE, CANNOT_WORK_HERE, DONE
 from purelb.sandbox.cluster.launch import StartFailed, start
-from purelb.sandbox.cluster.programs import ProxyKind
 from purelb.sandbox.cluster.reach import NotRunning, Refused, Sandbox
 from purelb.sandbox.cluster.state import BadName, StateDirectory, Unusable
 from purelb.sandbox.rig import doctor
 from purelb.sandbox.rig.topology import NODES_MAX
 from purelb.sandbox.screen import Screen
+
+if TYPE_CHECKING:
+    from purelb.sandbox.cluster.programs import ProxyKind
 
 READY_LIMIT_S: Final = 60.0
 STEPS: Final = {
@@ -77,7 +79,10 @@ class SandboxCommand:
 def _configure_up(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nodes", type=int, default=3, help=f"1 to {NODES_MAX} (default: 3)")
     parser.add_argument(
-        "--proxy", choices=("auto", "nft", "user"), default="auto", help="what serves the addresses (default: nft if it works)"
+        "--proxy",
+        choices=("auto", "nft", "user"),
+        default="auto",
+        help="what serves the addresses (default: nft if it works)",
     )
     for option, only in (("--subnets", "1"), ("--family", "dual"), ("--router", "none")):
         parser.add_argument(option, choices=(only,), default=only, help=f"only {only} so far")
@@ -107,7 +112,10 @@ def _up(state: StateDirectory, arguments: argparse.Namespace) -> int:
             return ANSWER_IS_NO
         except TimeoutError:
             starting.let_live()
-            print(f"purelb sandbox up: not ready after {READY_LIMIT_S:g} s; it is left running to be looked at:", file=sys.stderr)
+            print(
+                f"purelb sandbox up: not ready after {READY_LIMIT_S:g} s; it is left running to be looked at:",
+                file=sys.stderr,
+            )
             tell_unready(state)
             return ANSWER_IS_NO
         starting.let_live()
@@ -179,7 +187,9 @@ def _status(state: StateDirectory, arguments: argparse.Namespace) -> int:
         indent="",
     )
     screen.say()
-    pods = [(pod["namespace"], pod["name"], pod["node"], _state_of(pod), str(pod["restarts"])) for pod in status["pods"]]
+    pods = [
+        (pod["namespace"], pod["name"], pod["node"], _state_of(pod), str(pod["restarts"])) for pod in status["pods"]
+    ]
     screen.table(("NAMESPACE", "POD", "NODE", "STATE", "RESTARTS"), pods, indent="")
     screen.say()
     rows = [
@@ -281,7 +291,9 @@ def _probe(state: StateDirectory, arguments: argparse.Namespace) -> int:
                     lost = event["lost"]
                     where = ", ".join(event["nodes"][-1:]) or "nobody"
                     gap = event["longest_gap_s"] * 1000
-                    print(f"{event['sent']} sent, {lost} lost, longest gap {gap:.0f} ms, answered on {where}", flush=True)
+                    print(
+                        f"{event['sent']} sent, {lost} lost, longest gap {gap:.0f} ms, answered on {where}", flush=True
+                    )
                 if until is not None and time.monotonic() >= until:
                     break
         except KeyboardInterrupt:
@@ -296,7 +308,9 @@ def _probe(state: StateDirectory, arguments: argparse.Namespace) -> int:
 
 def _configure_kill(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("node")
-    parser.add_argument("--how", choices=("agent",), default="agent", help="only agent so far: SIGKILL, kept from restarting")
+    parser.add_argument(
+        "--how", choices=("agent",), default="agent", help="only agent so far: SIGKILL, kept from restarting"
+    )
 
 
 def _kill_node(state: StateDirectory, arguments: argparse.Namespace) -> int:
@@ -327,6 +341,14 @@ def _demo(state: StateDirectory, arguments: argparse.Namespace) -> int:
     return demo(state, keep=arguments.keep, proxy=arguments.proxy)
 
 
+def _bench(_: StateDirectory, words: list[str]) -> int:
+    from purelb.sandbox.bench import command as bench
+
+    parser = argparse.ArgumentParser(prog="purelb sandbox bench", allow_abbrev=False)
+    bench.configure(parser)
+    return bench.run(parser.parse_args(words))
+
+
 Act = Callable[[StateDirectory, Any], int]
 WORDS: Final[dict[str, tuple[str, Callable[[argparse.ArgumentParser], None] | None, Act]]] = {
     "up": ("start it and wait until it is ready; says so if it runs already", _configure_up, _up),
@@ -339,6 +361,7 @@ WORDS: Final[dict[str, tuple[str, Callable[[argparse.ArgumentParser], None] | No
     "kill-node": ("kill a node's agent and keep it down", _configure_kill, _kill_node),
     "start-node": ("undo kill-node", _configure_node, _start_node),
     "demo": ("three nodes, three Services, a hand-over, in a minute", _configure_demo, _demo),
+    "bench": ("measure the components against the API server of a kubeconfig", None, _bench),
     "doctor": ("can a sandbox run here, and what is missing", _configure_nothing, _doctor),
 }
 

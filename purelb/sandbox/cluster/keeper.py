@@ -62,6 +62,7 @@ class Keeper:
         self,
         program: Program,
         *,
+        uid: str,
         network: int,
         account: Path | None,
         log: Path,
@@ -70,6 +71,7 @@ class Keeper:
     ) -> None:
         self.program = program
         self.pid: int | None = None
+        self._uid = uid
         self._network = network
         self._account = account
         self._log = log
@@ -142,7 +144,7 @@ class Keeper:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=dict(self.program.env),
+                env={**self.program.env, "PURELB_POD_UID": self._uid},
                 pass_fds=descriptors,
                 start_new_session=True,
             )

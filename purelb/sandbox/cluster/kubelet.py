@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from purelb.kube.clock import Clock
-    from purelb.kube.model import LoadBalancerIngress, Service
+    from purelb.kube.model import KubeObject, LoadBalancerIngress, Service
     from purelb.kube.resources import Resource
     from purelb.sandbox.cluster.keeper import Keeper
     from purelb.sandbox.cluster.programs import Program
@@ -55,14 +55,15 @@ def now_text() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-async def put(client: ApiClient, resource: Resource[Any], body: objects.Body) -> None:
-    """Create the object, or merge-patch it when it exists."""
+async def put(client: ApiClient, resource: Resource[Any], body: objects.Body) -> KubeObject:
+    """Create the object, or merge-patch it when it exists; the answer is what is stored."""
     meta: Mapping[str, str] = body["metadata"]
     namespace = meta.get("namespace")
     try:
-        await client.create(resource, body, namespace=namespace)
+        stored: KubeObject = await client.create(resource, body, namespace=namespace)
     except AlreadyExists:
-        await client.patch(resource, meta["name"], body, kind=PatchType.MERGE, namespace=namespace)
+        stored = await client.patch(resource, meta["name"], body, kind=PatchType.MERGE, namespace=namespace)
+    return stored
 
 
 async def join_node(client: ApiClient, place: NodePlace) -> None:
@@ -83,6 +84,10 @@ class Kubelet:
         self.services = Informer(client, SERVICES)
         self.services.add_handler(self)
         self._written: dict[ServiceKey, tuple[objects.Body, ...]] = {}
+
+    async def admit(self, program: Program) -> str:
+        """Store the program's Pod; the answer is its uid."""
+        return (await put(self._client, PODS, objects.pod(program))).metadata.uid
 
     def changed(self, program: Program) -> None:
         """A program started, ended, or became ready or not."""
@@ -206,7 +211,7 @@ async def _ask(session: aiohttp.ClientSession, url: str) -> tuple[bool, str]:
         async with session.get(url) as response:
             text = await response.text()
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        return False, f"not answering yet: {error or type(error).__name__}"
+        return False, f"not answering yet: {str(error) or type(error).__name__}"
     if response.status == 200:
         return True, ""
     return False, " ".join(text.split())[:300]

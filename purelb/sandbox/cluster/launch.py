@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from purelb.sandbox.cluster import control
+from purelb.sandbox.cluster.reach import NotRunning, end_process, pidfd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from purelb.sandbox.cluster.programs import ProxyKind
-    from purelb.sandbox.cluster.reach import NotRunning, end_process, pidfd
-from purelb.sandbox.cluster.state import StateDirectory
+    from purelb.sandbox.cluster.state import StateDirectory
 
 LOG_TAIL_LINES: Final = 12
 LAST_WORDS_S: Final = 5.0

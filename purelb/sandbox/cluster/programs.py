@@ -66,11 +66,6 @@ def programs(topology: Topology, *, proxy: ProxyKind) -> tuple[Program, ...]:
     )
 
 
-def account_of(program: Program) -> tuple[str, str] | None:
-    """(namespace, name) of the program's ServiceAccount."""
-    return None if program.account is None else (program.namespace, program.account)
-
-
 def _environment(**own: str) -> Mapping[str, str]:
     return {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -97,7 +92,7 @@ def _allocator(topology: Topology) -> Program:
         room=place.name,
         argv=_purelb("allocator"),
         image="purelb",
-        env=_in_cluster(PURELB_NAMESPACE=INSTALL_NAMESPACE, PURELB_POD_NAME="allocator"),
+        env=_in_cluster(PURELB_NAMESPACE=INSTALL_NAMESPACE, DEFAULT_ANNOUNCER="PureLB"),
         labels={"app": "purelb", "component": "allocator"},
         account="allocator",
         addresses=(str(place.ip4), str(place.ip6)),
@@ -107,15 +102,14 @@ def _allocator(topology: Topology) -> Program:
 
 def _agent(topology: Topology, node: str) -> Program:
     place = topology.node(node)
-    pod = f"lbnodeagent-{node}"
     return Program(
-        pod=pod,
+        pod=f"lbnodeagent-{node}",
         namespace=INSTALL_NAMESPACE,
         node=node,
         room=node,
         argv=_purelb("lbnodeagent"),
         image="purelb",
-        env=_in_cluster(PURELB_NAMESPACE=INSTALL_NAMESPACE, PURELB_NODE_NAME=node, PURELB_POD_NAME=pod),
+        env=_in_cluster(PURELB_NAMESPACE=INSTALL_NAMESPACE, PURELB_NODE_NAME=node),
         labels={"app": "purelb", "component": "lbnodeagent"},
         account="lbnodeagent",
         addresses=(str(place.lan4), str(place.lan6)),

@@ -7,15 +7,10 @@ Everything is created, or merged into what exists. The LBNodeAgent says which ki
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-import yaml
+from typing import TYPE_CHECKING, Final
 
 from purelb.api.crds import all_definitions
 from purelb.api.kinds import LB_NODE_AGENTS
-from purelb.kube.errors import AlreadyExists, NotFound
 from purelb.kube.model import PartialObject
 from purelb.kube.resources import CRDS, NAMESPACES, Resource
 from purelb.sandbox.cluster import objects

@@ -31,8 +31,8 @@ from purelb.kube.clock import SystemClock
 from purelb.sandbox.cluster.control import application
 from purelb.sandbox.cluster.keeper import Keeper, Reaper
 from purelb.sandbox.cluster.kubelet import Kubelet
-from purelb.sandbox.cluster.programs import API_PORT, ProxyKind, account_of, layout, programs
-from purelb.sandbox.cluster.server import Server
+from purelb.sandbox.cluster.programs import API_PORT, Program, ProxyKind, layout, programs
+from purelb.sandbox.cluster.server import Api, admin_access, running
 from purelb.sandbox.cluster.shipped import install
 from purelb.sandbox.cluster.state import StateDirectory
 from purelb.sandbox.rig import namespaces as ns
@@ -123,11 +123,9 @@ class Supervisor:
         host = socket.socket(fileno=self._order.api_socket)
         management = socket.create_server((str(HUB_MANAGEMENT), API_PORT), backlog=128)
         clock = SystemClock()
-        async with Server([host, management]) as server:
-            host_port = host.getsockname()[1]
-            kubeconfig = server.kubeconfig(f"https://127.0.0.1:{host_port}", name=f"purelb-{self._order.name}")
-            self._state.write_private(self._state.kubeconfig, kubeconfig)
-            access = server.admin(f"https://{HUB_MANAGEMENT}:{API_PORT}")
+        async with running([host, management], self._state.scratch / "keys") as api:
+            api.write_kubeconfig(self._state.kubeconfig, server=f"https://127.0.0.1:{host.getsockname()[1]}")
+            access = admin_access(self._state.kubeconfig.read_bytes(), server=f"https://{HUB_MANAGEMENT}:{API_PORT}")
             async with ApiClient(access, user_agent="purelb-sandbox", clock=clock) as client:
                 await client.raw("GET", "/version")
                 self._report.step("api")
@@ -135,7 +133,7 @@ class Supervisor:
                 self._report.step("nodes")
                 kubelet = Kubelet(client, self._rig.topology, self._keepers, clock=clock)
                 self._kubelet = kubelet
-                self._make_keepers(server, reaper, kubelet)
+                await self._make_keepers(api, reaper, kubelet)
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._control(), name="sandbox:control")
                     for keeper in self._keepers.values():
@@ -146,29 +144,28 @@ class Supervisor:
                     self._report.step("ready")
                     self._report.end(ready=True)
 
-    def _make_keepers(self, server: Server, reaper: Reaper, kubelet: Kubelet) -> None:
-        """Their files first: token, authority and namespace of each program's account, in memory that only our children see."""
-        ns.mount("tmpfs", self._state.scratch, "tmpfs", ns.MS_NOSUID | ns.MS_NODEV, "mode=700,size=8m")
+    async def _make_keepers(self, api: Api, reaper: Reaper, kubelet: Kubelet) -> None:
+        """Pod and files first: what a program finds when it starts is complete."""
         for program in programs(self._rig.topology, proxy=self._order.proxy):
-            account = None
-            if (identity := account_of(program)) is not None:
-                account = self._state.scratch / program.pod
-                account.mkdir(mode=0o755)
-                token = server.token(namespace=identity[0], account=identity[1], pod=program.pod, node=program.node)
-                for name, content in (
-                    ("token", token.encode()),
-                    ("ca.crt", server.ca_pem),
-                    ("namespace", identity[0].encode()),
-                ):
-                    (account / name).write_bytes(content)
+            uid = await kubelet.admit(program)
             self._keepers[program.pod] = Keeper(
                 program,
+                uid=uid,
                 network=self._rig.networks[program.room],
-                account=account,
+                account=None if program.account is None else self._account(api, program, uid),
                 log=self._state.logs / f"{program.pod}.log",
                 reaper=reaper,
                 changed=kubelet.changed,
             )
+
+    def _account(self, api: Api, program: Program, uid: str) -> Path:
+        """A directory with the token, the authority and the namespace of the program's account."""
+        directory = self._state.scratch / "accounts" / program.pod
+        directory.mkdir(parents=True)
+        (directory / "token").write_text(api.token(program, pod_uid=uid), encoding="ascii")
+        (directory / "ca.crt").write_bytes(api.ca_pem)
+        (directory / "namespace").write_text(program.namespace, encoding="ascii")
+        return directory
 
     async def _all_ready(self) -> None:
         while not all(keeper.state.ready for keeper in self._keepers.values()):
@@ -216,6 +213,8 @@ def live(order: Order) -> int:
     try:
         with socket.socket(fileno=os.dup(order.control_socket)) as control:
             control.listen(16)  # from here on the kernel names us as the one behind this socket
+        scratch = StateDirectory(order.name, home=Path(order.home)).scratch
+        ns.mount("tmpfs", scratch, "tmpfs", ns.MS_NOSUID | ns.MS_NODEV, "mode=700,size=8m")
         kinds = probe_kinds()
         rig = build(layout(nodes=order.nodes))
         report.step("namespaces")

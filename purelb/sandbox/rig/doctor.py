@@ -153,7 +153,9 @@ def _proxy(machine: Machine) -> tuple[Finding, ...]:
             what="proxy",
             good=machine.nft == "",
             needed=False,
-            text=text.get(machine.nft, f"nft does not work here ({machine.nft}): a relay serves the addresses, TCP only"),
+            text=text.get(
+                machine.nft, f"nft does not work here ({machine.nft}): a relay serves the addresses, TCP only"
+            ),
             remedy="apt-get install nftables",
         ),
     )
