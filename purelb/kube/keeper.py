@@ -1,44 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keeps one lease of our own alive: the shell around `lease.Heartbeat`.
 
-What the lease says is asked for at each write, so it is as new as can be; `poke` says that it changed. A label or annotation
-that is None is removed by the merge patch; one that is not named stays as it is. `on_change` is called after each answer, in
-this task; it should only put a key on a queue. The answer to a renewal is kept in `lease` and shown to nobody else.
+What the lease says is asked for at each write, so it is as new as can be; `poke` says that it changed. `on_change` is called
+after each answer, in this task; it should only put a key on a queue. The answer to a renewal is kept in `lease` and shown to
+nobody else. What this file adds is the precondition: a renewal is based on the version that was last seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Never
-
-from msgspec import Struct
 
 from purelb.kube.bell import Bell
 from purelb.kube.elector import exchange, micro_time
-from purelb.kube.lease import Absent, Create, Failed, Found, Heartbeat, Poke, Read, Renew, Start, Tick, Wrote
-from purelb.kube.model import OwnerReference
-from purelb.kube.resources import LEASES
+from purelb.kube.lease import Absent, Answer, Create, Failed, Found, Heartbeat, Poke, Read, Renew, Start, Tick, Wrote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from purelb.kube.client import ApiClient
     from purelb.kube.clock import Clock
     from purelb.kube.model import Lease
 
 
-class Intent(Struct, frozen=True, kw_only=True):
-    """What the lease should say beside its times."""
-
-    holder: str
-    duration_s: int
-    labels: Mapping[str, str | None]
-    annotations: Mapping[str, str | None]
-    owner: OwnerReference | None = None
-
-
 class Keeper:
     """Runs a `Heartbeat` against the lease `namespace/name`.
+
+    `body(known, now)` makes the merge patch of a renewal of `known`, or the object to create when there is none; `now` is
+    the wall time as a lease says it.
 
     `lease` is the lease as last read or written, None while unknown or absent; `trouble` says why the latest request
     failed, None if it did not.
@@ -51,7 +39,7 @@ class Keeper:
         namespace: str,
         name: str,
         heartbeat: Heartbeat,
-        intent: Callable[[], Intent],
+        body: Callable[[Lease | None, str], Mapping[str, object]],
         clock: Clock,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
@@ -61,7 +49,7 @@ class Keeper:
         self._client = client
         self._namespace = namespace
         self._name = name
-        self._intent = intent
+        self._body = body
         self._clock = clock
         self._on_change = on_change
         self._poked = False
@@ -78,14 +66,7 @@ class Keeper:
         heart.receive(Start(), self._clock.now())
         while True:
             for request in heart.actions():
-                answer = await exchange(
-                    self._client,
-                    namespace=self._namespace,
-                    name=self._name,
-                    request=request,
-                    body=self._body(request),
-                    clock=self._clock,
-                )
+                answer = await self._exchange(request)
                 heart.receive(answer, self._clock.now())
                 self.trouble = answer.why if isinstance(answer, Failed) else None
                 match answer:
@@ -107,21 +88,11 @@ class Keeper:
                 now = self._clock.now()
                 heart.receive(Tick(), now if due is None or now < due - 0.001 else max(now, due))
 
-    def _body(self, request: Read | Create | Renew) -> Mapping[str, object]:
-        if isinstance(request, Read):
-            return {}
-        want, now = self._intent(), micro_time(self._clock.wall())
-        spec = {"holderIdentity": want.holder, "leaseDurationSeconds": want.duration_s, "renewTime": now}
-        metadata: dict[str, object] = {"labels": want.labels, "annotations": want.annotations}
-        if want.owner is not None:
-            metadata["ownerReferences"] = [want.owner]
-        if isinstance(request, Renew):
-            return {"metadata": metadata, "spec": spec}
-        metadata["labels"] = {key: value for key, value in want.labels.items() if value is not None}
-        metadata["annotations"] = {key: value for key, value in want.annotations.items() if value is not None}
-        return {
-            "apiVersion": LEASES.api_version,
-            "kind": LEASES.kind,
-            "metadata": {"name": self._name, "namespace": self._namespace, **metadata},
-            "spec": {**spec, "acquireTime": now},
-        }
+    async def _exchange(self, request: Read | Create | Renew) -> Answer:
+        body: Mapping[str, object] = {}
+        if not isinstance(request, Read):
+            known = self.lease if isinstance(request, Renew) else None
+            body = self._body(known, micro_time(self._clock.wall()))
+        return await exchange(
+            self._client, namespace=self._namespace, name=self._name, request=request, body=body, clock=self._clock
+        )
