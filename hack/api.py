@@ -99,7 +99,7 @@ class Api:
         except (OSError, http.client.HTTPException) as broken:
             self.close()
             # The server may close a kept connection while it is idle; a new one gets one chance.
-            if kept and isinstance(broken, (http.client.RemoteDisconnected, ConnectionError)):
+            if kept and isinstance(broken, (ConnectionError, ssl.SSLError)):
                 try:
                     return self._send(method, path, payload, headers)
                 except (OSError, http.client.HTTPException) as again:

@@ -160,7 +160,9 @@ class Installation:
 
     def start_agent(self, site: NodeSite) -> Process:
         kubeconfig = self.cluster.kubeconfig_of_service_account(NAMESPACE, "lbnodeagent", name=f"agent-{site.name}")
-        return self._start("lbnodeagent", site.netns, kubeconfig, "--node-name", site.name, name=f"agent-{site.name}")
+        # A restarted container keeps the UID of its Pod, and so the agent its lease.
+        flags = ("--node-name", site.name, "--pod-uid", f"pod-of-{site.name}")
+        return self._start("lbnodeagent", site.netns, kubeconfig, *flags, name=f"agent-{site.name}")
 
     def _start(self, command: str, netns: str, kubeconfig: Path, *flags: str, name: str | None = None) -> Process:
         name = name or command
