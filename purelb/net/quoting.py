@@ -6,21 +6,15 @@ terminals, so that text is shown cut and without characters that move a cursor o
 range and subnet parsers quote what they refuse. Not promised: that two different texts are shown differently.
 """
 
-import unicodedata
-
 # Long enough for the longest honest item (two IPv6 addresses and a dash have 79 characters).
 SHOWN_MAX = 128
 
-# Control, format (bidirectional marks), surrogates, private use, unassigned, line and paragraph separators.
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-
 
 def shown(text: str) -> str:
-    """`text` cut to 128 characters, every control character replaced by `?`. Always encodes as UTF-8."""
+    """`text` cut to 128 characters, every character that does not print replaced by `?`. Always encodes as UTF-8."""
     head = text if len(text) <= SHOWN_MAX else text[: SHOWN_MAX - 3] + "..."
-    if head.isascii() and head.isprintable():
-        return head
-    return "".join("?" if unicodedata.category(char) in _HIDDEN else char for char in head)
+    # Control and format characters (bidirectional marks), surrogates, blanks that only look like one.
+    return head if head.isprintable() else "".join(char if char.isprintable() else "?" for char in head)
 
 
 def quoted(text: str) -> str:
