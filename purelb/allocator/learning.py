@@ -37,7 +37,14 @@ def learn_all(services: Iterable[Service], *, ledger: Ledger, groups: Groups, ru
     return tuple(found)
 
 
-def learn(service: Service, *, ledger: Ledger, groups: Groups, rules: Rules) -> tuple[Conflict, ...]:
+def learn(
+    service: Service,
+    *,
+    ledger: Ledger,
+    groups: Groups,
+    rules: Rules,
+    in_spite_of: frozenset[ServiceKey] = frozenset(),
+) -> tuple[Conflict, ...]:
     """Learn the published addresses of one Service that the ledger knows nothing of."""
     addresses = published(service)
     if not addresses:
@@ -46,7 +53,7 @@ def learn(service: Service, *, ledger: Ledger, groups: Groups, rules: Rules) -> 
     facts = wish.facts(local=effective_local(wish, [groups.holding(ledger.where(a)) for a in addresses], rules))
     conflicts: list[Conflict] = []
     for address in addresses:
-        contest = _contest(ledger, address, facts)
+        contest = _contest(ledger, address, facts, in_spite_of)
         if isinstance(contest, ServiceKey):
             conflicts.append(Conflict(wish.service, address, contest))
         else:
@@ -54,6 +61,27 @@ def learn(service: Service, *, ledger: Ledger, groups: Groups, rules: Rules) -> 
                 wish.service, uid=wish.uid, created=wish.created, address=address, facts=facts, contest=contest
             )
     return tuple(conflicts)
+
+
+def learn_late(
+    service: Service, *, ledger: Ledger, groups: Groups, rules: Rules
+) -> tuple[tuple[Conflict, ...], tuple[ServiceKey, ...]]:
+    """A published address of ours shows up after the ledger gave it to somebody: a former leader's write arrived late.
+
+    The same rule as at the start of a term. Answers what this Service cannot have, and who has to go because it is younger.
+    """
+    me, key = age(service), ServiceKey(service.metadata.namespace, service.metadata.name)
+    facts = rough_wish(service).facts(local=False)
+    moved: list[ServiceKey] = []
+    for address in published(service):
+        claim = ledger.claims.get(address)
+        for other, holder in list(claim.holders.items()) if claim is not None else ():
+            younger = (ledger.records[other].created, other.namespace, other.name) > me
+            if other != key and younger and not facts.ports.isdisjoint(holder.facts.ports):
+                ledger.contest(other, address, "taken")
+                moved.append(other)
+    conflicts = learn(service, ledger=ledger, groups=groups, rules=rules, in_spite_of=frozenset(moved))
+    return conflicts, tuple(moved)
 
 
 def learn_leaving(service: Service, *, ledger: Ledger, groups: Groups, rules: Rules) -> None:
@@ -64,12 +92,12 @@ def learn_leaving(service: Service, *, ledger: Ledger, groups: Groups, rules: Ru
         ledger.commit(Plan(wish.service, wish.uid, wish.created, (), wish.facts(local=False)))
 
 
-def _contest(ledger: Ledger, address: Address, facts: Facts) -> Contest | ServiceKey:
+def _contest(ledger: Ledger, address: Address, facts: Facts, but: frozenset[ServiceKey]) -> Contest | ServiceKey:
     """How the address is taken: freely, contested, or not at all, for the older Service has it."""
     claim = ledger.claims.get(address)
     contest: Contest = ""
     for key, holder in claim.holders.items() if claim is not None else ():
-        if clash(facts, holder.facts) is not None:
+        if key not in but and clash(facts, holder.facts) is not None:
             if not facts.ports.isdisjoint(holder.facts.ports):
                 return key
             contest = "learnt"

@@ -26,7 +26,7 @@ from purelb.allocator.sharing import Facts
 from purelb.net.ranges import Family
 
 State = Literal["publishing", "held", "leaving"]
-Contest = Literal["", "learnt", "changed"]
+Contest = Literal["", "learnt", "changed", "taken"]
 Category = Literal["free", "claimed", "quarantined", "reserved"]
 SourceKind = Literal["cluster IP", "published", "node", "gateway"]
 
@@ -264,6 +264,12 @@ class Ledger:
         record = self.records.get(service) or Record(uid, created)
         self._put(address, service, Holder(uid, facts, "held", published=True, contest=contest))
         self.records[service] = replace(record, addresses=(*record.addresses, address))
+
+    def contest(self, service: ServiceKey, address: Address, why: Contest) -> None:
+        """Mark a holder as the one that has to go from an address."""
+        holder = self._holder(address, service)
+        if holder is not None:
+            self._put(address, service, replace(holder, contest=why))
 
     def confirm(self, service: ServiceKey, published: frozenset[Address], now: float) -> tuple[Address, ...]:
         """A status of the Service is known. Answers the addresses that are no longer its own."""

@@ -10,6 +10,7 @@ allocation come from one group. Which group is asked next is `groups.py`; whethe
 """
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from purelb.allocator import refusals as because
 from purelb.allocator.groups import Groups
@@ -24,11 +25,15 @@ from purelb.net.ranges import Family
 
 
 class Planned(Struct, frozen=True, gc=False):
-    """A plan. `partial`: its shortfall is one the policy allows. `warning`: the choice of group was ambiguous."""
+    """A plan. `partial`: its shortfall is one the policy allows. `warning`: the choice of group was ambiguous.
+
+    `agreed`: the wish of now is the one under which the addresses are held; a refused change leaves the recorded one.
+    """
 
     plan: Plan
     partial: bool = False
     warning: str = ""
+    agreed: bool = True
 
 
 class _Given(Struct, frozen=True, gc=False):
@@ -60,7 +65,8 @@ def plan(wish: Wish, *, recorded: str | None, ledger: Ledger, groups: Groups, ru
     if mine.kept and changed and not _satisfied(wish, mine.kept, groups):
         answer = _complete(asker, (), changed=True)
         if isinstance(answer, Refusal):
-            return _planned(wish, _Given(mine.kept, answer), mine, ledger=ledger, groups=groups, rules=rules)
+            kept = _planned(wish, _Given(mine.kept, answer), mine, ledger=ledger, groups=groups, rules=rules)
+            return kept if isinstance(kept, Refusal) else replace(kept, agreed=False)
         return _planned(wish, answer, _Mine(), ledger=ledger, groups=groups, rules=rules)
     answer = _complete(asker, mine.kept, changed=changed or wish.re_evaluate)
     if mine.movable:
@@ -120,6 +126,9 @@ def _mine(wish: Wish, *, ledger: Ledger, groups: Groups, rules: Rules) -> _Mine:
         if own.contest == "learnt" and own.facts == facts:
             kept.append(address)
             contests.append((address, "learnt"))
+            objection = objection or because.address_conflict(address, key)
+            continue
+        if own.contest == "taken":  # an older Service turned out to have it
             objection = objection or because.address_conflict(address, key)
             continue
         objection = objection or because.sharing(reason, address, key, ports=ports_in_common(facts, other.facts))

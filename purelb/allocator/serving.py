@@ -68,14 +68,13 @@ class Asker:
         """Whether a held address could be given to its Service today."""
         wish = self.wish
         group = self._groups.holding(self._ledger.where(address))
-        if group is None or group.drain or wish.group not in {None, group.name}:
+        if group is None or group.drain or self._groups.denial(group, wish.service.namespace) is not None:
             return False
-        if self._groups.denial(group, wish.service.namespace) is not None:
-            return False
-        if any(asked[0] == address[0] for asked in wish.addresses):
-            return address in wish.addresses
+        if wish.addresses:  # a family without a request is filled from the group of the first request
+            asked = [a for a in wish.addresses if a[0] == address[0]]
+            return address in asked if asked else group == self.home(wish.addresses)
         if wish.group is not None:
-            return True
+            return wish.group == group.name
         candidates = self.candidates()
         return not isinstance(candidates, Refusal) and group in candidates.groups
 

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the nodes report, folded per address: who answers for it, who withholds it and why.
+
+A report counts while its node's lease is alive; who is alive is told from outside (`alive`), because it is judged on our own clock.
+`fold` turns what is known of a Service's addresses into annotation values and the condition `purelb.io/Announced`.
+
+Damping: announced is told at once; that an address is missing only after it was missing for 2 s, so that a move between two
+nodes is one change and not three. Reports are foreign input: an address that nobody holds is looked up by nobody, and what does
+not parse is dropped. Rejected: scanning reports per Service; a failover of 1000 addresses would cost a million looks.
+"""
+
+from collections.abc import Collection, Mapping
+from ipaddress import ip_address
+from typing import Final
+
+from msgspec import Struct
+
+from purelb.allocator.publish import Said
+from purelb.allocator.ranges import Address, ip_text
+from purelb.api import annotations as words
+from purelb.api import reasons
+from purelb.api.kinds import NodeReport
+from purelb.api.messages import cut, shown
+from purelb.net.ranges import IPNetwork, family_of, interval_of, parse_address
+
+MISSING_FOR: Final = 2.0
+TWICE_FOR: Final = 15.0
+
+
+class Announcer(Struct, frozen=True, gc=False, order=True):
+    node: str
+    interface: str
+
+
+class Withholding(Struct, frozen=True, gc=False, order=True):
+    node: str
+    reason: str
+    message: str
+
+
+class _Report(Struct, frozen=True):
+    announced: Mapping[Address, tuple[str, ...]]
+    remote: frozenset[Address]
+    cut_off: bool
+    withheld: Mapping[Address, tuple[str, str]]
+
+    def addresses(self) -> frozenset[Address]:
+        return frozenset((*self.announced, *self.remote, *self.withheld))
+
+
+class Wanted(Struct, frozen=True, gc=False):
+    """An address of a Service. `local`: one node should answer for it. `off_subnet`: it may stand on dummy interfaces instead."""
+
+    address: Address
+    local: bool
+    off_subnet: bool = False
+
+
+class Folded(Struct, frozen=True, gc=False):
+    """What a Service should say. `due`: when to fold again although nothing changed."""
+
+    announcing: Mapping[int, str | None]
+    said: Said | None
+    due: float | None = None
+
+
+class Announcements:
+    def __init__(self) -> None:
+        self._reports: dict[str, _Report] = {}
+        self._nodes: dict[Address, set[str]] = {}  # who mentions an address
+        self._alive: frozenset[str] = frozenset()
+        self._subnets: dict[str, tuple[IPNetwork, ...]] = {}
+        self._lost_at: dict[Address, float] = {}
+        self._twice_at: dict[Address, float] = {}
+
+    @property
+    def alive(self) -> frozenset[str]:
+        """The nodes whose reports count."""
+        return self._alive
+
+    def reported(self, node: str, report: NodeReport | None, now: float) -> frozenset[Address]:
+        """A node's newest report, None when it is gone. Answers the addresses of which something changed."""
+        old, new = self._reports.get(node), None if report is None else _read(report)
+        if new is None:
+            self._reports.pop(node, None)
+        else:
+            self._reports[node] = new
+        before = old.addresses() if old is not None else frozenset()
+        after = new.addresses() if new is not None else frozenset()
+        for address in before - after:
+            self._nodes[address].discard(node)
+            if not self._nodes[address]:
+                del self._nodes[address]
+        for address in after - before:
+            self._nodes.setdefault(address, set()).add(node)
+        changed = {a for a in before | after if _of(old, a) != _of(new, a)}
+        if old is not None and new is not None and old.cut_off != new.cut_off:
+            changed |= before | after
+        return self._note(frozenset(changed), now) if node in self._alive else frozenset()
+
+    def lives(self, alive: Mapping[str, tuple[IPNetwork, ...]], now: float) -> frozenset[Address]:
+        """The nodes whose leases are alive, and the subnets they advertise. Answers the addresses of which something changed."""
+        before, self._alive = self._alive, frozenset(alive)
+        self._subnets = dict(alive)
+        changed: set[Address] = set()
+        for node in before ^ self._alive:
+            if (report := self._reports.get(node)) is not None:
+                changed |= report.addresses()
+        return self._note(frozenset(changed), now)
+
+    def announcers(self, address: Address) -> tuple[Announcer, ...]:
+        """The counted nodes that answer for an address on a real interface, sorted."""
+        found = [
+            Announcer(node, interface)
+            for node in self._nodes.get(address, ())
+            if node in self._alive
+            for interface in self._reports[node].announced.get(address, ())
+        ]
+        return tuple(sorted(found))
+
+    def stands(self, address: Address) -> bool:
+        """Whether a counted node has the address on its dummy interface."""
+        if any(node in self._alive and address in self._reports[node].remote for node in self._nodes.get(address, ())):
+            return True
+        return any(
+            report.cut_off and address not in report.withheld
+            for node, report in self._reports.items()
+            if node in self._alive
+        )
+
+    def fold(self, wanted: Collection[Wanted], said: Said | None, *, noted: Mapping[str, str], now: float) -> Folded:
+        """The annotations and the condition for some addresses; `said` and `noted` are what the Service says now."""
+        if not wanted:
+            gone = Said(False, reasons.NOT_ALLOCATED, "no address") if said is not None else None
+            return Folded({4: None, 6: None}, gone)
+        entries: dict[int, list[words.Announcing]] = {4: [], 6: []}
+        texts: list[str] = []
+        standing: list[Address] = []
+        missing: Said | None = None
+        twice: Said | None = None
+        due: list[float] = []
+        for each in wanted:
+            found = self.announcers(each.address) if each.local else ()
+            ip = ip_text(each.address)
+            if found:
+                entries[each.address[0]] += (words.Announcing(one.node, one.interface, ip_address(ip)) for one in found)
+                texts += (f"{ip} by {one.node} on {one.interface}" for one in found)
+                nodes = tuple(dict.fromkeys(one.node for one in found))
+                if len(nodes) > 1:
+                    since = self._twice_at.get(each.address, now)
+                    if now >= since + TWICE_FOR:
+                        twice = twice or Said(True, reasons.ANNOUNCED_TWICE, f"{ip} by {nodes[0]} and {nodes[1]}")
+                    else:
+                        due.append(since + TWICE_FOR)
+            elif (not each.local or each.off_subnet) and self.stands(each.address):
+                standing.append(each.address)
+            else:
+                lost = self._lost_at.get(each.address)
+                if lost is not None and now < lost + MISSING_FOR and said is not None and said.status:
+                    kept = {4: noted.get(words.ANNOUNCING_IPV4), 6: noted.get(words.ANNOUNCING_IPV6)}
+                    return Folded(kept, said, lost + MISSING_FOR)
+                missing = missing or self._why_not(each)
+        values: Mapping[int, str | None] = {
+            family: words.print_announcing(found) or None for family, found in entries.items()
+        }
+        if missing is None:
+            if standing:
+                texts.append(f"{', '.join(map(ip_text, standing))} on the dummy interface of the nodes")
+            reason = reasons.ANNOUNCING_NON_LOCAL if len(standing) == len(wanted) else reasons.ANNOUNCING_LOCAL
+            return Folded(values, twice or Said(True, reason, cut("; ".join(texts))), min(due, default=None))
+        return Folded(values, missing, min(due, default=None))
+
+    def _why_not(self, wanted: Wanted) -> Said:
+        address, ip = wanted.address, ip_text(wanted.address)
+        if not self._alive:
+            return Said(False, reasons.NO_LIVE_AGENT, "no node agent is alive")
+        withheld = sorted(
+            Withholding(node, *self._reports[node].withheld[address])
+            for node in self._nodes.get(address, ())
+            if node in self._alive and address in self._reports[node].withheld
+        )
+        if withheld:
+            return _withheld(ip, withheld[0])
+        if wanted.local and not wanted.off_subnet and not self._in_a_subnet(address):
+            return Said(False, reasons.NO_NODE_IN_SUBNET, f"no live node advertises a subnet containing {ip}")
+        return Said(False, reasons.AWAITING_NODE, f"no node has reported {ip} yet")
+
+    def _in_a_subnet(self, address: Address) -> bool:
+        return any(
+            found.family == address[0] and found.low <= address[1] <= found.high
+            for networks in self._subnets.values()
+            for found in map(interval_of, networks)
+        )
+
+    def _note(self, changed: frozenset[Address], now: float) -> frozenset[Address]:
+        """Keep the moments that damping looks at; no more of them than there are addresses in reports."""
+        for address in changed:
+            found = self.announcers(address)
+            if found or self.stands(address):
+                self._lost_at.pop(address, None)
+            else:
+                self._lost_at.setdefault(address, now)
+            if len({one.node for one in found}) > 1:
+                self._twice_at.setdefault(address, now)
+            else:
+                self._twice_at.pop(address, None)
+        for address, at in list(self._lost_at.items()) if len(self._lost_at) > len(self._nodes) + 1024 else ():
+            if now > at + MISSING_FOR:
+                del self._lost_at[address]
+        return changed
+
+
+def _of(report: _Report | None, address: Address) -> object:
+    if report is None:
+        return None, False, None
+    return report.announced.get(address), address in report.remote, report.withheld.get(address)
+
+
+def _read(report: NodeReport) -> _Report:
+    announced: dict[Address, tuple[str, ...]] = {}
+    for entry in report.announced or ():
+        if (address := _address(entry.ip)) is not None and entry.interface:
+            announced[address] = (*announced.get(address, ()), entry.interface)
+    remote = report.remote
+    listed = remote.addresses or () if remote is not None else ()
+    stands = frozenset(a for text in listed if (a := _address(text.partition("/")[0])) is not None)
+    withheld = {
+        address: (entry.reason, entry.message)
+        for entry in report.withheld or ()
+        if (address := _address(entry.ip)) is not None
+    }
+    return _Report(announced, stands, remote is not None and remote.count > len(listed), withheld)
+
+
+def _address(text: str) -> Address | None:
+    found = parse_address(text)
+    return None if found is None else (family_of(found), int(found))
+
+
+def _withheld(ip: str, found: Withholding) -> Said:
+    """What an agent says, in our words where it gives only the reason. A reason we do not know is not repeated."""
+    message = shown(found.message)
+    match found.reason:
+        case reasons.NO_LOCAL_ENDPOINT:
+            text = "externalTrafficPolicy is Local and no eligible node has a ready endpoint"
+        case reasons.DUPLICATE_ON_LAN:
+            text = message or f"another host answers for {ip}"
+        case reasons.NODE_UNFIT | reasons.ANNOUNCEMENT_FAILED:
+            text = message if message.startswith(found.node) else f"{found.node}: {message}"
+        case _:
+            return Said(
+                False, reasons.ANNOUNCEMENT_FAILED, cut(f"{found.node}: {shown(found.reason)} {message}".rstrip())
+            )
+    return Said(False, found.reason, cut(text))

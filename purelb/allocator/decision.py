@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is to be done about one Service, in the order of the specification's table. Pure: answers a value, changes nothing.
+
+The owner carries the answer out: it commits the plan, publishes what follows from it and puts the Service where it waits.
+A Service that is not ours and carries no mark of ours is never touched.
+"""
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from purelb.allocator.groups import Groups
+from purelb.allocator.keys import ServiceKey
+from purelb.allocator.ledger import Ledger, Plan
+from purelb.allocator.observed import Claims, branded, has_class, marked, published
+from purelb.allocator.planning import Planned, plan
+from purelb.allocator.refusals import Refusal
+from purelb.allocator.serving import Rules
+from purelb.allocator.wish import Wish, read_wish, rough_wish
+from purelb.api import annotations as words
+from purelb.kube.model import Service, annotations
+
+
+class Ignore(Struct, frozen=True):
+    """Not ours, and nothing in it is ours. `reserve`: its ingress is somebody else's, and never handed out."""
+
+
+class Wait(Struct, frozen=True):
+    """It is being deleted: no change of addresses until it is gone."""
+
+
+class Foreign(Struct, frozen=True):
+    """It has no class, and an address that we did not give and cannot adopt: left alone."""
+
+    text: str
+
+
+class Leave(Struct, frozen=True):
+    """No longer ours: what we put into it is removed, and what it holds is free once that is confirmed."""
+
+    plan: Plan
+
+
+class Settle(Struct, frozen=True):
+    """What it holds, and why not more. `planned` is None when it holds nothing and gets nothing.
+
+    `wish_text` is what to record with the addresses; `adopted`: they were published before we knew them.
+    """
+
+    planned: Planned | None
+    refusal: Refusal | None
+    wish: Wish
+    wish_text: str
+    adopted: bool = False
+    learn: bool = False
+
+    @property
+    def partial(self) -> bool:
+        """Whether the refusal is one that the family policy allows."""
+        return self.planned is not None and self.planned.partial
+
+
+Decision = Ignore | Wait | Foreign | Leave | Settle
+
+
+def decide(service: Service, *, claims: Claims, ledger: Ledger, groups: Groups, rules: Rules) -> Decision:
+    """What is to be done about a Service that exists. The ledger knows nothing of another uid of this name."""
+    key = ServiceKey(service.metadata.namespace, service.metadata.name)
+    record = ledger.records.get(key)
+    if not claims.owns(service):
+        if record is None and not marked(service):
+            return Ignore()
+        rough = rough_wish(service)
+        return Leave(Plan(key, rough.uid, rough.created, (), rough.facts(local=False)))
+    if service.metadata.deletion_timestamp:
+        return Wait()
+    wish = read_wish(service)
+    recorded = _recorded(service)
+    if isinstance(wish, Refusal):
+        return _unreadable(service, wish, recorded, ledger=ledger)
+    if record is None and published(service):
+        adopted = _adopt(service, wish, ledger=ledger, groups=groups, rules=rules)
+        if adopted is not None:
+            return adopted
+    answer = plan(wish, recorded=recorded, ledger=ledger, groups=groups, rules=rules)
+    if isinstance(answer, Refusal):
+        return Settle(None, answer, wish, recorded or wish.text)
+    text = wish.text if answer.agreed or recorded is None else recorded
+    return Settle(answer, answer.plan.shortfall, wish, text)
+
+
+def _recorded(service: Service) -> str | None:
+    """The wish under which the held addresses were agreed; edited text counts as not recorded."""
+    text = annotations(service).get(words.ALLOCATED_WISH)
+    return None if text is None or words.parse_wish(text) is None else text
+
+
+def _unreadable(service: Service, refusal: Refusal, recorded: str | None, *, ledger: Ledger) -> Settle:
+    """Whatever it holds, it keeps."""
+    rough = rough_wish(service)
+    record = ledger.records.get(rough.service)
+    if record is None:
+        return Settle(None, refusal, rough, recorded or rough.text)
+    facts = ledger.claims[(*record.addresses, *record.leaving)[0]].holders[rough.service].facts
+    kept = Plan(rough.service, record.uid, record.created, record.addresses, facts, shortfall=refusal)
+    contests = tuple(
+        (address, contest)
+        for address in record.addresses
+        if (contest := ledger.claims[address].holders[rough.service].contest)
+    )
+    return Settle(Planned(replace(kept, contests=contests), agreed=False), refusal, rough, recorded or rough.text)
+
+
+def _adopt(service: Service, wish: Wish, *, ledger: Ledger, groups: Groups, rules: Rules) -> Settle | Foreign | None:
+    """Take over what is published, if it could be given; None: treat the ingress as empty."""
+    there = published(service)
+    asked = replace(wish, addresses=there, group=None, families=tuple(dict.fromkeys(a[0] for a in there)))
+    asked = replace(asked, policy="SingleStack" if len(asked.families) == 1 else "RequireDualStack", re_evaluate=False)
+    answer = plan(asked, recorded=None, ledger=ledger, groups=groups, rules=rules)
+    if isinstance(answer, Planned) and answer.plan.shortfall is None and answer.plan.addresses:
+        return Settle(answer, None, wish, wish.text, adopted=True)
+    if branded(service):
+        return Settle(None, None, wish, wish.text, learn=True)
+    if not has_class(service):
+        return Foreign(answer.text if isinstance(answer, Refusal) else "")
+    return None
