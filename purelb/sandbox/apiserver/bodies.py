@@ -15,6 +15,7 @@ from purelb.sandbox.apiserver import rules
 from purelb.sandbox.apiserver.answers import Obj, bad_request, unsupported_media_type
 from purelb.sandbox.apiserver.builtins import METADATA_NODE, NODES
 from purelb.sandbox.apiserver.paths import Target
+from purelb.sandbox.apiserver.protobuf import PROTOBUF, decode_protobuf
 from purelb.sandbox.apiserver.schema import fill, prune, validate
 from purelb.sandbox.apiserver.state import State
 from purelb.sandbox.apiserver.views import EVENTS, event_to_core
@@ -31,6 +32,8 @@ class Body(msgspec.Struct, frozen=True):
 
 def decode(raw: bytes, media: str, *, find_duplicates: bool, accepted: tuple[str, ...] = ("application/json",)) -> Body:
     """Raises 415 for another media type, 400 for what is no JSON or nests too deep."""
+    if media == PROTOBUF and "application/json" in accepted:
+        return Body(decode_protobuf(raw))
     if media and media not in accepted:
         raise unsupported_media_type(accepted)
     try:

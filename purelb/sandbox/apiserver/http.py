@@ -38,7 +38,8 @@ class Server:
         self._timer: asyncio.TimerHandle | None = None
         self._streams: dict[Watcher, None] = {}
         self._runner = web.ServerRunner(
-            web.Server(self._serve, access_log=None, keepalive_timeout=120.0), shutdown_timeout=1.0
+            web.Server(self._serve, access_log=None, keepalive_timeout=120.0, handler_cancellation=True),
+            shutdown_timeout=1.0,
         )
 
     @property
@@ -81,7 +82,7 @@ class Server:
         body = await self._body(request)
         asked = ApiRequest(
             method=request.method,
-            target=request.path_qs if request.rel_url.raw_path == request.path else request.rel_url.raw_path_qs,
+            target=request.raw_path,
             headers={name.lower(): value for name, value in request.headers.items()},
             body=body,
             user=_certified(request.transport),
@@ -105,6 +106,7 @@ class Server:
         return b"".join(parts)
 
     async def _stream(self, request: web.BaseRequest, watcher: Watcher) -> web.StreamResponse:
+        """Send what a watcher has until it ends or its reader leaves (which cancels this, or fails a write)."""
         response: web.StreamResponse | None = None
         bell = Bell(self._clock)
         watcher.wake = bell.ring_all
@@ -113,7 +115,7 @@ class Server:
             while True:
                 self._arm()
                 frames = watcher.frames(self.now())
-                if response is None and watcher.head is not None and not watcher.aborted:
+                if response is None and watcher.head is not None:
                     response = await _opened(request, watcher.head)
                 if frames and response is not None:
                     await response.write(b"".join(frames))
@@ -121,15 +123,18 @@ class Server:
                     break
                 else:
                     await bell.wait(None)
-            if watcher.aborted or response is None:
-                _abort(request)
-                return response or web.Response(status=500)
-            await response.write_eof()
-            return response
+            if not watcher.aborted and response is not None:
+                await response.write_eof()
+                return response
+        except ConnectionError:
+            pass  # the reader has left in the middle of a frame: nothing is owed to it
         finally:
             del self._streams[watcher]
             watcher.wake = None
             watcher.close()
+        if request.transport is not None:
+            request.transport.abort()
+        return response or web.Response(status=500)
 
     # --- time --------------------------------------------------------------------------------------------------------
 
@@ -156,12 +161,6 @@ async def _opened(request: web.BaseRequest, head: Head) -> web.StreamResponse:
     response.enable_chunked_encoding()
     await response.prepare(request)
     return response
-
-
-def _abort(request: web.BaseRequest) -> None:
-    transport = request.transport
-    if transport is not None:
-        transport.abort()
 
 
 def _certified(transport: asyncio.BaseTransport | None) -> User | None:
