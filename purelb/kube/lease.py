@@ -285,8 +285,6 @@ class Election:
         match seen:
             case Found(lease=lease) | Wrote(lease=lease):
                 self._record.saw(lease, now)
-            case Absent():
-                self._record.gone()
             case _:
                 pass
         if isinstance(seen, Stop):
@@ -322,7 +320,12 @@ class Election:
                 else:
                     self._again(now)  # we were suspended meanwhile: what we took is as good as foreign
             case Absent() if isinstance(asked, Read):
-                self._ask(Create(self._wait()), now)
+                # Somebody deleted it; a holder that we believe in learns that with its next renewal, not now.
+                if self.holder and now < self._record.expires_at(self._timing.duration):
+                    self._wait_for_expiry(now)
+                else:
+                    self._record.gone()
+                    self._ask(Create(self._wait()), now)
             case Failed(retry_after=retry_after):
                 self._again(now, retry_after or 0.0)
             case Wrote() | Absent() | Conflicted():
@@ -336,8 +339,12 @@ class Election:
             transitions = (self._record.spec.lease_transitions or 0) + 1
             self._ask(Take(self._record.rv, transitions, self._wait()), now)
             return
+        self._wait_for_expiry(now)
+
+    def _wait_for_expiry(self, now: float) -> None:
+        """Look again later, but not later than when the holder is not believed any more."""
         self._again(now)
-        wake_at = expires_at + 0.2 * self._timing.retry * self._rng()
+        wake_at = self._record.expires_at(self._timing.duration) + 0.2 * self._timing.retry * self._rng()
         if self._next_at is None or wake_at < self._next_at:
             self._next_at = wake_at
 
