@@ -10,6 +10,7 @@ the owner's question (`verify_before_send`).
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 Kind = Literal["burst", "sequence", "repeat"]
 FRAMES_PER_S: Final = 2000.0
 REPEATS_PER_S: Final = 50.0
-_BURST: Final = 0.1
-"""A bucket holds this many seconds of its rate."""
+_SAVED_S: Final = 0.1
+"""So many seconds of its rate a budget may save up."""
+_ROUNDING: Final = 1e-6
 
 
 class Send(Struct, frozen=True, gc=False):
@@ -34,23 +36,34 @@ class Send(Struct, frozen=True, gc=False):
     kind: Kind
 
 
-class _Bucket:
+class _Line:
+    """Sends that wait for their budget, in order, and the budget: `rate` per second, of which some may be saved."""
+
     def __init__(self, rate: float) -> None:
+        self.waiting: deque[tuple[int, Send]] = deque()
         self._rate = rate
-        self._size = max(2.0, rate * _BURST)
+        self._size = max(2.0, rate * _SAVED_S)
         self._left = self._size
-        self._at = float("-inf")
+        self._at = 0.0
 
     def take(self, cost: float, now: float) -> bool:
-        self._left = min(self._size, self._left + (now - self._at) * self._rate) if now > self._at else self._left
+        self._left = min(self._size, self._left + max(0.0, now - self._at) * self._rate)
         self._at = max(self._at, now)
-        if self._left < cost:
+        if self._left < cost - _ROUNDING:
             return False
         self._left -= cost
         return True
 
-    def free_at(self, cost: float) -> float:
-        return self._at + max(0.0, cost - self._left) / self._rate
+    def free_at(self) -> float | None:
+        """When the first that waits may go; None when none waits."""
+        if not self.waiting:
+            return None
+        return self._at + max(0.0, _cost(self.waiting[0][1]) - self._left) / self._rate
+
+
+def _cost(send: Send) -> float:
+    """Of a repetition its own line counts sends; every other counts frames."""
+    return 1.0 if send.kind == "repeat" or send.ip.version == 6 else 2.0
 
 
 class Announcer:
@@ -61,8 +74,7 @@ class Announcer:
         self._heap: list[tuple[float, int, Send]] = []
         self._number = 0
         self._epoch: dict[IPAddress, int] = {}
-        self._frames: dict[int, _Bucket] = {}
-        self._repeats: dict[int, _Bucket] = {}
+        self._lines: dict[tuple[int, bool], _Line] = {}
 
     def burst(self, ip: IPAddress, ifindex: int, *, delays: tuple[float, ...], now: float) -> None:
         for delay in delays:
@@ -86,42 +98,34 @@ class Announcer:
         self._epoch[ip] = self._number
 
     def due(self, now: float) -> list[Send]:
-        """What may be sent now, in order of its time. What the budget does not allow stays."""
-        ready: list[Send] = []
-        later: list[tuple[float, int, Send]] = []
+        """What may be sent now, in order of its time. What the budget does not allow waits in line."""
         while self._heap and self._heap[0][0] <= now:
-            at, number, send = heapq.heappop(self._heap)
-            if number <= self._epoch.get(send.ip, 0):
-                continue
-            if self._allowed(send, now):
-                ready.append(send)
-            else:
-                later.append((max(at, self._free_at(send)), number, send))
-        for entry in later:
-            heapq.heappush(self._heap, entry)
-        if not self._heap:
+            _, number, send = heapq.heappop(self._heap)
+            key = send.ifindex, send.kind == "repeat"
+            line = self._lines.get(key)
+            if line is None:
+                line = self._lines[key] = _Line(REPEATS_PER_S if key[1] else FRAMES_PER_S)
+            line.waiting.append((number, send))
+        ready: list[Send] = []
+        for line in self._lines.values():
+            while line.waiting:
+                number, send = line.waiting[0]
+                if number > self._epoch.get(send.ip, 0):
+                    if not line.take(_cost(send), now):
+                        break
+                    ready.append(send)
+                line.waiting.popleft()
+        if not self._heap and not any(line.waiting for line in self._lines.values()):
             self._epoch.clear()
         return ready
 
     def deadline(self) -> float | None:
         """When to ask `due` again."""
-        return self._heap[0][0] if self._heap else None
+        ends = [free for line in self._lines.values() if (free := line.free_at()) is not None]
+        if self._heap:
+            ends.append(self._heap[0][0])
+        return min(ends, default=None)
 
     def _put(self, at: float, send: Send) -> None:
         self._number += 1
         heapq.heappush(self._heap, (at, self._number, send))
-
-    def _cost(self, send: Send) -> float:
-        return 2.0 if send.ip.version == 4 else 1.0
-
-    def _allowed(self, send: Send, now: float) -> bool:
-        frames = self._frames.setdefault(send.ifindex, _Bucket(FRAMES_PER_S))
-        if send.kind == "repeat":
-            repeats = self._repeats.setdefault(send.ifindex, _Bucket(REPEATS_PER_S))
-            if not repeats.take(1.0, now):
-                return False
-        return frames.take(self._cost(send), now)
-
-    def _free_at(self, send: Send) -> float:
-        at = self._frames[send.ifindex].free_at(self._cost(send))
-        return max(at, self._repeats[send.ifindex].free_at(1.0)) if send.kind == "repeat" else at

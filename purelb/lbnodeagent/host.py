@@ -52,6 +52,8 @@ class Interface(Struct, frozen=True, gc=False, kw_only=True):
     kind: str = ""
     alias: str = ""
     loopback: bool = False
+    promotes: bool = False
+    """promote_secondaries: the secondaries of a primary that goes stay."""
 
 
 class Address(Struct, frozen=True, gc=False, kw_only=True):
