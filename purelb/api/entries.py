@@ -174,6 +174,8 @@ def _holes(slot: _Slot, ranges: Ranges, subnet: IPNetwork, family: Family) -> li
         if isinstance(excluded, Unreadable):
             return f"{slot.name}.exclude[{position}]: {excluded.text}"
         holes += excluded.intervals
+        if len(holes) > INTERVALS_MAX:
+            return f"{slot.name}.exclude: more than {INTERVALS_MAX} items: write fewer, larger ranges"
     if slot.entry.exclude_first_last:
         holes += first_and_last(ranges, subnet=subnet)
     return holes

@@ -34,6 +34,7 @@ Scope = Literal["install", "all"]
 REUSE_DELAY_MAX: Final = 168 * 3600.0
 PRIORITY_MAX: Final = 65535
 QUOTA_MAX: Final = 1_000_000
+NAMESPACES_MAX: Final = 1024
 DEFAULT_GROUP: Final = "default"
 
 
@@ -266,6 +267,8 @@ def _spec_problem(spec: ServiceGroupSpec) -> str | None:
     """What is wrong outside the sources; numbers are refused, never clamped."""
     if spec.enforce_namespaces and spec.namespace_selector is not None:
         return rules.FENCE_NEEDS_NAMES
+    if len(spec.namespaces or ()) > NAMESPACES_MAX:
+        return f"namespaces: {len(spec.namespaces or ())} are more than {NAMESPACES_MAX}: use a namespaceSelector"
     for name, selector in (
         ("namespaceSelector", spec.namespace_selector),
         ("serviceSelector", spec.service_selector),

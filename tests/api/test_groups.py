@@ -189,6 +189,13 @@ def test_more_intervals_than_the_limit_are_an_invalid_spec() -> None:
     assert "8192 intervals" in answer.text
 
 
+def test_more_excluded_items_than_the_limit_are_an_invalid_spec() -> None:
+    texts = [",".join(f"10.0.{block}.{last}" for last in range(250)) for block in range(40)]
+    answer = refused(v4(pool="10.0.0.0/8", subnet="10.0.0.0/8", exclude=texts))
+    assert answer.reason == "InvalidSpec"
+    assert "v4pool.exclude: more than 8192 items" in answer.text
+
+
 def test_a_later_item_loses_addresses_of_an_earlier_one_with_a_warning() -> None:
     found = accepted({"local": {"v4pools": [V4 | {"pool": "192.0.2.4-192.0.2.6"}, V4 | {"pool": "192.0.2.0/29"}]}})
     assert listed(found.group) == [f"192.0.2.{last}" for last in (4, 5, 6, 0, 1, 2, 3, 7)]
@@ -277,6 +284,7 @@ def test_how_a_source_is_announced(spec: Any, announce: str, off_subnet: str) ->
         {**LOCAL, "quotaPerNamespace": 1_000_001},
         {**LOCAL, "reuseDelay": "10"},
         {**LOCAL, "reuseDelay": "169h"},
+        {**LOCAL, "namespaces": [f"n{number}" for number in range(1025)]},
         {**LOCAL, "namespaceSelector": {}},
         {**LOCAL, "serviceSelector": {"matchExpressions": [{"key": "a", "operator": "Near"}]}},
         {**LOCAL, "namespaces": ["a"], "namespaceSelector": SELECTOR, "enforceNamespaces": True},
