@@ -13,8 +13,8 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from purelb.process.command import ANSWER_IS_NO, BAD_USAGE, CANNOT_WORK_HERE, DONE
@@ -64,7 +64,7 @@ class SandboxCommand:
             parser.add_argument("--name", default=arguments.name, help="which sandbox (default: %(default)s)")
             configure(parser)
             parsed = parser.parse_args(rest)
-            return act(StateDirectory(parsed.name), parsed)
+            return act(StateDirectory(parsed.name or _demo_name(keep=parsed.keep)), parsed)
         except (Refused, BadName) as error:
             print(f"purelb sandbox {words[0]}: {error}", file=sys.stderr)
             return BAD_USAGE
@@ -116,7 +116,7 @@ def _up(state: StateDirectory, arguments: argparse.Namespace) -> int:
                 f"purelb sandbox up: not ready after {READY_LIMIT_S:g} s; it is left running to be looked at:",
                 file=sys.stderr,
             )
-            tell_unready(state)
+            print("\n".join(unready(state)), file=sys.stderr)
             return ANSWER_IS_NO
         starting.let_live()
     _next(screen, state)
@@ -139,11 +139,19 @@ def tell_what_is_missing(findings: tuple[doctor.Finding, ...]) -> bool:
     return not blocking
 
 
-def tell_unready(state: StateDirectory) -> None:
-    """Print which programs are not ready and why."""
-    for pod in Sandbox(state).status()["pods"]:
-        if not pod["ready"]:
-            print(f"  {pod['name']}: {pod['reason']} (log: {state.logs / pod['name']}.log)", file=sys.stderr)
+def unready(state: StateDirectory) -> list[str]:
+    """A line for each program that is not ready: why, the last it wrote, and where the rest is."""
+    return [
+        f"  {pod['name']}: {pod['reason']}\n    {_last_line(state, pod['name'])}"
+        for pod in Sandbox(state).status()["pods"]
+        if not pod["ready"]
+    ]
+
+
+def _last_line(state: StateDirectory, pod: str) -> str:
+    log = state.logs / f"{pod}.log"
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    return f"{log}: {lines[-1][:200] if lines else 'empty'}"
 
 
 def _next(screen: Screen, state: StateDirectory) -> None:
@@ -269,7 +277,7 @@ def _configure_probe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("address")
     parser.add_argument("--port", type=int, default=80)
     parser.add_argument("--rate", type=float, default=50.0, help="probes a second (default: 50)")
-    parser.add_argument("--seconds", type=float, default=None, help="stop after so long (default: Ctrl-C)")
+    parser.add_argument("--seconds", type=int, default=None, help="stop after so long (default: Ctrl-C)")
 
 
 def _probe(state: StateDirectory, arguments: argparse.Namespace) -> int:
@@ -281,8 +289,7 @@ def _probe(state: StateDirectory, arguments: argparse.Namespace) -> int:
             stdout=subprocess.PIPE,
             text=True,
         )
-    until = None if arguments.seconds is None else time.monotonic() + arguments.seconds
-    lost = 0
+    lost, seconds = 0, 0
     with process:
         try:
             for line in process.stdout or ():
@@ -294,7 +301,7 @@ def _probe(state: StateDirectory, arguments: argparse.Namespace) -> int:
                     print(
                         f"{event['sent']} sent, {lost} lost, longest gap {gap:.0f} ms, answered on {where}", flush=True
                     )
-                if until is not None and time.monotonic() >= until:
+                if seconds == arguments.seconds:
                     break
         except KeyboardInterrupt:
             print()
@@ -332,12 +339,21 @@ def _start_node(state: StateDirectory, arguments: argparse.Namespace) -> int:
 def _configure_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep", action="store_true", help="leave the cluster running")
     parser.add_argument("--proxy", choices=("auto", "nft", "user"), default="auto", help="what serves the addresses")
-    parser.set_defaults(name=None)
+    parser.set_defaults(name="")
+
+
+def _demo_name(*, keep: bool) -> str:
+    """A demo has a sandbox of its own, so that two can run at once; one that is kept has a name one can type."""
+    return "demo" if keep else f"demo-{os.getpid()}"
 
 
 def _demo(state: StateDirectory, arguments: argparse.Namespace) -> int:
     from purelb.sandbox.demo import demo
 
+    with suppress(NotRunning):
+        raise Unusable(
+            f"sandbox {state.name} is running (process {Sandbox(state).pid}): end it with `purelb sandbox --name {state.name} down`"
+        )
     return demo(state, keep=arguments.keep, proxy=arguments.proxy)
 
 

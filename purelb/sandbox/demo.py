@@ -36,7 +36,7 @@ from purelb.sandbox.cluster.launch import StartFailed, Starting, start
 from purelb.sandbox.cluster.programs import DEMO_NAMESPACE
 from purelb.sandbox.cluster.reach import Sandbox
 from purelb.sandbox.cluster.server import admin_access
-from purelb.sandbox.commands import choose_proxy, tell_unready, tell_what_is_missing
+from purelb.sandbox.commands import choose_proxy, tell_what_is_missing, unready
 from purelb.sandbox.invariants import every_address_has_one_holder, no_address_is_given_twice
 from purelb.sandbox.rig import doctor
 from purelb.sandbox.rig.topology import POOL4, POOL6
@@ -118,8 +118,8 @@ def _come_up(starting: Starting, screen: Screen, state: StateDirectory) -> None:
         for step in starting.steps(limit_s=READY_LIMIT_S):
             screen.done(STEPS[step.name], seconds=step.seconds)
     except TimeoutError:
-        tell_unready(state)
-        raise Broken(f"not everything is ready after {READY_LIMIT_S:g} s") from None
+        why = "\n".join(unready(state))
+        raise Broken(f"not everything is ready after {READY_LIMIT_S:g} s:\n{why}") from None
 
 
 class _Tour:

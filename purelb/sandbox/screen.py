@@ -19,7 +19,7 @@ GREEN: Final = "32"
 RED: Final = "31"
 DIM: Final = "2"
 BOLD: Final = "1"
-WIDTH: Final = 46
+WIDTH: Final = 52
 
 
 class Line:

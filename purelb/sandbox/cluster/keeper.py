@@ -127,15 +127,10 @@ class Keeper:
             self._now(ready=ready, reason=reason)
 
     def _start(self) -> asyncio.Future[int]:
-        descriptors = [self._network]
-        account = None
-        if self._account is not None:
-            account = os.open(self._account, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            descriptors.append(account)
         request = {
             "network": self._network,
             "hostname": self.program.hostname,
-            "account": account,
+            "account": None if self._account is None else str(self._account),
             "argv": self.program.argv,
         }
         with self._log.open("ab") as log:
@@ -145,11 +140,9 @@ class Keeper:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**self.program.env, "PURELB_POD_UID": self._uid},
-                pass_fds=descriptors,
+                pass_fds=[self._network],
                 start_new_session=True,
             )
-        if account is not None:
-            os.close(account)
         process.returncode = 0  # the reaper waits for it, so Popen must not
         self.pid = process.pid
         self._now(ready=self.program.probe is None, reason="" if self.program.probe is None else "Starting")

@@ -67,14 +67,6 @@ class StateDirectory:
         for log in self.logs.glob("*.log"):
             log.unlink()
 
-    def write_private(self, path: Path, content: bytes) -> None:
-        """Replace a file in one step, readable by its owner only from its first byte on."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        temporary.replace(path)
-
 
 def _state_home() -> Path:
     given = os.environ.get("XDG_STATE_HOME", "")

@@ -97,12 +97,12 @@ def _extra() -> Finding:
 
 
 def _namespaces(machine: Machine) -> Finding:
-    how = "root" if os.geteuid() == 0 else "a user namespace"
+    how = "root" if os.geteuid() == 0 else "root of a user namespace"
     return Finding(
         what="namespaces",
         good=not machine.error,
         needed=True,
-        text=f"refused: {machine.error}" if machine.error else f"can be made, as {how}",
+        text=f"refused: {machine.error}" if machine.error else f"network namespaces can be made, as {how}",
         remedy=_namespace_remedy(),
     )
 

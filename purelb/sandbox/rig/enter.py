@@ -24,11 +24,11 @@ ACCOUNT_PATH = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 class Start(TypedDict):
-    """`account`: descriptor of the directory with token, ca.crt and namespace; None for a program that has none."""
+    """`account`: path of the directory with token, ca.crt and namespace; None for a program that has none."""
 
     network: int
     hostname: str
-    account: int | None
+    account: str | None
     argv: list[str]
 
 
@@ -50,14 +50,17 @@ def start(request: Start) -> NoReturn:
     _run(request["argv"])
 
 
-def _own_run(account: int | None) -> None:
+def _own_run(account: str | None) -> None:
     """A private /run, as a pod has, and in it the account's directory at the path where Kubernetes clients look."""
+    source = (
+        None if account is None else os.open(account, os.O_PATH | os.O_CLOEXEC)
+    )  # it may lie below what is hidden next
     run = ACCOUNT_PATH.parents[2].resolve()  # /var/run is /run on every current distribution
     ns.mount("tmpfs", run, "tmpfs", ns.MS_NOSUID | ns.MS_NODEV, "mode=755,size=1m")
-    if account is not None:
+    if source is not None:
         ACCOUNT_PATH.mkdir(parents=True)
-        ns.mount(f"/proc/self/fd/{account}", ACCOUNT_PATH, "", ns.MS_BIND)
-        os.close(account)
+        ns.mount(f"/proc/self/fd/{source}", ACCOUNT_PATH, "", ns.MS_BIND)
+        os.close(source)
 
 
 def visit(request: Visit) -> NoReturn:

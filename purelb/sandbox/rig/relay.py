@@ -68,25 +68,36 @@ class Relay:
         async def carry(client_in: asyncio.StreamReader, client_out: asyncio.StreamWriter) -> None:
             backends = self._backends.get(place)
             try:
-                if not backends:
-                    return
-                goal = random.choice(backends)
-                async with asyncio.timeout(CONNECT_LIMIT_S):
-                    backend_in, backend_out = await asyncio.open_connection(goal.address, goal.port)
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(_copy(client_in, backend_out))
-                    group.create_task(_copy(backend_in, client_out))
+                if backends:
+                    await _connect_both(client_in, client_out, random.choice(backends))
             except (OSError, TimeoutError) as error:
                 log.debug("%s port %d: %s", *place, error)
             finally:
-                client_out.close()
+                await _close(client_out)
 
         return carry
 
 
+async def _connect_both(client_in: asyncio.StreamReader, client_out: asyncio.StreamWriter, goal: Backend) -> None:
+    async with asyncio.timeout(CONNECT_LIMIT_S):
+        backend_in, backend_out = await asyncio.open_connection(goal.address, goal.port)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_copy(client_in, backend_out))
+            group.create_task(_copy(backend_in, client_out))
+    finally:
+        await _close(backend_out)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError):  # the peer closed first, which is as good
+        await writer.wait_closed()
+
+
 async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
     """Until `source` ends; then `sink` is told that no more comes. A peer that is gone ends this direction."""
-    with suppress(ConnectionError):
+    with suppress(OSError):
         while chunk := await source.read(CHUNK_BYTES):
             sink.write(chunk)
             await sink.drain()
