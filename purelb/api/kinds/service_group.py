@@ -1,12 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The purelb.io kinds with all their fields, and where they live on the API server.
-
-The Structs decode leniently: words are `str` and numbers unbounded, because an object stored before a rule existed must still be
-readable by the parsers that refuse it with a reason. What admission enforces stands beside each field as a `Shape`; the CRDs are made
-from these Structs, so a field is described once. Rules that concern several fields are in `rules.py`.
-
-Every list is `T | None` and read as `x or ()`. Controllers read and write v2 only.
-"""
+"""ServiceGroup: where addresses come from and how they are announced. What it means is read in `purelb.api.groups`."""
 
 import re
 from typing import Annotated, Final
@@ -14,12 +7,9 @@ from typing import Annotated, Final
 from msgspec import Struct, field
 
 from purelb.api.shapes import PerVersion, Rule, duration, number, part, several, switch, text, word
-from purelb.api.words import GROUP, VERSION
 from purelb.kube.model import Condition, LabelSelector, ObjectMeta
-from purelb.kube.resources import Resource
 
 LABEL: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-INTERFACE: Final = r"^[^\s/]{1,15}$"
 SLUG: Final = r"^[-A-Za-z0-9_]{1,100}$"
 AGGREGATION: Final = r"^(|default|/?([89]|[1-9][0-9]|1[01][0-9]|12[0-8]))$"
 AGGREGATION_TEXT: Final = re.compile(r"(?:|default|/?(?P<length>[89]|[1-9][0-9]|1[01][0-9]|12[0-8]))", re.ASCII)
@@ -54,9 +44,6 @@ _HOST_AGGREGATION: Final = text(
     pattern=AGGREGATION,
     default="default",
 )
-
-
-# ServiceGroup
 
 
 class PoolEntry(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
@@ -312,211 +299,3 @@ class ServiceGroup(Struct, frozen=True, gc=False, kw_only=True, rename="camel", 
     metadata: ObjectMeta = ObjectMeta()
     spec: Annotated[ServiceGroupSpec | None, part(required=True)] = None
     status: ServiceGroupStatus | None = None
-
-
-# LBNodeAgent
-
-
-class GarpConfig(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    enabled: Annotated[bool | None, switch("Announce addresses on the link at all.", default=True)] = None
-    initial_delay: Annotated[
-        str, duration("From the address being added to the first announcement of the sequence.", default="100ms")
-    ] = ""
-    count: Annotated[int | None, number("Announcements in the sequence.", least=1, most=10, default=3, bits=32)] = None
-    interval: Annotated[str, duration("Between announcements of the sequence.", default="500ms")] = ""
-    verify_before_send: Annotated[
-        bool | None, switch("Drop an announcement when the address is no longer held.", default=True)
-    ] = None
-    repeat_interval: Annotated[
-        str, duration("Between repetitions while the address is held; 0s is never.", default="60s")
-    ] = ""
-
-
-class AddressOptions(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    valid_lifetime: Annotated[int | None, number("Seconds; 0 is permanent, 1 to 59 count as 60.", most=4294967295)] = (
-        None
-    )
-    preferred_lifetime: Annotated[int | None, number("Seconds; capped to the valid lifetime.", most=4294967295)] = None
-    no_prefix_route: Annotated[bool | None, switch("Add addresses without a route to their prefix.")] = None
-
-
-class AddressConfig(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    local_interface: Annotated[AddressOptions | None, part("For addresses on real interfaces.")] = None
-    dummy_interface: Annotated[AddressOptions | None, part("For addresses on the dummy interface.")] = None
-
-
-class HeartbeatConfig(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    enabled: Annotated[bool | None, switch("Exchange heartbeats with the agents of a subnet.", default=True)] = None
-    port: Annotated[int | None, number("UDP port.", least=1024, most=65535, default=7934, bits=32)] = None
-    interval: Annotated[str, duration("Between heartbeats.", least="100ms", most="5s", default="200ms")] = ""
-
-
-class AgentConfig(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """`spec.local`. `local_interface` and `dummy_interface` have no schema default: it would hide their v1 names."""
-
-    local_interface: Annotated[
-        str,
-        text(
-            "Interface of the default route (default), or a regular expression searched in interface names.", most=256
-        ),
-    ] = ""
-    interfaces: Annotated[
-        tuple[Annotated[str, text(most=15, pattern=INTERFACE, required=True)], ...] | None,
-        several("Further interfaces, by name.", most=32),
-    ] = ()
-    dummy_interface: Annotated[
-        str, text("Interface for addresses of no local subnet; kube-lb0 when not set.", most=15, pattern=INTERFACE)
-    ] = ""
-    dummy_kind: Annotated[str, word("Kind of link to create for it.", of=("dummy", "ifb"), default="dummy")] = ""
-    garp_config: Annotated[GarpConfig | None, part("Gratuitous ARP and unsolicited neighbour advertisements.")] = None
-    address_config: Annotated[AddressConfig | None, part("How addresses are added.")] = None
-    heartbeat: Annotated[HeartbeatConfig | None, part("Heartbeats between the agents of one subnet.")] = None
-    duplicate_check: Annotated[
-        bool | None, switch("Ask the link for an address before it is announced.", default=True)
-    ] = None
-    on_api_outage: Annotated[
-        str, word("What a node does that cannot renew its lease.", of=("Hold", "Withdraw"), default="Hold")
-    ] = field(name="onAPIOutage", default="")
-    failback: Annotated[
-        str,
-        word(
-            "Whether a node gives an address back to one that ranks better.",
-            of=("Immediate", "Never"),
-            default="Immediate",
-        ),
-    ] = ""
-    drain_on: Annotated[
-        tuple[
-            Annotated[str, word(of=("Cordon", "NoExecuteTaint", "NetworkUnavailable", "NotReady"), required=True)], ...
-        ]
-        | None,
-        several(
-            "What on its own Node makes an agent hand its addresses over.",
-            most=4,
-            default=("Cordon", "NoExecuteTaint", "NetworkUnavailable"),
-        ),
-    ] = None
-    localint: Annotated[str, text("v1 name of localInterface.", most=256)] = ""
-    extlbint: Annotated[str, text("v1 name of dummyInterface.", most=15, pattern=INTERFACE)] = ""
-    sendgarp: Annotated[bool | None, switch("v1 name, without effect: see garpConfig.enabled.")] = None
-
-
-class LBNodeAgentSpec(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    node_selector: Annotated[LabelSelector | None, part("Nodes this applies to; all when not set.")] = None
-    local: Annotated[AgentConfig | None, part("Settings of the agents; absent, the object configures nothing.")] = None
-
-
-class LBNodeAgentStatus(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    observed_generation: Annotated[int | None, number("Generation that this status describes.")] = None
-    nodes: Annotated[int | None, number("Nodes that use this object.")] = None
-    conditions: Annotated[tuple[Condition, ...] | None, several("Type Ready.", most=16, list_key="type")] = ()
-
-
-class LBNodeAgent(Struct, frozen=True, gc=False, kw_only=True, rename="camel", tag_field="kind", tag="LBNodeAgent"):
-    """How node agents work."""
-
-    metadata: ObjectMeta = ObjectMeta()
-    spec: LBNodeAgentSpec | None = None
-    status: LBNodeAgentStatus | None = None
-
-
-# LBNodeStatus
-
-
-class ConfigReport(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    state: Annotated[
-        str, word("Where the settings come from.", of=("default", "configured", "deselected", "invalid"))
-    ] = "default"
-    source: Annotated[str, text("The LBNodeAgent in force, as namespace/name.", most=317)] = ""
-    message: Annotated[str, text(most=1024)] = ""
-
-
-class InterfaceReport(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    name: Annotated[str, text(most=15, required=True)] = ""
-    role: Annotated[str, word(of=("local", "extra", "dummy"))] = "local"
-    up: Annotated[bool, switch()] = False
-    mac: Annotated[str, text(most=64)] = ""
-    subnets: Annotated[
-        tuple[Annotated[str, text(most=64)], ...] | None, several("Subnets advertised for election.", most=32)
-    ] = ()
-    addresses: Annotated[
-        tuple[Annotated[str, text(most=64)], ...] | None, several("The node's own addresses, never ours.", most=64)
-    ] = ()
-    gateways: Annotated[
-        tuple[Annotated[str, text(most=64)], ...] | None, several("Next hops of its default routes.", most=8)
-    ] = ()
-
-
-class Announced(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    ip: Annotated[str, text(most=64, required=True)] = ""
-    prefix_length: Annotated[int, number(most=128, bits=32)] = 0
-    interface: Annotated[str, text(most=15)] = ""
-    services: Annotated[
-        tuple[Annotated[str, text(most=317)], ...] | None, several("Services, as namespace/name.", most=64)
-    ] = ()
-    since: Annotated[str | None, text("For people; nothing decides by it.", most=64)] = None
-
-
-class RemoteReport(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    interface: Annotated[str, text(most=15)] = ""
-    count: Annotated[int, number("Exact; greater than the length of the list when that is cut off.")] = 0
-    addresses: Annotated[
-        tuple[Annotated[str, text(most=64)], ...] | None, several("As ip/prefix, sorted.", most=1024)
-    ] = ()
-
-
-class Withheld(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    ip: Annotated[str, text(most=64, required=True)] = ""
-    services: Annotated[
-        tuple[Annotated[str, text(most=317)], ...] | None, several("Services, as namespace/name.", most=64)
-    ] = ()
-    reason: Annotated[str, text(most=64)] = ""
-    message: Annotated[str, text(most=256)] = ""
-    since: Annotated[str | None, text("For people; nothing decides by it.", most=64)] = None
-
-
-class FailureDetection(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    mode: Annotated[str, word(of=("lease", "heartbeat"))] = "lease"
-    state: Annotated[str, word(of=("fit", "holding", "fenced", "draining"))] = "fit"
-    since: Annotated[str | None, text("For people; nothing decides by it.", most=64)] = None
-    peers: Annotated[int, number("Agents of one's own subnets.")] = 0
-    heartbeat_peers: Annotated[int, number("Of those, agents heard by heartbeat.")] = 0
-
-
-class NodeReport(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """`status` of an LBNodeStatus: what the agent of one node says about itself."""
-
-    instance: Annotated[str, text("Pod UID of the writer.", most=64)] = ""
-    version: Annotated[str, text("Product version.", most=64)] = ""
-    config: Annotated[ConfigReport | None, part("The configuration in force.")] = None
-    interfaces: Annotated[tuple[InterfaceReport, ...] | None, several("Interfaces in use.", most=64)] = ()
-    announced: Annotated[
-        tuple[Announced, ...] | None,
-        several("Addresses this node answers for on a real interface, sorted by ip.", most=4096),
-    ] = ()
-    remote: Annotated[RemoteReport | None, part("Addresses on the dummy interface.")] = None
-    withheld: Annotated[
-        tuple[Withheld, ...] | None,
-        several("Addresses this node should announce but does not, and why.", most=1024),
-    ] = ()
-    failure_detection: Annotated[FailureDetection | None, part("How this node notices the death of others.")] = None
-    announced_count: Annotated[int, number("Length of announced.")] = 0
-    withheld_count: Annotated[int, number("Length of withheld.")] = 0
-
-
-class LBNodeStatus(Struct, frozen=True, gc=False, kw_only=True, rename="camel", tag_field="kind", tag="LBNodeStatus"):
-    """What the agent of one node reports; named like the node."""
-
-    metadata: ObjectMeta = ObjectMeta()
-    status: NodeReport | None = None
-
-
-SERVICE_GROUPS: Final = Resource(
-    group=GROUP, version=VERSION, plural="servicegroups", kind="ServiceGroup", namespaced=True, type=ServiceGroup
-)
-LB_NODE_AGENTS: Final = Resource(
-    group=GROUP, version=VERSION, plural="lbnodeagents", kind="LBNodeAgent", namespaced=True, type=LBNodeAgent
-)
-LB_NODE_STATUSES: Final = Resource(
-    group=GROUP, version=VERSION, plural="lbnodestatuses", kind="LBNodeStatus", namespaced=True, type=LBNodeStatus
-)
