@@ -9,7 +9,8 @@ a cluster is read again by the request that finds the last read a minute old, an
 kubeconfig is loaded again only after a refusal, never on a timer, by one request for all that were refused. No token, key or
 password appears in a `repr`, a log line or an exception, which is why exceptions of the library are not chained here.
 
-Not promised: a kubeconfig whose cluster moves to another address is followed only by a new process.
+Not promised: a kubeconfig whose cluster moves to another address is followed only by a new process; a credential plugin that
+hangs is given up after 30 s, but the library keeps its process to itself, so it is not killed.
 """
 
 from __future__ import annotations
@@ -96,6 +97,8 @@ class ClusterAccess(Struct, frozen=True, kw_only=True):
 def ssl_context(tls: Tls) -> ssl.SSLContext:
     """A client context. Raises `ssl.SSLError` or `ValueError` for what is not PEM."""
     ca = None if tls.ca_pem is None else tls.ca_pem.decode("ascii")
+    if ca is not None and "BEGIN CERTIFICATE" not in ca:
+        raise ValueError("the certificate authority holds no certificate")  # nothing would mean: trust the system's
     context = ssl.create_default_context(cadata=ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # many cluster CAs lack the extensions that Python 3.13 demands

@@ -1,0 +1,557 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the server is, whom to trust, and what to show it; and what happens when that changes."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from purelb.kube import access as access_module
+from purelb.kube.access import (
+    ClusterAccess,
+    Credential,
+    KubeconfigCredentials,
+    ServiceAccountCredentials,
+    Tls,
+    fixed_access,
+    load_access,
+    ssl_context,
+)
+from purelb.kube.client import ApiClient
+from purelb.kube.errors import AccessError, TransportError, Unauthorized
+from purelb.kube.resources import SERVICES
+from tests.kube.authority import Authority
+from tests.kube.scripted import Call, Scripted
+from tests.virtual_clock import VirtualClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SECRET = "s3ntinel"
+AUTHORITY = Authority()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+def service_account(folder: Path, *, token: str = "t1\n", ca: bytes = AUTHORITY.pem, namespace: str = "ours\n") -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "token").write_text(token)
+    (folder / "ca.crt").write_bytes(ca)
+    (folder / "namespace").write_text(namespace)
+    return folder
+
+
+def kubeconfig(
+    path: Path, *, user: dict[str, Any] | None = None, cluster: dict[str, Any] | None = None, **more: Any
+) -> Path:
+    ca = base64.b64encode(AUTHORITY.pem).decode()
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "one",
+        "clusters": [
+            {
+                "name": "c",
+                "cluster": {"server": "https://api.test:6443/", "certificate-authority-data": ca, **(cluster or {})},
+            }
+        ],
+        "users": [{"name": "u", "user": {"token": SECRET} if user is None else user}],
+        "contexts": [{"name": "one", "context": {"cluster": "c", "user": "u", "namespace": "spaces"}}],
+        **more,
+    }
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def shown(access: ClusterAccess) -> str | None:
+    return access.credentials.current(0.0).authorization
+
+
+# In a cluster
+
+
+async def test_in_a_cluster_three_files_and_two_variables_are_enough(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    access = await load_access(service_account_dir=service_account(tmp_path / "sa"))
+    assert (access.server, access.namespace, access.origin) == ("https://10.96.0.1:443", "ours", "in-cluster")
+    assert shown(access) == "Bearer t1"
+    assert access.tls.ca_pem == AUTHORITY.pem
+    assert access.proxy is None
+
+
+async def test_an_ipv6_server_is_bracketed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "6443")
+    access = await load_access(service_account_dir=service_account(tmp_path / "sa"))
+    assert access.server == "https://[fd00::1]:6443"
+
+
+def test_an_in_cluster_start_does_not_pay_for_the_kubeconfig_library(tmp_path: Path) -> None:
+    service_account(tmp_path / "sa")
+    script = (
+        "import asyncio, sys; from pathlib import Path; from purelb.kube.access import load_access\n"
+        "from purelb.kube.client import ApiClient; from purelb.kube.clock import SystemClock\n"
+        "async def main():\n"
+        "    access = await load_access(service_account_dir=Path(sys.argv[1]))\n"
+        "    async with ApiClient(access, user_agent='t', clock=SystemClock()): pass\n"
+        "asyncio.run(main()); assert 'kubernetes_asyncio' not in sys.modules"
+    )
+    env = {**os.environ, "KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "sa")], env=env, check=True, timeout=50)
+
+
+def test_a_rotated_token_is_used_within_a_minute(tmp_path: Path) -> None:
+    folder = service_account(tmp_path / "sa")
+    credentials = ServiceAccountCredentials(folder)
+    assert credentials.current(100.0).authorization == "Bearer t1"
+    (folder / "token").write_text(" t2 \n")
+    assert credentials.current(159.9).authorization == "Bearer t1"
+    assert credentials.current(160.0).authorization == "Bearer t2"
+
+
+@pytest.mark.parametrize("content", [None, "", " \n"])
+def test_a_token_that_cannot_be_read_leaves_the_old_one_in_force_and_is_logged_once_a_minute(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str | None
+) -> None:
+    caplog.set_level(logging.INFO)
+    folder = service_account(tmp_path / "sa")
+    credentials = ServiceAccountCredentials(folder)
+    before = credentials.current(0.0)
+    if content is None:
+        (folder / "token").unlink()
+    else:
+        (folder / "token").write_text(content)
+    for now in range(60, 240, 10):
+        assert credentials.current(float(now)) is before
+    assert len([record for record in caplog.records if getattr(record, "code", "") == "accessReloadFailed"]) == 3
+
+
+def test_a_rotated_authority_gives_later_requests_another_context(tmp_path: Path) -> None:
+    folder = service_account(tmp_path / "sa")
+    credentials = ServiceAccountCredentials(folder)
+    before = credentials.current(0.0)
+    (folder / "ca.crt").write_bytes(Authority("new").pem)
+    assert credentials.current(59.0) is before
+    after = credentials.current(60.0)
+    assert after.tls is not before.tls
+    assert after.authorization == before.authorization
+    assert credentials.current(120.0) is after
+
+
+def test_an_authority_that_is_garbage_leaves_the_old_one_in_force(tmp_path: Path) -> None:
+    folder = service_account(tmp_path / "sa")
+    credentials = ServiceAccountCredentials(folder)
+    before = credentials.current(0.0)
+    for content in (b"", b"garbage", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"\xff\xfe"):
+        (folder / "ca.crt").write_bytes(content)
+        assert credentials.retrusted(before, credentials._forced_at + 1.0) is before
+
+
+async def test_forced_reads_are_at_most_one_a_second(tmp_path: Path) -> None:
+    folder = service_account(tmp_path / "sa")
+    credentials = ServiceAccountCredentials(folder)
+    first = credentials.current(0.0)
+    assert await credentials.renewed(first, 10.0) is first
+    (folder / "token").write_text("t2")
+    assert await credentials.renewed(first, 10.9) is first
+    second = await credentials.renewed(first, 11.0)
+    assert second.authorization == "Bearer t2"
+    (folder / "token").write_text("t3")
+    assert await credentials.renewed(first, 99.0) is second
+
+
+@pytest.mark.parametrize("missing", ["token", "ca.crt"])
+async def test_a_service_account_that_cannot_be_used_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, missing: str
+) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    folder = service_account(tmp_path / "sa")
+    (folder / missing).unlink()
+    with pytest.raises(AccessError, match=missing):
+        await load_access(service_account_dir=folder)
+
+
+# Refusals, seen from the client
+
+
+def over(credentials: Any, respond: Callable[[Call], None]) -> tuple[ApiClient, Scripted, VirtualClock]:
+    clock, transport = VirtualClock(1000.0), Scripted(respond)
+    access = ClusterAccess(server="https://api.test", credentials=credentials, origin="fixed")
+    return ApiClient(access, user_agent="t", clock=clock, transport=transport), transport, clock
+
+
+def knows(*tokens: str) -> Callable[[Call], None]:
+    def respond(call: Call) -> None:
+        if call.headers.get("authorization", "").removeprefix("Bearer ") in tokens:
+            call.reply({})
+        else:
+            call.refuse(401, "Unauthorized")
+
+    return respond
+
+
+async def test_a_refused_token_that_was_rotated_is_replaced_by_one_repeat(tmp_path: Path) -> None:
+    folder = service_account(tmp_path / "sa")
+    client, transport, _ = over(ServiceAccountCredentials(folder), knows("t2"))
+    (folder / "token").write_text("t2")
+    assert (await client.raw("GET", "/version")).status == 200
+    assert len(transport.seen) == 2
+
+
+async def test_a_refused_token_that_is_still_the_same_is_unauthorized_after_one_request(tmp_path: Path) -> None:
+    client, transport, _ = over(ServiceAccountCredentials(service_account(tmp_path / "sa")), knows())
+    with pytest.raises(Unauthorized):
+        await client.raw("GET", "/version")
+    assert len(transport.seen) == 1
+
+
+async def test_a_token_that_is_refused_after_its_replacement_too_is_not_asked_again(tmp_path: Path) -> None:
+    folder = service_account(tmp_path / "sa")
+    client, transport, _ = over(ServiceAccountCredentials(folder), knows())
+    (folder / "token").write_text("t2")
+    with pytest.raises(Unauthorized):
+        await client.raw("GET", "/version")
+    assert len(transport.seen) == 2
+
+
+async def test_a_watch_is_authenticated_again_when_it_is_opened(tmp_path: Path) -> None:
+    folder = service_account(tmp_path / "sa")
+    client, transport, _ = over(ServiceAccountCredentials(folder), knows("t2"))
+    (folder / "token").write_text("t2")
+    async with client.watch(SERVICES, rv="1", timeout_s=300) as stream:
+        assert [len(batch) async for batch in stream] == []
+    assert len(transport.seen) == 2
+    transport.assert_all_closed()
+
+
+async def test_a_certificate_that_is_not_accepted_is_tried_once_more_if_the_authority_was_replaced(
+    tmp_path: Path,
+) -> None:
+    folder = service_account(tmp_path / "sa")
+    credentials = ServiceAccountCredentials(folder)
+    old = credentials.current(0.0).tls
+
+    def respond(call: Call) -> None:
+        if call.request.tls is old:
+            call.fail("tls")
+        else:
+            call.reply({})
+
+    client, transport, clock = over(credentials, respond)
+    with pytest.raises(TransportError):
+        await client.raw("GET", "/version")
+    assert len(transport.seen) == 1
+    clock.jump(1.0)
+    (folder / "ca.crt").write_bytes(Authority("new").pem)
+    assert (await client.raw("GET", "/version")).status == 200
+    assert len(transport.seen) == 3
+
+
+# Kubeconfig credentials
+
+
+def bearer(token: str) -> Credential:
+    return Credential(f"Bearer {token}")
+
+
+async def test_a_hundred_refused_requests_load_the_kubeconfig_once() -> None:
+    clock = VirtualClock(0.0)
+    loads: list[float] = []
+
+    async def load() -> Credential:
+        loads.append(clock.now())
+        await clock.until(clock.now() + 2.0)
+        return bearer("new")
+
+    old = bearer("old")
+    credentials = KubeconfigCredentials(old, load)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(credentials.renewed(old, clock.now())) for _ in range(100)]
+        await clock.advance(10.0)
+    assert loads == [0.0]
+    assert {task.result().authorization for task in tasks} == {"Bearer new"}
+
+
+async def test_when_the_request_that_loads_is_cancelled_the_next_one_takes_over() -> None:
+    clock = VirtualClock(0.0)
+    loads: list[float] = []
+
+    async def load() -> Credential:
+        loads.append(clock.now())
+        await clock.until(clock.now() + 2.0)
+        return bearer("new")
+
+    old = bearer("old")
+    credentials = KubeconfigCredentials(old, load)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(credentials.renewed(old, clock.now())) for _ in range(3)]
+        await clock.advance(1.0)
+        tasks[0].cancel()
+        await clock.advance(0.5)
+        tasks[2].cancel()  # one that only waits
+        await clock.advance(10.0)
+    assert loads == [0.0, 1.0]
+    assert tasks[0].cancelled()
+    assert tasks[2].cancelled()
+    assert tasks[1].result().authorization == "Bearer new"
+
+
+async def test_a_load_that_fails_is_not_repeated_before_five_seconds_have_passed() -> None:
+    loads = 0
+
+    async def load() -> Credential:
+        nonlocal loads
+        loads += 1
+        raise AccessError("the plugin has no idea")
+
+    old = bearer("old")
+    credentials = KubeconfigCredentials(old, load)
+    for now in (0.0, 1.0, 4.9, 5.0, 6.0):
+        assert await credentials.renewed(old, now) is old
+    assert loads == 2
+
+
+# Kubeconfig files
+
+
+async def test_an_explicit_kubeconfig_says_all_there_is(tmp_path: Path) -> None:
+    access = await load_access(kubeconfig=kubeconfig(tmp_path / "config"))
+    assert (access.server, access.namespace, access.origin) == ("https://api.test:6443", "spaces", "kubeconfig")
+    assert shown(access) == f"Bearer {SECRET}"
+    assert access.tls == Tls(ca_pem=AUTHORITY.pem)
+
+
+async def test_a_path_prefix_and_a_server_name_are_kept(tmp_path: Path) -> None:
+    cluster = {"server": "https://rancher.test/k8s/clusters/c-1/", "tls-server-name": "inner"}
+    access = await load_access(kubeconfig=kubeconfig(tmp_path / "config", cluster=cluster))
+    assert access.server == "https://rancher.test/k8s/clusters/c-1"
+    assert access.tls.server_name == "inner"
+
+
+async def test_an_explicit_kubeconfig_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(AccessError, match="does not exist"):
+        await load_access(kubeconfig=tmp_path / "nowhere")
+
+
+async def test_merged_files_are_read_when_asked_and_the_first_name_wins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first = kubeconfig(tmp_path / "first")
+    second = kubeconfig(
+        tmp_path / "second",
+        cluster={"server": "https://second.test"},
+        contexts=[{"name": "two", "context": {"cluster": "c", "user": "u"}}],
+    )
+    monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/missing:{first}:{second}")
+    access = await load_access(context="two")
+    assert access.server == "https://api.test:6443"
+    assert access.namespace == ""
+
+
+async def test_a_context_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AccessError, match="three") as caught:
+        await load_access(kubeconfig=kubeconfig(tmp_path / "config"), context="three")
+    assert SECRET not in str(caught.value)
+
+
+async def test_the_home_directory_is_the_last_resort(tmp_path: Path) -> None:
+    (tmp_path / "home/.kube").mkdir(parents=True)
+    kubeconfig(tmp_path / "home/.kube/config")
+    assert (await load_access()).server == "https://api.test:6443"
+
+
+async def test_a_kubeconfig_can_be_preferred_to_the_service_account(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    folder = service_account(tmp_path / "sa")
+    assert (await load_access(prefer="kubeconfig", service_account_dir=folder)).origin == "in-cluster"
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path / "config")))
+    assert (await load_access(prefer="kubeconfig", service_account_dir=folder)).origin == "kubeconfig"
+    assert (await load_access(service_account_dir=folder)).origin == "in-cluster"
+
+
+async def test_when_nothing_is_found_each_place_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KUBECONFIG", "/nowhere/a:/nowhere/b")
+    with pytest.raises(AccessError) as caught:
+        await load_access(service_account_dir=tmp_path)
+    for place in ("KUBERNETES_SERVICE_HOST", "/nowhere/a:/nowhere/b", str(tmp_path / "home/.kube/config")):
+        assert place in str(caught.value)
+
+
+async def test_inline_certificates_leave_no_file_behind_and_load_twice(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    private = tmp_path / "tmp"
+    private.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(private))
+    certificate, key = AUTHORITY.issue("me")
+    user = {
+        "client-certificate-data": base64.b64encode(certificate).decode(),
+        "client-key-data": base64.b64encode(key).decode(),
+    }
+    path = kubeconfig(tmp_path / "config", user=user)
+    for _ in range(2):
+        access = await load_access(kubeconfig=path)
+        assert access.tls.client_cert == (certificate, key)
+        assert list(private.iterdir()) == []
+
+
+def plugin(path: Path, script: str) -> dict[str, Any]:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o700)
+    return {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": str(path)}}
+
+
+async def test_a_plugin_gives_the_token_and_is_asked_again_after_a_refusal(tmp_path: Path) -> None:
+    answer = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "kind": "ExecCredential",
+        "status": {"token": "from-plugin"},
+    }
+    (tmp_path / "answer").write_text(json.dumps(answer))
+    user = plugin(tmp_path / "plugin", f"cat {tmp_path}/answer")
+    access = await load_access(kubeconfig=kubeconfig(tmp_path / "config", user=user))
+    first = access.credentials.current(0.0)
+    assert first.authorization == "Bearer from-plugin"
+    assert await access.credentials.renewed(first, 10.0) is first
+    answer["status"] = {"token": "newer"}
+    (tmp_path / "answer").write_text(json.dumps(answer))
+    assert (await access.credentials.renewed(first, 20.0)).authorization == "Bearer newer"
+
+
+def is_running(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+async def test_a_plugin_that_hangs_is_given_up_and_never_blocks_the_loop(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(access_module, "LOAD_TIMEOUT", 0.2)
+    user = plugin(tmp_path / "plugin", f"echo $$ > {tmp_path}/pid; exec sleep 60")
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0.01)
+
+    other = asyncio.get_running_loop().create_task(others())
+    with pytest.raises(AccessError, match="took longer"):
+        await load_access(kubeconfig=kubeconfig(tmp_path / "config", user=user))
+    other.cancel()
+    assert turns > 5
+    pid = int((tmp_path / "pid").read_text())
+    os.kill(pid, signal.SIGKILL)  # the library keeps its child to itself
+    while is_running(pid):
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)  # asyncio's thread tells the loop, which then closes the pipes
+
+
+BROKEN = {
+    "not YAML": f"token: {SECRET}\n  : [",
+    "a list": f"[{SECRET}]",
+    "nothing": "",
+    "a user without a name": f"current-context: one\ncontexts: []\nclusters: []\nusers: [{{user: {{token: {SECRET}}}}}]",
+    "a context without a cluster": (
+        f"current-context: one\nclusters: []\nusers: [{{name: u, user: {{token: {SECRET}}}}}]\n"
+        f"contexts: [{{name: one, context: {{user: u, odd: {SECRET}}}}}]"
+    ),
+    "base64 that is none": (
+        "current-context: one\nclusters: [{name: c, cluster: {server: 'https://x', "
+        f"certificate-authority-data: '{SECRET}!'}}}}]\n"
+        "users: []\ncontexts: [{name: one, context: {cluster: c}}]"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_a_file_that_is_no_kubeconfig_is_an_error_without_its_content(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    path.write_text(BROKEN[name])
+    with pytest.raises(AccessError) as caught:
+        await load_access(kubeconfig=path)
+    assert str(path) in str(caught.value)
+    error: BaseException | None = caught.value
+    assert SECRET not in str(error)
+    assert error is not None
+    assert error.__suppress_context__
+
+
+async def test_a_proxy_comes_from_the_file_or_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://environment.test:3128")
+    named = kubeconfig(tmp_path / "named", cluster={"proxy-url": "http://named.test:3128"})
+    assert (await load_access(kubeconfig=named)).proxy == "http://named.test:3128"
+    plain = kubeconfig(tmp_path / "plain")
+    assert (await load_access(kubeconfig=plain)).proxy == "http://environment.test:3128"
+    monkeypatch.setenv("NO_PROXY", ".test")
+    assert (await load_access(kubeconfig=plain)).proxy is None
+    odd = kubeconfig(tmp_path / "odd", cluster={"proxy-url": "socks5://named.test:1080"})
+    with pytest.raises(AccessError, match="neither http:// nor https://"):
+        await load_access(kubeconfig=odd)
+    local = kubeconfig(tmp_path / "local", cluster={"server": "https://127.0.0.1:6443"})
+    monkeypatch.delenv("NO_PROXY")
+    assert (await load_access(kubeconfig=local)).proxy is None
+
+
+async def test_verification_that_is_switched_off_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    cluster = {"server": "https://api.test", "insecure-skip-tls-verify": True}
+    access = await load_access(kubeconfig=kubeconfig(tmp_path / "config", cluster=cluster))
+    assert not access.tls.verify
+    assert [record for record in caplog.records if getattr(record, "code", "") == "tlsNotVerified"]
+
+
+async def test_nothing_that_is_printed_contains_a_secret(tmp_path: Path) -> None:
+    certificate, key = AUTHORITY.issue("me")
+    tls = Tls(ca_pem=AUTHORITY.pem, client_cert=(certificate, key))
+    access = fixed_access("https://api.test", token=SECRET, tls=tls)
+    loaded = await load_access(kubeconfig=kubeconfig(tmp_path / "config"))
+    printed = " ".join(
+        repr(each)
+        for each in (
+            access,
+            access.tls,
+            access.credentials,
+            access.credentials.current(0.0),
+            loaded,
+            loaded.credentials,
+        )
+    )
+    assert SECRET not in printed
+    assert "PRIVATE KEY" not in printed
+    assert "set" in printed
+
+
+def test_a_context_for_the_wire_asks_for_what_we_need() -> None:
+    context = ssl_context(Tls(ca_pem=AUTHORITY.pem))
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert context.check_hostname
+    assert not context.verify_flags & ssl.VERIFY_X509_STRICT
+    assert len(context.get_ca_certs()) == 1
