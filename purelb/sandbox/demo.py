@@ -55,7 +55,7 @@ STEP_LIMIT_S: Final = 20.0
 PROBES_PER_SECOND: Final = 100
 # Probes before and after the move, so that a gap at its edges is seen.
 LEAD_S: Final = 0.5
-LOOK_S: Final = 0.005
+LOOK_S: Final = 0.01
 STEPS: Final = {
     "namespaces": "three nodes and a client, as network namespaces",
     "api": "an API server answers",

@@ -2,7 +2,7 @@
 """What somebody outside can do with a running sandbox: ask it, stop it, enter its rooms.
 
 Whether a sandbox runs is asked of the socket, never of a file: the kernel says who listens (SO_PEERCRED), and a pidfd of that process says when it is gone.
-Ending one is a signal to its first process; the kernel does the rest.
+Ending one is SIGKILL to its first process: it has nothing to put away, and the kernel does the rest.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import signal
 import socket
 import struct
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any, Final
 
 from purelb.sandbox.cluster.control import short
+from purelb.sandbox.cluster.state import Unusable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from purelb.sandbox.cluster.state import StateDirectory
 
 ANSWER_LIMIT_S: Final = 10.0
-END_LIMIT_S: Final = 5.0
 
 
 class NotRunning(Exception):
@@ -52,12 +52,12 @@ def _connect(state: StateDirectory) -> socket.socket:
     try:
         with short(state.socket) as reachable:
             sock.connect(reachable)
-    except (FileNotFoundError, ConnectionRefusedError) as error:
+    except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
         sock.close()
         raise NotRunning(f"no sandbox {state.name!r} is running: start it with `purelb sandbox up`") from error
-    except OSError:
+    except OSError as error:
         sock.close()
-        raise
+        raise Unusable(f"cannot ask {state.socket}: {error.strerror or error}") from error
     return sock
 
 
@@ -84,18 +84,18 @@ class Sandbox:
         self._ask("POST", f"/v1/pods/{pod}/release")
 
     def end(self) -> None:
-        """Have it end, and return when it is gone: asked first, made to after a while."""
+        """End it, and return when it is gone."""
         with pidfd(self.pid) as descriptor:
             end_process(descriptor)
 
     @contextmanager
-    def entrance(self, room: str | None) -> Iterator[Entrance]:
+    def entrance(self, room: str) -> Iterator[Entrance]:
         """How to start a program in a room of the sandbox, `hub` being where the supervisor lives. Raises Refused for a room it has not."""
         networks: dict[str, int] = self.status()["networks"]
-        if room not in {"hub", None} and room not in networks:
+        if room != "hub" and room not in networks:
             raise Refused(f"no room {room!r}: there are hub, {', '.join(networks)}")
         with pidfd(self.pid) as descriptor:
-            yield Entrance(descriptor, networks.get(room or "hub"))
+            yield Entrance(descriptor, room, networks.get(room))
 
     def _ask(self, method: str, path: str) -> dict[str, Any]:
         connection = _Connection(self._state)
@@ -115,12 +115,18 @@ class Sandbox:
 class Entrance:
     """The way into one room: `argv` with `descriptors` inherited runs a program there."""
 
-    def __init__(self, supervisor: int, network: int | None) -> None:
+    def __init__(self, supervisor: int, room: str, network: int | None) -> None:
         self.descriptors = (supervisor,)
+        self._room = room
         self._network = network
 
     def argv(self, command: Sequence[str]) -> list[str]:
-        request = {"supervisor": self.descriptors[0], "network": self._network, "argv": list(command)}
+        request = {
+            "supervisor": self.descriptors[0],
+            "network": self._network,
+            "hostname": self._room,
+            "argv": list(command),
+        }
         return [sys.executable, "-m", "purelb.sandbox.rig.enter", "visit", json.dumps(request)]
 
 
@@ -137,12 +143,8 @@ def pidfd(pid: int) -> Iterator[int]:
         os.close(descriptor)
 
 
-def end_process(descriptor: int, *, limit_s: float = END_LIMIT_S) -> None:
-    """SIGTERM, after `limit_s` SIGKILL, and wait until the process behind the pidfd is gone."""
-    for number, limit in ((signal.SIGTERM, limit_s), (signal.SIGKILL, None)):
-        try:
-            signal.pidfd_send_signal(descriptor, number)
-        except ProcessLookupError:
-            return
-        if select.select([descriptor], [], [], limit)[0]:
-            return
+def end_process(descriptor: int) -> None:
+    """Kill the process behind the pidfd and wait until it is gone."""
+    with suppress(ProcessLookupError):  # it was faster
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    select.select([descriptor], [], [])

@@ -37,6 +37,7 @@ class Visit(TypedDict):
 
     supervisor: int
     network: int | None
+    hostname: str
     argv: list[str]
 
 
@@ -73,6 +74,8 @@ def visit(request: Visit) -> NoReturn:
     if request["network"] is not None:
         network = os.open(f"/proc/1/fd/{request['network']}", os.O_RDONLY | os.O_CLOEXEC)
         ns.setns(network, ns.CLONE_NEWNET)
+    ns.unshare(ns.CLONE_NEWUTS)
+    ns.sethostname(request["hostname"])
     with suppress(OSError):  # a working directory that the sandbox does not see is no reason to refuse
         os.chdir(here)
     child = os.fork()  # only a child is in the PID namespace, and so ends with the sandbox

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole sandboxes on a real kernel: what they leave behind, who may end them, what they keep running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from purelb.sandbox.cluster.launch import start
+from purelb.sandbox.cluster.reach import NotRunning, Refused, Sandbox
+from purelb.sandbox.cluster.state import StateDirectory
+from tests.sandbox.cluster.whole import bring_up, machine, processes_of, until
+
+pytestmark = pytest.mark.netns
+PURELB = [sys.executable, "-m", "purelb.cli.main", "sandbox"]
+
+
+def test_up_and_down_again_and_again_leave_the_machine_as_it_was(state: StateDirectory) -> None:
+    before = machine()
+    for _ in range(3):
+        bring_up(state).end()
+        assert processes_of(state) == set()
+    assert machine() == before
+
+
+def test_a_killed_supervisor_takes_everything_with_it_within_a_second(state: StateDirectory) -> None:
+    before = machine()
+    sandbox = bring_up(state, nodes=2)
+    assert len(processes_of(state)) > 6
+    os.kill(sandbox.pid, signal.SIGKILL)
+    until(lambda: not processes_of(state), what="no process is left", limit_s=1.0)
+    assert machine() == before
+    with pytest.raises(NotRunning):
+        Sandbox(state)
+
+
+def test_a_sandbox_that_was_not_let_live_dies_with_whoever_started_it(state: StateDirectory) -> None:
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from purelb.sandbox.cluster.launch import start\n"
+        "from purelb.sandbox.cluster.state import StateDirectory\n"
+        "with start(StateDirectory('test', home=Path(sys.argv[1])), nodes=1, proxy='user') as starting:\n"
+        "    for step in starting.steps(limit_s=30):\n"
+        "        print(step.name, flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    for last in ("namespaces", "api", "ready"):  # wherever it is on its way
+        starter = subprocess.Popen(
+            [sys.executable, "-c", script, str(state.path.parents[2])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with starter:
+            assert starter.stdout is not None
+            while starter.stdout.readline().strip() != last:
+                assert starter.poll() is None
+            starter.kill()
+        until(lambda: not processes_of(state), what=f"nothing is left after {last}", limit_s=5.0)
+
+
+def test_an_interrupted_start_leaves_nothing(state: StateDirectory) -> None:
+    before = machine()
+
+    def interrupted() -> None:
+        with start(state, nodes=1, proxy="user") as starting:
+            next(starting.steps(limit_s=30))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert processes_of(state) == set()
+    assert machine() == before
+
+
+def test_two_sandboxes_do_not_know_each_other(state: StateDirectory, tmp_path: Path) -> None:
+    other = StateDirectory("other", home=tmp_path)
+    first, second = bring_up(state), bring_up(other)
+    second.end()
+    assert first.status()["nodes"][0]["name"] == "n1"
+    with pytest.raises(NotRunning):
+        second.status()
+
+
+def test_a_program_that_is_killed_comes_back_and_one_that_is_kept_down_does_not(state: StateDirectory) -> None:
+    sandbox = bring_up(state)
+
+    def pod(name: str) -> dict[str, object]:
+        found: dict[str, object] = next(pod for pod in sandbox.status()["pods"] if pod["name"] == name)
+        return found
+
+    killed = [pid for pid in processes_of(state) if b"rig.echo" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(killed[0], signal.SIGKILL)
+    until(lambda: pod("echo-n1")["restarts"] == 1 and pod("echo-n1")["ready"], what="it is back")
+    assert sandbox.terminate("echo-n1")
+    until(lambda: not pod("echo-n1")["running"], what="it is down")
+    time.sleep(1.5)  # longer than the wait before a restart
+    assert pod("echo-n1")["held"]
+    assert not pod("echo-n1")["running"]
+    sandbox.release("echo-n1")
+    until(lambda: pod("echo-n1")["ready"], what="it is up again")
+    with pytest.raises(Refused, match="there are"):
+        sandbox.terminate("nobody")
+
+
+def test_components_find_token_authority_and_namespace_where_kubernetes_puts_them(state: StateDirectory) -> None:
+    bring_up(state)
+    agents = [pid for pid in processes_of(state) if b"\0lbnodeagent" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    account = Path(f"/proc/{agents[0]}/root/var/run/secrets/kubernetes.io/serviceaccount")
+    assert (account / "namespace").read_text() == "purelb-system"
+    assert (account / "token").read_text().startswith("purelb.")
+    assert (account / "ca.crt").read_bytes().startswith(b"-----BEGIN CERTIFICATE-----")
+    environment = Path(f"/proc/{agents[0]}/environ").read_bytes()
+    assert b"KUBECONFIG" not in environment
+    assert b"HOME=" not in environment
+
+
+def test_a_second_up_says_that_it_is_up_and_down_twice_is_no_error(tmp_path: Path) -> None:
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+    for _ in range(2):
+        up = subprocess.run(
+            [*PURELB, "up", "--nodes", "1"], env=environment, capture_output=True, text=True, check=False
+        )
+        assert up.returncode == 0, up.stderr
+        assert "kubeconfig: " in up.stdout
+    assert "is up" in up.stdout
+    for expected in ("is gone", "is not running"):
+        down = subprocess.run([*PURELB, "down"], env=environment, capture_output=True, text=True, check=True)
+        assert expected in down.stdout
+    assert list((tmp_path / "purelb/sandbox/default/logs").iterdir()), "logs stay"
+
+
+def test_a_state_directory_that_cannot_be_written_is_named_and_ends_with_3(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "file")}
+    up = subprocess.run([*PURELB, "up"], env=environment, capture_output=True, text=True, check=False)
+    assert up.returncode == 3
+    assert str(tmp_path / "file") in up.stderr
+
+
+def test_without_kubectl_the_command_says_so(state: StateDirectory, tmp_path: Path) -> None:
+    bring_up(state)
+    environment = {"PATH": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
+    asked = subprocess.run(
+        [*PURELB, "--name", "test", "kubectl", "get", "nodes"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert asked.returncode == 3
+    assert "kubectl is not on PATH" in asked.stderr

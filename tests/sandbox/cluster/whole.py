@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of whole sandboxes share: bringing one up, and a look at what this machine has."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from purelb.sandbox.cluster.launch import start
+from purelb.sandbox.cluster.reach import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from purelb.sandbox.cluster.state import StateDirectory
+
+
+def bring_up(state: StateDirectory, *, nodes: int = 1) -> Sandbox:
+    """Start it, wait until it is ready, leave it running."""
+    with start(state, nodes=nodes, proxy="user") as starting:
+        for _ in starting.steps(limit_s=30):
+            continue
+        starting.let_live()
+    return Sandbox(state)
+
+
+def processes_of(state: StateDirectory) -> set[int]:
+    """Processes that mention the state directory, or live in the PID namespace of one that does."""
+    found, rooms = set(), set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(state.path.parents[2]).encode() in (entry / "cmdline").read_bytes():
+                found.add(int(entry.name))
+                rooms.add((entry / "ns/pid").stat().st_ino)
+        except OSError:
+            continue
+    rooms.discard(Path("/proc/self/ns/pid").stat().st_ino)
+    for entry in Path("/proc").glob("[0-9]*/ns/pid"):
+        try:
+            if entry.stat().st_ino in rooms:
+                found.add(int(entry.parts[2]))
+        except OSError:
+            continue
+    return found
+
+
+def machine() -> tuple[object, ...]:
+    """What a sandbox must leave as it was: links, mounts, our descriptors."""
+    return (
+        socket.if_nameindex(),
+        Path("/proc/self/mountinfo").read_text(),
+        sorted(os.listdir("/proc/self/fd")),  # noqa: PTH208  names are what is compared
+    )
+
+
+def until(predicate: Callable[[], object], *, what: str, limit_s: float = 10.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not (seen := predicate()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"after {limit_s} s still not: {what}; last answer {seen!r}")
+        time.sleep(0.01)

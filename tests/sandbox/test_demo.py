@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo as a stranger runs it, without a terminal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from purelb.sandbox.cluster.state import StateDirectory
+from tests.sandbox.cluster.whole import machine, processes_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.netns
+DEMO = [sys.executable, "-m", "purelb.cli.main", "sandbox", "demo"]
+
+
+@pytest.mark.parametrize("proxy", ["nft", "user"])
+def test_it_keeps_its_promises_and_leaves_nothing(proxy: str, tmp_path: Path) -> None:
+    before = machine()
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+    ran = subprocess.run(
+        [*DEMO, "--proxy", proxy],
+        env=environment,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "\x1b" not in ran.stdout
+    assert "probes lost" in ran.stdout
+    assert machine() == before
+    assert list((tmp_path / "purelb" / "sandbox").iterdir()) == []
+
+
+@pytest.mark.parametrize("after", [0.3, 1.0, 2.5, 5.0])
+def test_ctrl_c_at_any_second_leaves_nothing(after: float, tmp_path: Path) -> None:
+    before = machine()
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+    with subprocess.Popen(
+        DEMO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as running:
+        time.sleep(after)  # the point is to be anywhere
+        running.send_signal(signal.SIGINT)
+        said, _ = running.communicate(timeout=20)
+    assert running.returncode in {0, 130}, said
+    assert processes_of(StateDirectory("any", home=tmp_path)) == set()
+    assert machine() == before
