@@ -216,7 +216,7 @@ class Store(_Readable[T]):
     def spoil(self, name: str, why: str, rv: str = "") -> None:
         """A newer version of an object could not be read."""
         self.rv = rv or self.rv
-        if name:
+        if name and not self._older_than_ours(name, rv):
             self._own()
             self._poison[name] = why
 
@@ -260,6 +260,8 @@ class Store(_Readable[T]):
         # Our own write that is newer than this list: the list neither reverts nor removes it.
         newer = {name: ours for name, ours in self._written.items() if listed is not None and listed < ours}
         for name in {*new.poison, *newer}:
+            if name in newer:
+                new.poison.pop(name, None)
             if name in self._objects:
                 new.compared.pop(name, None)
                 new.put(name, self._objects[name], {index: self._values[index].get(name, ()) for index in new.values})

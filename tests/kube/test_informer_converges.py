@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever a server does for a while: once it behaves again, the store equals it, and handlers were told a true story."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from purelb.kube.informer import Informer
+from purelb.kube.model import Service, key
+from purelb.kube.resources import SERVICES
+from tests.kube.model_server import ModelServer
+from tests.kube.scripted import Scripted, client_over
+from tests.virtual_clock import VirtualClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NAMES = st.sampled_from("abcde")
+WRITES = st.sampled_from(["good", "good", "poison", "same", "delete", "recreate"])
+STEPS = st.one_of(
+    st.tuples(st.just("write"), NAMES, WRITES),
+    st.tuples(st.just("write"), NAMES, WRITES),
+    st.tuples(st.just("ours"), NAMES, st.just("")),
+    st.tuples(st.just("bookmark"), st.just(""), st.just("")),
+    st.tuples(st.just("compact"), st.just(""), st.just("")),
+    st.tuples(st.just("end"), st.sampled_from(["", "reset", "eof", "half a line"]), st.just("")),
+    st.tuples(st.just("error"), st.sampled_from(["410", "429", "500"]), st.just("")),
+    st.tuples(
+        st.just("fault"), st.sampled_from(["refused", "eof", "timeout", "429", "410", "500", "404"]), st.just("")
+    ),
+    st.tuples(st.just("stale"), st.sampled_from("0249"), st.just("")),
+    st.tuples(st.just("relist"), st.sampled_from(["", "consistent"]), st.just("")),
+    st.tuples(st.just("settle"), st.just(""), st.just("")),
+    st.tuples(st.just("advance"), st.sampled_from(["0.5", "2", "45", "400"]), st.just("")),
+)
+
+
+class Witness:
+    """Believes what it is told, and writes down what cannot be true."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Service] = {}
+        self.objections: list[str] = []
+
+    def added(self, obj: Service, *, initial: bool) -> None:
+        if key(obj) in self.known:
+            self.objections.append(f"two adds in a row of {key(obj)}")
+        self.known[key(obj)] = obj
+
+    def updated(self, old: Service, new: Service) -> None:
+        if self.known.get(key(new)) != old:
+            self.objections.append(f"an update of {key(new)} from something else than what was told")
+        if old.metadata.uid != new.metadata.uid:
+            self.objections.append(f"an update of {key(new)} across uids")
+        self.known[key(new)] = new
+
+    def deleted(self, obj: Service, *, final: bool) -> None:
+        known = self.known.pop(key(obj), None)
+        if known is None or known.metadata.uid != obj.metadata.uid:
+            self.objections.append(f"a delete of {key(obj)}, which is not known")
+
+
+def take(
+    step: tuple[str, str, str], server: ModelServer, informer: Informer[Service], replied: Callable[[], None]
+) -> None:
+    match step:
+        case ("write", name, what):
+            server.write(name, what)
+        case ("ours", name, _):
+            server.write(name, "good")
+            informer.note_write(msgspec.convert(server.objects[name], Service))
+        case ("bookmark", _, _):
+            server.bookmark()
+        case ("compact", _, _):
+            server.compact()
+        case ("end", how, _):
+            server.end(how)
+        case ("error", code, _):
+            server.error(int(code))
+        case ("fault", kind, _):
+            server.faults.append(kind)
+        case ("stale", by, _):
+            server.stale_by = int(by)
+        case ("relist", consistent, _):
+            informer.relist("the test wants it", consistent=bool(consistent), reply=replied)
+        case _:
+            raise AssertionError(step)
+
+
+async def story(steps: list[tuple[str, str, str]]) -> None:
+    clock, server = VirtualClock(0.0, chance=0.3), ModelServer()
+    transport = Scripted(server.respond)
+    informer: Informer[Service] = Informer(client_over(transport, clock), SERVICES)
+    witness = Witness()
+    registered = informer.add_handler(witness, deliver_unchanged=True)
+    asked = sum(step[0] == "relist" for step in steps)
+    replies: list[None] = []
+    running = asyncio.get_running_loop().create_task(informer.run())
+    try:
+        for step in steps:
+            match step:
+                case ("settle", _, _):
+                    await clock.settle()
+                case ("advance", seconds, _):
+                    await clock.advance(float(seconds))
+                case _:
+                    take(step, server, informer, lambda: replies.append(None))
+        server.faults.clear()
+        await clock.advance(200.0)
+        stored = {obj.metadata.name: obj.metadata.resource_version for obj in informer.store.values()}
+        stale = {name.removeprefix("d/") for name in informer.store.stale}
+        readable = server.readable()
+        assert {name: rv for name, rv in stored.items() if name not in stale} == readable
+        assert stale <= set(server.objects) - set(readable)
+        assert {name.removeprefix("d/") for name in informer.undecodable} == set(server.objects) - set(readable)
+        assert witness.known == {key(obj): obj for obj in informer.store.values()}
+        assert informer.synced
+        assert len(replies) == asked
+        assert witness.objections == []
+    finally:
+        registered.remove()
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    transport.assert_all_closed()
+    assert clock.pending() == []
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(STEPS, max_size=40))
+def test_once_faults_stop_the_store_equals_the_server(steps: list[tuple[str, str, str]]) -> None:
+    asyncio.run(story(steps))
