@@ -159,13 +159,9 @@ def invalid_object(kind: str, group: str, name: str, errors: Sequence[FieldError
     texts = [str(error) for error in errors]
     joined = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     who = f"{kind}.{group}" if group else kind
-    details: dict[str, object] = {"name": name}
-    if group:
-        details["group"] = group
-    details |= {
-        "kind": kind,
-        "causes": [{"reason": error.reason, "message": error.message, "field": error.field} for error in errors],
-    }
+    causes = [{"reason": error.reason, "message": error.message, "field": error.field} for error in errors]
+    details: dict[str, object] = {"name": name, "group": group, "kind": kind, "causes": causes}
+    details = {word: value for word, value in details.items() if value}
     return Refusal(422, "Invalid", f'{who} "{name}" is invalid: {joined}', details=details)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from purelb.sandbox.apiserver import rules
-from purelb.sandbox.apiserver.answers import Obj, bad_request, unsupported_media_type
+from purelb.sandbox.apiserver.answers import Obj, bad_request, invalid_object, unsupported, unsupported_media_type
 from purelb.sandbox.apiserver.builtins import METADATA_NODE, NODES
 from purelb.sandbox.apiserver.paths import Target
 from purelb.sandbox.apiserver.protobuf import PROTOBUF, decode_protobuf
@@ -60,19 +60,28 @@ def _depth(value: Any) -> int:
     return deepest
 
 
+class _Pairs(list[tuple[str, Any]]):
+    """An object with its repeated names."""
+
+
 def _duplicates(raw: bytes) -> tuple[str, ...]:
-    found: list[str] = []
+    found: dict[str, None] = {}
 
-    def pairs(items: list[tuple[str, Any]]) -> Obj:
-        made: Obj = {}
-        for name, value in items:
-            if name in made:
-                found.append(name)
-            made[name] = value
-        return made
+    def walk(value: Any, path: str) -> None:
+        if isinstance(value, _Pairs):
+            seen: set[str] = set()
+            for name, inner in value:
+                at = f"{path}.{name}" if path else name
+                if name in seen:
+                    found[at] = None
+                seen.add(name)
+                walk(inner, at)
+        elif isinstance(value, list):
+            for index, inner in enumerate(value):
+                walk(inner, f"{path}[{index}]")
 
-    json.loads(raw, object_pairs_hook=pairs)
-    return tuple(dict.fromkeys(found))
+    walk(json.loads(raw, object_pairs_hook=_Pairs), "")
+    return tuple(found)
 
 
 def shaped(body: Body, target: Target, state: State, query: Mapping[str, str]) -> tuple[Obj, tuple[str, ...]]:
@@ -149,6 +158,7 @@ def _judged(complaints: list[str], mode: str, target: Target) -> tuple[str, ...]
                 )
             return ()
         case other:
-            raise bad_request(
-                f'fieldValidation: Unsupported value: "{other[:32]}": supported values: "Ignore", "Strict", "Warn"'
+            words = ("", "Ignore", "Strict", "Warn")
+            raise invalid_object(
+                "CreateOptions", "meta.k8s.io", "", [unsupported("fieldValidation", other[:32], words)]
             )

@@ -99,8 +99,11 @@ def check_labels(labels: Any, path: str) -> Iterator[FieldError]:
             yield invalid(path, value, why)
 
 
-def check_metadata(metadata: Obj, *, namespaced: bool, syntax: str) -> Iterator[FieldError]:
-    """Everything that holds for the metadata of every kind. Types were checked before."""
+_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
+
+
+def check_metadata(metadata: Obj, *, namespaced: bool, syntax: str, core: bool) -> Iterator[FieldError]:
+    """Everything that holds for the metadata of every kind, and one rule of the `core` group. Types were checked before."""
     name = metadata.get("name", "")
     if not name:
         yield required("metadata.name", "name or generateName is required")
@@ -115,9 +118,12 @@ def check_metadata(metadata: Obj, *, namespaced: bool, syntax: str) -> Iterator[
             yield invalid("metadata.annotations", key, why)
     if sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items()) > ANNOTATIONS_MAX_BYTES:
         yield too_long("metadata.annotations", ANNOTATIONS_MAX_BYTES)
-    for finalizer in metadata.get("finalizers") or ():
+    for index, finalizer in enumerate(metadata.get("finalizers") or ()):
         if why := wrong_key(finalizer):
             yield invalid("metadata.finalizers", finalizer, why)
+        if core and "/" not in finalizer and finalizer not in _FINALIZERS:
+            why = "name is neither a standard finalizer name nor is it fully qualified"
+            yield invalid(f"metadata.finalizers[{index}]", finalizer, why)
     for index, owner in enumerate(metadata.get("ownerReferences") or ()):
         for field in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(field):

@@ -34,7 +34,7 @@ def merge(target: Any, patch: Any) -> Any:
 def json_patch(document: Any, operations: Any) -> Any:
     """RFC 6902. A failed `test` or a path that does not exist is 422, as on the real server; a malformed patch is 400."""
     if not isinstance(operations, list):
-        raise bad_request("json patch must be a list of operations")
+        raise bad_request("error decoding patch: json: cannot unmarshal it into a list of operations")
     if len(operations) > 10_000:
         raise Refusal(413, "RequestEntityTooLarge", "The allowed maximum operations in a JSON patch is 10000")
     for operation in operations:
@@ -59,12 +59,13 @@ def json_patch(document: Any, operations: Any) -> Any:
                     document = _remove(document, source)
                 document = _put(document, path, value if op == "move" else _clone(value), insert=True)
             case other:
-                raise bad_request(f"json patch: unexpected kind: {str(other)[:64]}")
+                raise _failed(f"unexpected kind: {other}")
     return document
 
 
-def _failed(why: str) -> Refusal:
-    return Refusal(422, "Invalid", f"the server rejected our request due to an error in our request: {why}")
+def _failed(_why: str) -> Refusal:
+    """What was wrong stands in the call, for the reader of this file: the real server does not tell either."""
+    return Refusal(422, "Invalid", "the server rejected our request due to an error in our request")
 
 
 _NOTHING = object()
@@ -217,6 +218,7 @@ def _merge_map(target: Obj, patch: Obj, *, path: str, keys: Mapping[str, str]) -
     if isinstance(retain := patch.get("$retainKeys"), list):
         target = {name: value for name, value in target.items() if name in retain}
     orders: dict[str, list[Any]] = {}
+    before = {name: value for name, value in target.items() if isinstance(value, list)}
     for name, value in patch.items():
         if name in {"$patch", "$retainKeys"}:
             continue
@@ -241,10 +243,9 @@ def _merge_map(target: Obj, patch: Obj, *, path: str, keys: Mapping[str, str]) -
         else:
             target[name] = _stripped(value)
     for field, order in orders.items():
-        if isinstance(target.get(field), list):
-            key = keys.get(f"{path}.{field}" if path else field)
-            if key is not None:
-                target[field] = _ordered(target[field], order, key)
+        key = keys.get(f"{path}.{field}" if path else field)
+        if key is not None and isinstance(target.get(field), list):
+            target[field] = _ordered(target[field], order, before.get(field, []), key)
     return target
 
 
@@ -257,9 +258,8 @@ def _a_list(name: str, value: Any) -> list[Any]:
 def _merge_list(target: list[Any], patch: list[Any], *, path: str, keys: Mapping[str, str]) -> list[Any]:
     key = keys[path]
     if key == _SET:
-        return target + [
-            item for position, item in enumerate(patch) if item not in target and item not in patch[:position]
-        ]
+        merged = target + [item for at, item in enumerate(patch) if item not in target and item not in patch[:at]]
+        return _ordered(merged, patch, target, key)
     if any(isinstance(item, dict) and item.get("$patch") == "replace" for item in patch):
         return [item for item in patch if not (isinstance(item, dict) and item.get("$patch") == "replace")]
     result = list(target)
@@ -277,7 +277,7 @@ def _merge_list(target: list[Any], patch: list[Any], *, path: str, keys: Mapping
             result.append(_merge_map({}, item, path=path, keys=keys))
         else:
             result[at] = _merge_map(result[at], item, path=path, keys=keys)
-    return result
+    return _ordered(result, patch, target, key)
 
 
 def _stripped(value: Any) -> Any:
@@ -287,15 +287,22 @@ def _stripped(value: Any) -> Any:
     return value
 
 
-def _ordered(items: list[Any], order: list[Any], key: str) -> list[Any]:
-    """Items named in `order` stand in that order; each other keeps its place behind the one it followed."""
+def _ordered(items: list[Any], order: list[Any], before: list[Any], key: str) -> list[Any]:
+    """The order of a merged list: items named in `order` stand in that order, the others in the order they had.
+
+    Both rows are then merged: an item that was there goes before a named one only if it stood before it. So a new item comes
+    first, which surprises people, and is what the real server does (`mergeSortedSlice`).
+    """
 
     def identity(item: Any) -> Any:
         return item.get(key) if key and isinstance(item, dict) else item
 
-    wanted = [identity(item) for item in order]
+    wanted, had = [identity(item) for item in order], [identity(item) for item in before]
     named = sorted((item for item in items if identity(item) in wanted), key=lambda item: wanted.index(identity(item)))
-    others = [(index, item) for index, item in enumerate(items) if identity(item) not in wanted]
-    for index, item in others:
-        named.insert(min(index, len(named)), item)
-    return named
+    others = [item for item in items if identity(item) not in wanted]
+    found: list[Any] = []
+    while named and others:
+        one, other = identity(others[0]), identity(named[0])
+        first = others if one in had and other in had and had.index(one) < had.index(other) else named
+        found.append(first.pop(0))
+    return found + named + others

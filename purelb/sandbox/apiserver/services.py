@@ -198,6 +198,7 @@ def _check_ports(spec: Obj) -> Iterator[FieldError]:
         yield required("spec.ports")
     names: set[str] = set()
     numbers: set[tuple[str, int]] = set()
+    node_ports: set[tuple[str, int]] = set()
     for index, port in enumerate(ports):
         at = f"spec.ports[{index}]"
         name = port.get("name", "")
@@ -223,6 +224,10 @@ def _check_ports(spec: Obj) -> Iterator[FieldError]:
             )
         if port.get("nodePort") and not _may_have_node_ports(spec):
             yield forbidden_field(f"{at}.nodePort", f"may not be used when `type` is '{spec['type']}'")
+        if port.get("nodePort"):
+            if (port["protocol"], port["nodePort"]) in node_ports:
+                yield duplicate(f"{at}.nodePort", port["nodePort"])
+            node_ports.add((port["protocol"], port["nodePort"]))
         key = (port["protocol"], port.get("port", 0))
         if key in numbers:
             yield duplicate(at, {"port": key[1], "protocol": key[0]})
@@ -294,7 +299,7 @@ def _check_addresses(spec: Obj, before: Obj) -> Iterator[FieldError]:
         for index, address in enumerate(held[: max(1, len(families))]):
             if index >= len(addresses) or addresses[index] != address:
                 yield invalid(f"spec.clusterIPs[{index}]", addresses, "may not change once set")
-        if families[:1] != (before.get("ipFamilies") or [])[:1]:
+        if _headless(spec) and families[:1] != (before.get("ipFamilies") or [])[:1]:
             yield invalid("spec.ipFamilies[0]", families, "may not change once set")
 
 
@@ -303,7 +308,7 @@ def check_status(service: Obj) -> Iterator[FieldError]:
     entries = (service.get("status") or {}).get("loadBalancer", {}).get("ingress") or []
     at = "status.loadBalancer.ingress"
     if entries and service["spec"]["type"] != "LoadBalancer":
-        yield forbidden_field(at, 'may only be used when `spec.type` is "LoadBalancer"')
+        yield forbidden_field(at, "may only be used when `spec.type` is 'LoadBalancer'")
     for index, entry in enumerate(entries):
         address, mode = entry.get("ip"), entry.get("ipMode")
         if address and _family(address) is None:
@@ -353,7 +358,7 @@ class Allocations:
         for address in addresses:
             network = RANGES[_family(address) or "IPv4"]
             if ipaddress.ip_address(address) not in network:
-                why = f"the provided IP ({address}) is not in the valid range. The range of valid IPs is {network}"
+                why = "the provided network does not match the current range"
                 yield invalid("spec.clusterIPs", addresses, f"failed to allocate IP {address}: {why}")
             elif self._addresses.get(address, uid) != uid:
                 yield invalid(

@@ -47,15 +47,17 @@ class State:
         text = f"{number:032x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
-    def version(self, kind: Kind, obj: Obj) -> Version:
-        """The object as the next revision would hold it; its resourceVersion is set in place."""
+    def version(self, kind: Kind, obj: Obj, *, rv: int | None) -> Version:
+        """The object as it would stand at a revision; its resourceVersion is set in place, or taken away for None."""
         metadata = obj["metadata"]
-        rv = self.store.revision + 1
-        metadata["resourceVersion"] = str(rv)
+        if rv is None:
+            metadata.pop("resourceVersion", None)
+        else:
+            metadata["resourceVersion"] = str(rv)
         custom = self.customs.get(kind.key)
         return Version(
             key=(metadata.get("namespace", ""), metadata["name"]),
-            rv=rv,
+            rv=rv or 0,
             uid=metadata["uid"],
             labels=metadata.get("labels") or {},
             body=encode(obj),
@@ -64,7 +66,7 @@ class State:
 
     def commit(self, kind: Kind, type_: EventType, obj: Obj, old: Obj | None, *, now: float) -> Version:
         """Store an object that is complete and valid. `old` is what it replaces, as stored."""
-        version = self.version(kind, obj)
+        version = self.version(kind, obj, rv=self.store.revision + 1)
         self.store.commit(kind.key, type_, version, now=now)
         self._derive(kind, type_, obj, old)
         self.ring(self.store[kind.key])

@@ -24,6 +24,7 @@ from purelb.sandbox.apiserver.answers import (
     invalid,
     invalid_object,
     not_found,
+    unsupported,
     unsupported_media_type,
 )
 from purelb.sandbox.apiserver.bodies import Body, shaped
@@ -37,6 +38,7 @@ from purelb.sandbox.apiserver.state import State
 
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 _SERVERS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink")
+_MADE_BY_PUT = frozenset({"services", "endpoints", "events", "leases.coordination.k8s.io"})
 _PERMANENT = frozenset({"default", "kube-system", "kube-public", "kube-node-lease"})
 
 
@@ -84,7 +86,7 @@ class Writes:
         if kind.key == DEFINITIONS:
             established(obj, None, at=self._state.stamp(now))
         if _dry(query):
-            version = self._state.version(kind, obj)
+            version = self._state.version(kind, obj, rv=None)
         else:
             version = self._state.commit(kind, "ADDED", obj, None, now=now)
         return Done(201, version, warnings)
@@ -123,9 +125,7 @@ class Writes:
             raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
         version = self._existing(target)
         if version is None:
-            if target.kind.key == "leases.coordination.k8s.io" or (
-                target.kind.key == "events" and not target.subresource
-            ):
+            if target.kind.key in _MADE_BY_PUT and not target.subresource:
                 return self.create(msgspec.structs.replace(target, name=None), body, query, now)
             raise not_found(target.resource, name)
         if not obj["metadata"].get("resourceVersion") and target.kind.custom:
@@ -167,7 +167,20 @@ class Writes:
             raise bad_request(
                 f"the name of the object ({shown}) does not match the name on the URL ({version.key[1]})"[:512]
             )
-        obj, warnings = shaped(Body(made, body.duplicates), target, self._state, query)
+        if metadata.setdefault("namespace", version.key[0]) != version.key[0]:
+            raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
+        if not version.key[0]:
+            del metadata["namespace"]
+        if metadata.get("uid") != version.uid:
+            errors = [invalid("metadata.uid", metadata.get("uid"), "field is immutable")]
+            raise invalid_object(kind.kind, target.group, version.key[1], errors)
+        try:
+            obj, warnings = shaped(Body(made, body.duplicates), target, self._state, query)
+        except Refusal as refusal:
+            if refusal.reason != "BadRequest":
+                raise
+            # What the patch made cannot be read: the real server blames the patch.
+            raise invalid_object("", "", "", [invalid("patch", made, refusal.message)]) from refusal
         return self._replaced(target, obj, version, query, now, warnings)
 
     def _existing(self, target: Target) -> Version | None:
@@ -210,7 +223,7 @@ class Writes:
         if obj == version.decode():
             return Done(200, version, warnings)
         if _dry(query):
-            return Done(200, self._state.version(kind, obj), warnings)
+            return Done(200, self._state.version(kind, obj, rv=version.rv), warnings)
         if before.get("deletionTimestamp") and not obj["metadata"].get("finalizers") and kind.key != "namespaces":
             return Done(200, self._gone(kind, obj, version, now), warnings, gone=True)
         return Done(200, self._state.commit(kind, "MODIFIED", obj, version.decode(), now=now), warnings)
@@ -245,7 +258,7 @@ class Writes:
     def _errors(self, target: Target, obj: Obj, old: Obj | None) -> Iterator[FieldError]:
         kind = target.kind
         syntax = kind.dns if old is None else "subdomain" if kind.dns != "path" else "path"
-        yield from check_metadata(obj["metadata"], namespaced=kind.namespaced, syntax=syntax)
+        yield from check_metadata(obj["metadata"], namespaced=kind.namespaced, syntax=syntax, core=kind.group == "")
         if old is not None and old["metadata"].get("deletionTimestamp"):
             for finalizer in obj["metadata"].get("finalizers") or ():
                 if finalizer not in (old["metadata"].get("finalizers") or ()):
@@ -347,23 +360,22 @@ class Writes:
 
 
 def _dry(query: Mapping[str, str]) -> bool:
-    wanted = query.get("dryRun", "")
-    if wanted not in {"", "All"}:
-        raise bad_request(f'Unsupported value: "{wanted[:32]}": supported values: "All"')
-    return wanted == "All"
+    asked = query.get("dryRun", "")
+    if asked not in {"", "All"}:
+        raise invalid_object("CreateOptions", "meta.k8s.io", "", [unsupported("dryRun", [asked], ("All",))])
+    return asked == "All"
 
 
 def _check_preconditions(target: Target, options: Obj, version: Version) -> None:
     wanted = options.get("preconditions") or {}
-    name = target.name or ""
-    if (uid := wanted.get("uid")) and uid != version.uid:
-        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {version.uid}"
-        raise conflict(target.resource, name, why[:512])
-    if (rv := wanted.get("resourceVersion")) and str(rv) != str(version.rv):
-        why = (
-            f"Precondition failed: ResourceVersion in precondition: {rv}, ResourceVersion in object meta: {version.rv}"
-        )
-        raise conflict(target.resource, name, why[:512])
+    for field, word, actual, why in (
+        ("uid", "UID", version.uid, "deleted and then recreated"),
+        ("resourceVersion", "ResourceVersion", str(version.rv), "modified"),
+    ):
+        asked = wanted.get(field)
+        if asked and str(asked) != actual:
+            said = f"the {word} in the precondition ({asked}) does not match the {word} in record ({actual}). The object might have been {why}"
+            raise conflict(target.kind.kind, target.name or "", said[:512])
 
 
 def _grace(kind: Kind, obj: Obj, options: Obj, query: Mapping[str, str]) -> int:
