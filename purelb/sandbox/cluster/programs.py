@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from purelb.sandbox.rig.doctor import SYSTEM_PATH
 from purelb.sandbox.rig.topology import HUB_MANAGEMENT, Topology, plan
 
 INSTALL_NAMESPACE: Final = "purelb-system"
@@ -68,7 +69,7 @@ def programs(topology: Topology, *, proxy: ProxyKind) -> tuple[Program, ...]:
 
 def _environment(**own: str) -> Mapping[str, str]:
     return {
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PATH": SYSTEM_PATH,
         "LANG": "C.UTF-8",
         "PYTHONUNBUFFERED": "1",
         **own,

@@ -23,6 +23,8 @@ from purelb.sandbox.rig.links import probe_kinds
 from purelb.sandbox.rig.namespaces import in_fresh_namespaces
 
 PROBE_LIMIT_S: Final = 20.0
+# Where programs of the system are; a user's own PATH leaves out the sbin directories on Debian.
+SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 EXTRA: Final = ("cryptography", "cel")
 
 
@@ -187,9 +189,9 @@ def _kubectl() -> Finding:
 def _look() -> int:
     kinds = probe_kinds()
     nft = None
-    if shutil.which("nft") is not None:
+    if (program := shutil.which("nft", path=SYSTEM_PATH)) is not None:
         tried = subprocess.run(
-            ["nft", "-f", "-"],
+            [program, "-f", "-"],
             input="table ip try { chain nat { type nat hook postrouting priority srcnat; masquerade; }; }\n",
             capture_output=True,
             text=True,
