@@ -70,7 +70,7 @@ BODY_GRACE: Final = 5.0
 
 
 class Term(Struct, frozen=True):
-    """One uninterrupted leadership. `number` is the lease's count of transitions, so a later term has a higher one."""
+    """One uninterrupted leadership. `number` is the lease's count of transitions: it grows, unless somebody deletes it."""
 
     number: int
     fence: Fence

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import gc
+import inspect
 import random
 import tracemalloc
 import weakref
@@ -244,6 +246,13 @@ def test_a_closed_queue_ignores_adds_hands_out_what_is_ready_and_drops_what_is_d
     assert not core.finished
     assert list(handed_out(core, 50.0)) == ["ready"]
     assert core.finished
+
+
+def test_the_core_knows_no_loop_clock_or_randomness() -> None:
+    tree = ast.parse(inspect.getsource(QueueCore))
+    named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert not named & {"asyncio", "aiohttp", "time", "random", "logging", "Bell"}
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef | ast.Await)]
 
 
 # Limiters
