@@ -23,7 +23,6 @@ pytestmark = pytest.mark.timeout(120)
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 REPORTS = f"/apis/purelb.io/v2/namespaces/{NAMESPACE}/lbnodestatuses"
 GROUPS = f"/apis/purelb.io/v2/namespaces/{NAMESPACE}/servicegroups"
-AGENTS = f"/apis/purelb.io/v2/namespaces/{NAMESPACE}/lbnodeagents"
 
 
 def events(installed: Installation, namespace: str, about: str) -> list[tuple[str, str, str]]:
@@ -127,16 +126,23 @@ def test_the_reports_list_what_the_kernels_have(installed: Installation, namespa
     wait_until("the reports say what the kernels have", reported, within_s=15)
 
 
-def test_the_configuration_says_that_it_is_in_use(installed: Installation) -> None:
-    def accepted() -> object:
-        seen = (
-            ready(installed.api.get(f"{GROUPS}/default").ok()),
-            ready(installed.api.get(f"{AGENTS}/default").ok()),
-        )
-        return seen == (("True", "Accepted"), ("True", "Applied")) or seen
+def test_the_group_says_that_it_is_in_use_and_how_full_it_is(installed: Installation, namespace: str) -> None:
+    create(installed, namespace, "web")
+    (address,) = installed.wait_addresses(namespace, "web")
 
-    wait_until("group and agent object are Ready", accepted, within_s=20)
-    assert installed.api.get(f"{AGENTS}/default").ok()["status"]["nodes"] == len(installed.topology.nodes)
+    def counted() -> object:
+        body = installed.api.get(f"{GROUPS}/default").ok()
+        held = {
+            entry["ip"]
+            for item in installed.api.get("/api/v1/services").ok()["items"]
+            for entry in item["status"]["loadBalancer"].get("ingress", ())
+            if item["metadata"].get("annotations", {}).get("purelb.io/allocated-from") == "default"
+            and "." in entry["ip"]
+        }
+        seen = (ready(body), body.get("status", {}).get("allocatedIPv4"), address in held)
+        return seen == (("True", "Accepted"), len(held), True) or (seen, held)
+
+    wait_until("the group is Ready and counts what is held", counted, within_s=20)
 
 
 def test_a_group_with_an_unreadable_range_says_so_and_the_others_go_on(installed: Installation, namespace: str) -> None:
