@@ -38,6 +38,10 @@ def _holders_may_share(ledger: Ledger) -> Iterator[str]:
             if (why := clash(a.facts, b.facts)) is not None:
                 yield f"I2: {one} and {two} hold {ip_text(address)}: {why}"
 
+    contested = sum(1 for claim in ledger.claims.values() if claim.contested)
+    if contested != ledger.contested:
+        yield f"I3: {contested} claims are contested, {ledger.contested} are counted"
+
 
 def _records_and_claims_agree(ledger: Ledger) -> Iterator[str]:
     for service, record in ledger.records.items():

@@ -62,8 +62,13 @@ class Settle(Struct, frozen=True):
 Decision = Ignore | Wait | Foreign | Leave | Settle
 
 
-def decide(service: Service, *, claims: Claims, ledger: Ledger, groups: Groups, rules: Rules) -> Decision:
-    """What is to be done about a Service that exists. The ledger knows nothing of another uid of this name."""
+def decide(
+    service: Service, *, claims: Claims, ledger: Ledger, groups: Groups, rules: Rules, may_adopt: bool = True
+) -> Decision:
+    """What is to be done about a Service that exists. The ledger knows nothing of another uid of this name.
+
+    `may_adopt` False: what is published and not held was looked at already, and counts as empty.
+    """
     key = ServiceKey(service.metadata.namespace, service.metadata.name)
     record = ledger.records.get(key)
     if not claims.owns(service):
@@ -77,7 +82,7 @@ def decide(service: Service, *, claims: Claims, ledger: Ledger, groups: Groups, 
     recorded = _recorded(service)
     if isinstance(wish, Refusal):
         return _unreadable(service, wish, recorded, ledger=ledger)
-    if record is None and published(service):
+    if may_adopt and record is None and published(service):
         adopted = _adopt(service, wish, ledger=ledger, groups=groups, rules=rules)
         if adopted is not None:
             return adopted

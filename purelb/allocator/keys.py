@@ -26,6 +26,12 @@ class NamespaceChanged(Struct, frozen=True, gc=False):
     name: str
 
 
+class NodeChanged(Struct, frozen=True, gc=False):
+    """The Node, its lease or its report changed."""
+
+    name: str
+
+
 class Reported(Struct, frozen=True, gc=False):
     """What the nodes say about an address changed."""
 
@@ -39,9 +45,9 @@ class Wrote(Struct, frozen=True, gc=False):
 
 
 class Answered(Struct, frozen=True, gc=False):
-    """A read of one object, or a slow source, was answered; the answer waits under its ticket."""
+    """The Service was read again because a write of it got no answer; what was read is in the store."""
 
-    ticket: int
+    service: ServiceKey
 
 
 class Deadline(Struct, frozen=True, gc=False):
@@ -51,7 +57,8 @@ class Deadline(Struct, frozen=True, gc=False):
 class StatusDue(Struct, frozen=True, gc=False):
     """The status of a ServiceGroup may be written again."""
 
+    namespace: str
     group: str
 
 
-Key = ServiceKey | GroupsChanged | NamespaceChanged | Reported | Wrote | Answered | Deadline | StatusDue
+Key = ServiceKey | GroupsChanged | NamespaceChanged | NodeChanged | Reported | Wrote | Answered | Deadline | StatusDue

@@ -15,6 +15,7 @@ from purelb.allocator.keys import ServiceKey
 from purelb.allocator.ledger import Contest, Ledger, Plan
 from purelb.allocator.observed import age, published
 from purelb.allocator.ranges import Address
+from purelb.allocator.refusals import address_conflict
 from purelb.allocator.serving import Rules, effective_local
 from purelb.allocator.sharing import Facts, clash
 from purelb.allocator.wish import rough_wish
@@ -27,6 +28,11 @@ class Conflict(Struct, frozen=True, gc=False):
     service: ServiceKey
     address: Address
     older: ServiceKey
+
+    @property
+    def text(self) -> str:
+        """The message of `AddressConflict`."""
+        return address_conflict(self.address, self.older).text
 
 
 def learn_all(services: Iterable[Service], *, ledger: Ledger, groups: Groups, rules: Rules) -> tuple[Conflict, ...]:

@@ -113,6 +113,7 @@ class Ledger:
         self._by_source: dict[Source, tuple[Address, ...]] = {}
         self._ends: list[tuple[float, Address]] = []
         self._kept_back: dict[ServiceKey, set[Address]] = {}
+        self._contested: dict[Address, int] = {}
 
     # Reading
 
@@ -155,6 +156,11 @@ class Ledger:
     def has_free(self, group: str, family: Family) -> bool:
         """Whether anything is free in a family of a group."""
         return any(self._entries[entry].free.count for entry in self.entries_of(group, family))
+
+    @property
+    def contested(self) -> int:
+        """How many addresses have holders that may not share."""
+        return len(self._contested)
 
     def quarantined_for(self, service: ServiceKey, group: str, family: Family) -> Address | None:
         """The address of a group that is kept back for a Service of this namespace and name, lowest first."""
@@ -333,6 +339,7 @@ class Ledger:
             self._unquarantine(address)
             self._account(address, before)
         old = claim.holders.get(service)
+        self._count_contest(address, (1 if holder.contest else 0) - (1 if old is not None and old.contest else 0))
         if old is not None:
             if old.facts.key == holder.facts.key and (old.state == "leaving") == (holder.state == "leaving"):
                 claim.holders[service] = holder  # nothing that an index knows has changed, so neither has its order
@@ -345,6 +352,7 @@ class Ledger:
         claim = self.claims[address]
         holder = claim.holders[service]
         self._unindex(address, claim, service, holder)
+        self._count_contest(address, -1 if holder.contest else 0)
         del claim.holders[service]
         if claim.holders:
             return
@@ -356,6 +364,14 @@ class Ledger:
             self._kept_back.setdefault(service, set()).add(address)
             heappush(self._ends, (now + delay, address))
         self._account(address, before)
+
+    def _count_contest(self, address: Address, by: int) -> None:
+        if by:
+            count = self._contested.get(address, 0) + by
+            if count:
+                self._contested[address] = count
+            else:
+                del self._contested[address]
 
     def _unquarantine(self, address: Address) -> None:
         known = self.quarantine.pop(address, None)

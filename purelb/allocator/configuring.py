@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Steps that concern no single Service: groups were edited, a node or its report changed, a group's status is due.
+
+Groups are read all at once and swapped in one assignment. Nothing is taken from anybody: claims are attributed anew, and only
+Services of which something visible changes are looked at again.
+"""
+
+import logging
+from typing import Final
+
+from purelb.allocator import groupstatus, reservations
+from purelb.allocator.flights import Flight
+from purelb.allocator.groups import Groups
+from purelb.allocator.keys import Deadline, Reported, StatusDue
+from purelb.allocator.landing import wake
+from purelb.allocator.occasions import occasion
+from purelb.allocator.ranges import Address
+from purelb.allocator.refusals import PoolHasRoom
+from purelb.allocator.state import PRIORITY_FOLD, Hands, State
+from purelb.api import leases
+from purelb.api.kinds import SERVICE_GROUPS
+from purelb.kube.model import ObjectReference
+from purelb.kube.queue import INITIAL
+
+log: Final = logging.getLogger(__name__)
+
+STATUS_APART: Final = 1.0
+FOLD_AFTER: Final = 0.2
+
+
+def read_groups(state: State) -> Groups:
+    """All stored groups, compared with each other."""
+    return Groups(
+        state.stores.groups.values(),
+        install_namespace=state.config.install_namespace,
+        scope=state.config.scope,
+        labels_of=state.stores.labels_of,
+    )
+
+
+def groups_changed(state: State, hands: Hands) -> None:
+    """Some group was edited."""
+    old, new = state.groups, read_groups(state)
+    before = {address: _look(old, address) for address in state.ledger.claims}
+    state.groups = new
+    state.ledger.configure(new.layouts, new.atlas, reuse_delays=new.reuse_delays)
+    for address, look in before.items():
+        if _look(new, address) != look:
+            for service in state.ledger.claims[address].holders:
+                hands.soon(service, priority=INITIAL)
+    for service in state.waiting.groups_changed():
+        hands.soon(service, priority=INITIAL)
+    for wait in state.waiting.lines():
+        if isinstance(wait, PoolHasRoom) and (
+            wait.group not in new.accepted or state.ledger.has_free(wait.group, wait.family)
+        ):
+            for service in state.waiting.wake(wait):
+                hands.soon(service, priority=INITIAL)
+    for place, standing in new.standings.items():
+        known = old.standings.get(place)
+        if known is None or (known.reason, known.text) != (standing.reason, standing.text):
+            fields = {
+                "code": "groupRead",
+                "group": standing.name,
+                "reason": standing.reason,
+                "namespace": standing.namespace,
+            }
+            log.info("ServiceGroup %s: %s: %s", standing.name, standing.reason, standing.text, extra=fields)
+        if known != standing or old.stored.get(place) != new.stored.get(place):
+            hands.soon(StatusDue(*place), priority=INITIAL)
+
+
+def _look(groups: Groups, address: Address) -> tuple[object, ...]:
+    """What of a group shows in a Service that holds the address."""
+    group = groups.holding(groups.atlas.where(address))
+    return () if group is None else (group.name, group.announce, group.skip_ipv6_dad, group.off_subnet)
+
+
+def node_changed(state: State, hands: Hands, name: str | None, now: float) -> None:
+    """The Node, its lease or its report changed; None: only time has passed."""
+    stores, changed = state.stores, frozenset[Address]()
+    if name is not None:
+        state.liveness.saw(name, stores.leases.get(f"{state.config.install_namespace}/{leases.node_lease(name)}"), now)
+        report = stores.reports.get(f"{state.config.install_namespace}/{name}")
+        node = stores.nodes.get(name)
+        known = state.nodes_seen.get(name)
+        if known is None or known[0] is not node or known[1] is not report:  # a renewed lease alone says nothing new
+            state.nodes_seen[name] = (node, report)
+            wake(state, hands, reservations.of_node(state.ledger, name, node, report))
+            changed = state.announcements.reported(name, report.status if report is not None else None, now)
+            if node is None and report is None:
+                del state.nodes_seen[name]
+    answered_at = hands.answered_at()
+    changed |= state.announcements.lives(state.liveness.alive(now, answered_at=answered_at), now)
+    for address in changed:
+        if address in state.ledger.claims:
+            # The first to answer for an address is told at once; what follows may wait for more of it.
+            if len(state.announcements.announcers(address)) == 1 or state.announcements.stands(address):
+                hands.soon(Reported(address), priority=INITIAL)
+            else:
+                hands.later(Reported(address), FOLD_AFTER)
+    arm(state, hands, now)
+
+
+def arm(state: State, hands: Hands, now: float) -> None:
+    """Keep the one timer of the core."""
+    ends = (state.ledger.deadline(), state.liveness.deadline(now, answered_at=hands.answered_at()))
+    due = min((end for end in ends if end is not None), default=None)
+    if due is not None:
+        hands.later(Deadline(), max(0.01, due - now))
+
+
+def status_due(state: State, hands: Hands, due: StatusDue, now: float) -> None:
+    """Write the status of a group if it says something else, at most once a second."""
+    place = (due.namespace, due.group)
+    standing = state.groups.standings.get(place)
+    stored = state.stores.groups.get(f"{due.namespace}/{due.group}")
+    if standing is None or stored is None:
+        state.group_written_at.pop(place, None)
+        return
+    wanted = groupstatus.desired(
+        standing, groups=state.groups, ledger=state.ledger, namespaces=state.stores.namespaces.keys()
+    )
+    if not groupstatus.differs(stored, wanted):
+        return
+    written_at = state.group_written_at.get(place)
+    if written_at is not None and now < written_at + STATUS_APART:
+        hands.later(due, written_at + STATUS_APART - now)
+        return
+    state.group_written_at[place] = now
+    before = groupstatus.ready_of(stored)
+    if before is None or (before.reason, before.observed_generation) != (wanted.reason, standing.generation):
+        told = occasion(wanted.reason, wanted.message, "ServiceGroup")
+        if told is not None:
+            hands.tell(
+                ObjectReference(
+                    api_version=SERVICE_GROUPS.api_version,
+                    kind=SERVICE_GROUPS.kind,
+                    namespace=due.namespace,
+                    name=due.group,
+                    uid=stored.metadata.uid,
+                ),
+                told,
+            )
+    number = state.flights.depart(Flight("group", group=place, sent_at=now))
+    hands.write(
+        number,
+        SERVICE_GROUPS,
+        namespace=due.namespace,
+        name=due.group,
+        body=groupstatus.patch(stored, wanted, now=hands.wall()),
+        rv=None,
+        subresource="status",
+        slot="status",
+        priority=PRIORITY_FOLD,
+    )

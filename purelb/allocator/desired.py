@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a Service of ours should say, from the ledger, the groups and the reports of the nodes. Pure; recomputed at every step.
+
+An address that no group contains keeps the group it was allocated from on paper: agents still need to know how to announce it, and
+nothing that was announced goes away because somebody edited a group.
+"""
+
+from typing import Final
+
+from msgspec import Struct
+
+from purelb.allocator import publish
+from purelb.allocator.announcements import Announcements, Wanted
+from purelb.allocator.decision import Settle
+from purelb.allocator.groups import Groups
+from purelb.allocator.ledger import Ledger
+from purelb.allocator.observed import branded, condition
+from purelb.allocator.publish import Desired, Said
+from purelb.allocator.ranges import Address
+from purelb.allocator.refusals import family_text
+from purelb.api import annotations as words
+from purelb.api import reasons
+from purelb.api.groups import Group
+from purelb.kube.model import Condition, Service, annotations
+
+_LOCAL: Final = "local"
+
+
+class Outlook(Struct, frozen=True):
+    """What a Service should say, and when to look again although nothing changed."""
+
+    desired: Desired
+    due: float | None
+
+
+def outlook(
+    service: Service, settle: Settle, *, ledger: Ledger, groups: Groups, announcements: Announcements, now: float
+) -> Outlook:
+    """What the Service should say now that the plan is committed."""
+    record = ledger.records.get(settle.wish.service)
+    addresses = record.addresses if record is not None else ()
+    noted = annotations(service)
+    holding = tuple(groups.holding(ledger.where(address)) for address in addresses)
+    told = condition(service, reasons.ANNOUNCED)
+    kinds = _kinds(holding, noted.get(words.POOL_TYPE))
+    wanted = tuple(
+        Wanted(address, local=kind == _LOCAL, off_subnet=group is None or group.off_subnet == "Dummy")
+        for address, group, kind in zip(addresses, holding, kinds, strict=True)
+    )
+    folded = announcements.fold(wanted, _said(told), noted=noted, now=now)
+    names = tuple(group.name if group is not None else None for group in holding)
+    said = publish.allocated(
+        addresses, names, settle.refusal, partial=settle.partial, missing=_missing(settle, addresses)
+    )
+    known_names = tuple(name for name in names if name is not None)
+    stray = len(known_names) != len(names)
+    values: dict[str, str | None] = {
+        words.ALLOCATED_BY: words.BRAND if addresses or branded(service) else None,
+        words.ALLOCATED_FROM: noted.get(words.ALLOCATED_FROM) if stray else _joined(known_names),
+        words.POOL_TYPE: noted.get(words.POOL_TYPE) if stray else _joined(kinds),
+        words.SKIP_IPV6_DAD: "true" if any(group is not None and group.skip_ipv6_dad for group in holding) else None,
+        words.ALLOCATED_WISH: settle.wish_text if addresses else None,
+        words.ANNOUNCING_IPV4: folded.announcing[4],
+        words.ANNOUNCING_IPV6: folded.announcing[6],
+    }
+    if settle.wish.re_evaluate:
+        values[words.RE_EVALUATE] = None
+    return Outlook(Desired(addresses, tuple(values.items()), said, folded.said), folded.due)
+
+
+def _kinds(holding: tuple[Group | None, ...], noted: str | None) -> tuple[str, ...]:
+    """How each address is announced; a stray one as it was written down."""
+    written = words.parse_per_ingress(noted, ingresses=len(holding)) if noted else None
+    return tuple(
+        group.announce if group is not None else (written[index] if written is not None else _LOCAL)
+        for index, group in enumerate(holding)
+    )
+
+
+def _joined(values: tuple[str, ...]) -> str | None:
+    return words.print_per_ingress(values) if values else None
+
+
+def _missing(settle: Settle, addresses: tuple[Address, ...]) -> str:
+    have = {address[0] for address in addresses}
+    return ", ".join(family_text(family) for family in settle.wish.families if family not in have)
+
+
+def _said(found: Condition | None) -> Said | None:
+    return None if found is None else Said(found.status == "True", found.reason, found.message)

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes on their way, and what is known about the ones that ended without an answer. Pure: answers what to do, sends nothing.
+
+One write per Service is in flight; a decision made meanwhile is submitted after its result. Every status write carries the version
+it was decided on. So if one whose outcome is unknown was applied, it is the direct successor of that version: as soon as the store
+shows another version, it shows the truth. Until then what the write took away is not free.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from purelb.allocator.keys import ServiceKey
+from purelb.allocator.occasions import Occasion
+from purelb.allocator.publish import Desired
+from purelb.kube.writer import WriteResult
+
+Purpose = Literal["status", "policy", "group"]
+
+REFUSED_FIRST = 1.0
+REFUSED_CAP = 300.0
+FAILED_CAP = 60.0
+CONFLICT_WAIT = 0.25
+CONFLICT_CAP = 5.0
+UNSURE_FOR = 60.0
+
+
+class Flight(Struct, frozen=True):
+    """One write: what it was to make true, on which version, and what to tell when it did."""
+
+    purpose: Purpose
+    service: ServiceKey | None = None
+    group: tuple[str, str] | None = None
+    rv: str = ""
+    desired: Desired | None = None
+    occasions: tuple[Occasion, ...] = ()
+    adopted: bool = False
+    sent_at: float = 0.0
+
+
+class Unsure(Struct):
+    """A write of unknown outcome, decided on version `rv`. `asked`: the object was read again and still has it."""
+
+    rv: str
+    since: float
+    asked: bool = False
+
+
+class Flights:
+    def __init__(self) -> None:
+        self._results: dict[int, WriteResult] = {}
+        self._flights: dict[int, Flight] = {}
+        self._by_service: dict[ServiceKey, int] = {}
+        self._unsure: dict[ServiceKey, Unsure] = {}
+        self._failures: dict[ServiceKey, int] = {}
+        self._numbers = 0
+
+    def depart(self, flight: Flight) -> int:
+        """A write is about to be submitted; its number, under which its answer will be found."""
+        self._numbers += 1
+        self._flights[self._numbers] = flight
+        if flight.service is not None:
+            self._by_service[flight.service] = self._numbers
+        return self._numbers
+
+    def answer(self, number: int, result: WriteResult) -> None:
+        """The writer has answered; called from its task, so nothing is decided here."""
+        self._results[number] = result
+
+    def land(self, number: int) -> tuple[Flight, WriteResult] | None:
+        """The flight and its answer, once. None when its Service has gone meanwhile."""
+        result = self._results.pop(number, None)
+        flight = self._flights.pop(number, None)
+        if flight is None or result is None:
+            return None
+        if flight.service is not None and self._by_service.get(flight.service) == number:
+            del self._by_service[flight.service]
+        return flight, result
+
+    def aloft(self, service: ServiceKey) -> bool:
+        """Whether a write of the Service is on its way."""
+        return service in self._by_service
+
+    def forget(self, service: ServiceKey) -> None:
+        """The Service is gone: the answer to a write still on its way means nothing."""
+        number = self._by_service.pop(service, None)
+        if number is not None:
+            del self._flights[number]
+        self._unsure.pop(service, None)
+        self._failures.pop(service, None)
+
+    def unknown(self, service: ServiceKey, rv: str, now: float) -> None:
+        """A write decided on `rv` may have been applied."""
+        self._unsure[service] = Unsure(rv, now)
+
+    def asked(self, service: ServiceKey) -> None:
+        """The object was read again; nothing new was found."""
+        if (unsure := self._unsure.get(service)) is not None:
+            unsure.asked = True
+
+    def unsure(self, service: ServiceKey, rv: str, now: float) -> Unsure | None:
+        """What is still not known about the Service, whose newest known version is `rv`."""
+        unsure = self._unsure.get(service)
+        if unsure is not None and (unsure.rv != rv or now >= unsure.since + UNSURE_FOR):
+            del self._unsure[service]
+            return None
+        return unsure
+
+    def succeeded(self, service: ServiceKey) -> None:
+        """A write was applied: whatever was unknown before is known now."""
+        self._unsure.pop(service, None)
+        self._failures.pop(service, None)
+
+    def delay(self, service: ServiceKey, *, first: float, cap: float) -> float:
+        """How long to wait after one more failure in a row."""
+        count = self._failures.get(service, 0)
+        self._failures[service] = count + 1
+        return min(cap, first * 2.0 ** min(count, 30))
+
+    @property
+    def outstanding(self) -> frozenset[ServiceKey]:
+        """The Services with a write on its way, or one of unknown outcome."""
+        return frozenset((*self._by_service, *self._unsure))

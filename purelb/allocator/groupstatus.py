@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The status of a ServiceGroup: what became of it, and how full it is. One merge patch of the whole status, only when it differs.
+
+Numbers saturate at what the field can hold. A refused group keeps its claims attributed to it as far as they lie in no other, but its
+sizes are unknown and left out.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from purelb.allocator.groups import Groups, Standing
+from purelb.allocator.ledger import Ledger, Usage
+from purelb.api import reasons
+from purelb.api.kinds import ServiceGroup, ServiceGroupStatus
+from purelb.api.messages import cut
+from purelb.kube.model import Condition
+
+_MOST: Final = 2**63 - 1
+_BOUND_MAX: Final = 1024
+_ENCODER: Final = msgspec.json.Encoder()
+_NONE: Final = ServiceGroupStatus()
+
+
+class GroupStatus(Struct, frozen=True):
+    """What the status should be; `fields` are those of the API, without the time of the condition."""
+
+    fields: Mapping[str, object]
+    ready: bool
+    reason: str
+    message: str
+
+
+def desired(standing: Standing, *, groups: Groups, ledger: Ledger, namespaces: tuple[str, ...]) -> GroupStatus:
+    """The status of one stored group. `namespaces` are the names of those that exist, for the selector."""
+    group = groups.accepted.get(standing.name) if standing.ready else None
+    four = ledger.usage(standing.name, 4) if group is not None else Usage()
+    six = ledger.usage(standing.name, 6) if group is not None else Usage()
+    fields: dict[str, object] = {
+        "observedGeneration": standing.generation,
+        "allocatedIPv4": four.claimed,
+        "allocatedIPv6": six.claimed,
+        "availableIPv4": None if group is None else min(four.free, _MOST),
+        "availableIPv6": None if group is None else min(six.free, _MOST),
+        "quarantinedIPv4": four.quarantined,
+        "quarantinedIPv6": six.quarantined,
+    }
+    if group is not None:
+        selected = [name for name in namespaces if groups.serves(group, name)] if group.namespace_selector else []
+        fields |= {
+            "announce": group.announce.capitalize(),
+            "ipam": "Cluster",
+            "addresses": list(group.addresses),
+            "boundNamespaces": sorted({*group.namespaces, *selected})[:_BOUND_MAX],
+        }
+    else:
+        fields |= {"announce": None, "ipam": None, "addresses": None, "boundNamespaces": None}
+    return GroupStatus(fields, standing.ready, standing.reason, cut(standing.text))
+
+
+def differs(stored: ServiceGroup, wanted: GroupStatus) -> bool:
+    """Whether the stored status says something else."""
+    status = stored.status or _NONE
+    now: dict[str, object] = {
+        "observedGeneration": status.observed_generation,
+        "allocatedIPv4": status.allocated_ipv4,
+        "allocatedIPv6": status.allocated_ipv6,
+        "availableIPv4": status.available_ipv4,
+        "availableIPv6": status.available_ipv6,
+        "quarantinedIPv4": status.quarantined_ipv4,
+        "quarantinedIPv6": status.quarantined_ipv6,
+        "announce": status.announce or None,
+        "ipam": status.ipam or None,
+        "addresses": list(status.addresses or ()) or None,
+        "boundNamespaces": list(status.bound_namespaces or ()) or None,
+    }
+    found = ready_of(stored)
+    return (
+        any((now[name] or None) != (value or None) for name, value in wanted.fields.items())
+        or found is None
+        or ((found.status == "True"), found.reason, found.message) != (wanted.ready, wanted.reason, wanted.message)
+        or found.observed_generation != wanted.fields["observedGeneration"]
+    )
+
+
+def ready_of(stored: ServiceGroup) -> Condition | None:
+    """The condition `Ready` as stored."""
+    conditions = (stored.status or _NONE).conditions or ()
+    return next((found for found in conditions if found.type == reasons.READY), None)
+
+
+def patch(stored: ServiceGroup, wanted: GroupStatus, *, now: str) -> bytes:
+    """The merge patch of the status subresource. `now` is the RFC 3339 time, used when `Ready` changes."""
+    before = ready_of(stored)
+    status = "True" if wanted.ready else "False"
+    since = before.last_transition_time if before is not None and before.status == status else None
+    ready = {
+        "type": reasons.READY,
+        "status": status,
+        "reason": wanted.reason,
+        "message": wanted.message,
+        "observedGeneration": wanted.fields["observedGeneration"],
+        "lastTransitionTime": since or now,
+    }
+    return _ENCODER.encode({"status": {**wanted.fields, "conditions": [ready]}})

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a write's answer does to the ledger, and who is woken by what became free.
+
+Only an applied write, or an object that is known to be newer, makes an address free. A refused or failed write changes nothing:
+claims stay, and the Service is decided again later.
+"""
+
+import logging
+from collections.abc import Iterable
+from typing import Final, assert_never
+
+from purelb.allocator import metrics
+from purelb.allocator.flights import CONFLICT_CAP, CONFLICT_WAIT, FAILED_CAP, REFUSED_CAP, REFUSED_FIRST, Flight
+from purelb.allocator.keys import ServiceKey, StatusDue
+from purelb.allocator.observed import published
+from purelb.allocator.occasions import occasion
+from purelb.allocator.publish import Desired, difference
+from purelb.allocator.ranges import Address
+from purelb.allocator.refusals import AddressChanges, PoolHasRoom, QuotaHasRoom, ip_list
+from purelb.allocator.state import Hands, Last, State
+from purelb.api import annotations as words
+from purelb.api import events as rules
+from purelb.api import reasons
+from purelb.kube.model import ObjectReference, Service, annotations
+from purelb.kube.queue import INITIAL
+from purelb.kube.writer import (
+    Cancelled,
+    Conflicted,
+    Exists,
+    Failed,
+    Fenced,
+    Missing,
+    Refused,
+    Superseded,
+    WriteResult,
+    Written,
+)
+
+log: Final = logging.getLogger(__name__)
+
+
+def land(state: State, hands: Hands, number: int, now: float) -> None:
+    """Take in the answer to a write."""
+    landed = state.flights.land(number)
+    if landed is None:
+        return  # its Service has gone meanwhile
+    flight, result = landed
+    if flight.service is not None:
+        _service_landed(state, hands, flight, flight.service, result, now)
+    elif flight.group is not None:
+        _group_landed(hands, flight.group, result)
+
+
+def _service_landed(
+    state: State, hands: Hands, flight: Flight, key: ServiceKey, result: WriteResult, now: float
+) -> None:
+    flights = state.flights
+    match result:
+        case Written(obj=obj):
+            flights.succeeded(key)
+            if isinstance(obj, Service):
+                _applied(state, hands, flight, key, obj, now)
+            hands.soon(key)
+        case Conflicted() | Exists():
+            flights.unknown(key, flight.rv, now)
+            delay = flights.delay(key, first=CONFLICT_WAIT, cap=CONFLICT_CAP)
+            newest = state.service(key)
+            if newest is not None and newest.metadata.resource_version != flight.rv:
+                delay = min(delay, CONFLICT_WAIT)
+            hands.later(key, delay)
+        case Missing():
+            hands.later(key, CONFLICT_WAIT)  # the informer says so too, and that releases what it held
+            hands.read(key)
+        case Refused(status=status):
+            delay = flights.delay(key, first=REFUSED_FIRST, cap=REFUSED_CAP)
+            hands.sink.count(metrics.REJECTED, "", reasons.PUBLISH_REFUSED)
+            log.info(
+                "the API server refuses the write of %s: %s",
+                key,
+                status.message,
+                extra={
+                    "code": "publishRefused",
+                    "service": str(key),
+                    "reason": reasons.PUBLISH_REFUSED,
+                    "error": status.message,
+                    "retryIn": delay,
+                },
+            )
+            state.tally.stands(key, "pending", reasons.PUBLISH_REFUSED, now)
+            hands.later(key, delay)
+        case Failed(error=error):
+            flights.unknown(key, flight.rv, now)
+            delay = flights.delay(key, first=CONFLICT_WAIT, cap=FAILED_CAP)
+            fields = {"code": "publishFailed", "service": str(key), "error": str(error), "retryIn": delay}
+            log.info("the write of %s got no answer", key, extra=fields)
+            hands.later(key, delay)
+        case Fenced() | Superseded() | Cancelled():
+            pass  # the term is ending, or the newer write answers
+        case _:
+            assert_never(result)
+
+
+def _applied(state: State, hands: Hands, flight: Flight, key: ServiceKey, obj: Service, now: float) -> None:
+    desired = flight.desired
+    if flight.purpose == "policy" or desired is None:
+        state.overrides.overridden(key, now)
+        hands.sink.count(metrics.OVERRIDES)
+        told = occasion(
+            rules.LOCAL_OVERRIDE, "externalTrafficPolicy was set to Cluster: one node answers for the address"
+        )
+        if told is not None:
+            hands.tell(reference(obj), told)
+        return
+    gone = state.ledger.confirm(key, frozenset(published(obj)), now)
+    wake(state, hands, gone, namespace=key.namespace)
+    lacking = not difference(obj, desired).nothing
+    rv = obj.metadata.resource_version
+    state.last[key] = Last(
+        fingerprint_of_desired(desired), now, stripped=(rv, whole(desired)) if lacking and rv else None
+    )
+    if lacking:
+        fields = {"code": "writeStripped", "service": str(key)}
+        log.info("the API server dropped a part of what was written to %s", key, extra=fields)
+    _tell(state, hands, flight, key, obj, gone, now)
+
+
+def _tell(
+    state: State, hands: Hands, flight: Flight, key: ServiceKey, obj: Service, gone: tuple[Address, ...], now: float
+) -> None:
+    desired = flight.desired
+    for told in flight.occasions:
+        if told.apart and not state.once.new(str(key), told.reason, told.note, now, apart=told.apart):
+            continue
+        hands.tell(reference(obj), told)
+        if told.reason == reasons.ADDRESS_ASSIGNED and desired is not None:
+            ips = ip_list(desired.addresses)
+            fields = {"code": "addressAssigned", "service": str(key), "ips": ips, "took": now - flight.sent_at}
+            log.info("%s has %s", key, told.note, extra=fields)
+            hands.sink.count(metrics.ALLOCATIONS, "local", "assigned")
+            if (took := state.tally.served(key, now)) is not None:
+                hands.sink.observe(metrics.TIME_TO_ADDRESS, took, "local")
+    if flight.adopted:
+        hands.sink.count(metrics.ALLOCATIONS, "local", "adopted")
+    if gone:
+        fields = {"code": "addressReleased", "service": str(key), "ips": ip_list(gone)}
+        log.info("%s gave up %s", key, ip_list(gone), extra=fields)
+        hands.sink.count(metrics.ALLOCATIONS, "local", "released")
+    for address in desired.addresses if desired is not None else ():
+        note_use(state, hands, address)
+
+
+def _group_landed(hands: Hands, group: tuple[str, str], result: WriteResult) -> None:
+    match result:
+        case Written():
+            hands.sink.count(metrics.STATUS_WRITES, "success")
+        case Conflicted():
+            hands.sink.count(metrics.STATUS_WRITES, "conflict")
+            hands.later(StatusDue(*group), 1.0)
+        case Refused(status=status) if status.code == 403:
+            hands.sink.count(metrics.STATUS_WRITES, "forbidden")
+            hands.later(StatusDue(*group), 60.0)
+        case Missing():  # no status subresource, or the group is gone: allocation is not affected
+            hands.sink.count(metrics.STATUS_WRITES, "other")
+            hands.later(StatusDue(*group), 600.0)
+        case Refused() | Failed() | Exists():
+            hands.sink.count(metrics.STATUS_WRITES, "other")
+            hands.later(StatusDue(*group), 60.0)
+        case Fenced() | Superseded() | Cancelled():
+            pass
+        case _:
+            assert_never(result)
+
+
+def wake(state: State, hands: Hands, freed: Iterable[Address], *, namespace: str = "") -> None:
+    """Ask those again who wait for one of these addresses, or for any of its pool."""
+    for address in freed:
+        for service in state.waiting.wake(AddressChanges(address)):
+            hands.soon(service, priority=INITIAL)
+        place = state.ledger.where(address)
+        if place is None or place.excluded:
+            continue
+        group, family = place.entry.group, place.entry.family
+        note_use(state, hands, address)
+        if state.ledger.has_free(group, family):
+            for service in state.waiting.wake(PoolHasRoom(group, family)):
+                hands.soon(service, priority=INITIAL)
+        if namespace:
+            for service in state.waiting.wake(QuotaHasRoom(group, namespace, family)):
+                hands.soon(service, priority=INITIAL)
+
+
+def note_use(state: State, hands: Hands, address: Address) -> None:
+    """The numbers of the address's group changed: its status is due, at most once a second."""
+    group = state.groups.holding(state.ledger.where(address))
+    if group is not None:
+        hands.soon(StatusDue(group.namespace, group.name), priority=INITIAL)
+
+
+def reference(service: Service) -> ObjectReference:
+    """The object of an Event."""
+    meta = service.metadata
+    return ObjectReference(api_version="v1", kind="Service", namespace=meta.namespace, name=meta.name, uid=meta.uid)
+
+
+def fingerprint_of(service: Service) -> int:
+    """Of what others could edit: the ingress and our annotations as they stand."""
+    noted = annotations(service)
+    return hash((published(service), tuple(noted.get(name) for name in words.OURS)))
+
+
+def fingerprint_of_desired(desired: Desired) -> int:
+    """The fingerprint of a Service that says exactly this."""
+    values = dict(desired.annotations)
+    return hash((desired.addresses, tuple(values.get(name) for name in words.OURS)))
+
+
+def whole(desired: Desired) -> int:
+    """A fingerprint of all that is wanted, conditions included."""
+    return hash((desired.addresses, desired.annotations, desired.allocated, desired.announced))

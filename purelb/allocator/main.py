@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wiring: settings, client, informers, elector, and a term whenever this process leads. Decides nothing.
+
+The informers run in the standby too, so that it is warm; it holds no ledger and writes nothing. A lost term makes the process a standby
+again, without a restart. With `--leader-elect=false` the life of the process is one term without a fence.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from msgspec import Struct
+
+from purelb.allocator.access import access
+from purelb.allocator.metrics import METRICS
+from purelb.allocator.observed import Claims
+from purelb.allocator.serving import Rules
+from purelb.allocator.slimming import slim
+from purelb.allocator.state import Config
+from purelb.allocator.term import Term, World
+from purelb.api import annotations as words
+from purelb.api import events, leases
+from purelb.api.kinds import LB_NODE_STATUSES, SERVICE_GROUPS
+from purelb.kube.access import SERVICE_ACCOUNT_DIR, ClusterAccess, load_access
+from purelb.kube.client import ApiClient
+from purelb.kube.clock import Clock
+from purelb.kube.elector import Elector, LeadershipLost
+from purelb.kube.elector import Term as Leadership
+from purelb.kube.informer import Informer, InformerSet
+from purelb.kube.lease import Timing
+from purelb.kube.metrics import INFORMER_LAST_EVENT_AGE, Sample, Sink
+from purelb.kube.recorder import Recorder
+from purelb.kube.resources import LEASES, NAMESPACES, NODES, SERVICES
+from purelb.kube.transport import Transport
+from purelb.kube.writer import Writer
+from purelb.process.component import Component, Phase, PhaseTracker
+from purelb.process.preflight import Preflight
+from purelb.process.runtime import ComponentCommand, Edges, ProcessSettings, build_version
+from purelb.process.settings import Duration, Problem, Setting
+
+log: Final = logging.getLogger(__name__)
+
+EVENTS_WAIT: Final = 0.05
+
+
+class AllocatorSettings(ProcessSettings, frozen=True, kw_only=True):
+    """What the allocator can be told."""
+
+    config_scope: Annotated[
+        Literal["install", "all"], Setting(help="read ServiceGroups of the install namespace, or of all")
+    ] = "install"
+    lb_class: Annotated[tuple[str, ...], Setting(help="the load balancer classes that are ours, replacing the set")] = (
+        words.LB_CLASSES
+    )
+    default_announcer: Annotated[
+        str, Setting(help="exactly PureLB takes Services without a class", env="DEFAULT_ANNOUNCER")
+    ] = ""
+    external_traffic_policy: Annotated[
+        Literal["override", "honor"], Setting(help="what becomes of externalTrafficPolicy Local on local addresses")
+    ] = "override"
+    writers: Annotated[int, Setting(help="concurrent writes", low=1, high=64)] = 8
+    leader_elect: Annotated[bool, Setting(help="false only for one replica with strategy Recreate")] = True
+    leader_lease_duration: Annotated[Duration, Setting(help="how long leadership lasts without renewal")] = Duration(15)
+    leader_renew_deadline: Annotated[Duration, Setting(help="how long renewing may fail")] = Duration(10)
+    leader_retry_period: Annotated[Duration, Setting(help="how often leadership is renewed")] = Duration(2)
+
+
+class Deps(Struct, frozen=True):
+    """The edges of the component: the process gives the real ones, tests and the simulator theirs."""
+
+    clock: Clock
+    sink: Sink
+    access: ClusterAccess | None = None
+    transport: Transport | None = None
+
+
+class Allocator:
+    """The component. See the head of this file."""
+
+    def __init__(self, settings: AllocatorSettings, deps: Deps) -> None:
+        self._settings = settings
+        self._deps = deps
+        self._namespace = settings.namespace or _own_namespace()
+        self._phase = PhaseTracker()
+        self._stopping = False
+        self._work: asyncio.Task[None] | None = None
+        self._informers: InformerSet | None = None
+        self._elector: Elector | None = None
+        self._preflight: Preflight | None = None
+        self._term: Term | None = None
+        self._config = Config(
+            claims=Claims(frozenset(settings.lb_class), settings.default_announcer == words.BRAND),
+            rules=Rules(honor_local=settings.external_traffic_policy == "honor"),
+            install_namespace=self._namespace,
+            scope=settings.config_scope,
+        )
+
+    async def run(self) -> None:
+        """Until `stop` was carried out."""
+        deps = self._deps
+        reached = deps.access or await load_access(
+            kubeconfig=_explicit(self._settings.kubeconfig), context=self._settings.context or None
+        )
+        rows = access(self._namespace)
+        client = ApiClient(
+            reached,
+            user_agent=f"purelb-allocator/{build_version()[0]}",
+            clock=deps.clock,
+            transport=deps.transport,
+            allow=rows,
+            sink=deps.sink,
+        )
+        async with client, asyncio.TaskGroup() as group:
+            self._preflight = Preflight(
+                client, who="the allocator", rows=rows, kinds=(SERVICE_GROUPS, LB_NODE_STATUSES), clock=deps.clock
+            )
+            world = _world(client, self._namespace)
+            self._informers = InformerSet(client)
+            for informer in world.all():
+                self._informers.add(informer)
+            self._phase.become("Syncing")
+            helpers = [
+                group.create_task(self._preflight.run(), name="allocator:preflight"),
+                group.create_task(self._informers.run(), name="allocator:informers"),
+            ]
+            self._work = group.create_task(self._lead(client, world), name="allocator:leading")
+            if self._stopping:
+                self._work.cancel()
+            await asyncio.wait({self._work})
+            for helper in helpers:
+                helper.cancel()
+        self._phase.become("Stopped")
+
+    def stop(self) -> None:
+        """Let the writer drain and give the lease back; a standby just goes."""
+        self._stopping = True
+        self._phase.become("Draining")
+        if self._term is not None and self._term.ready:
+            self._term.stop()
+        elif self._work is not None:
+            self._work.cancel()
+
+    def phase(self) -> Phase:
+        return self._phase.current
+
+    def checks(self) -> Mapping[str, str | None]:
+        """Readiness. A standby is ready, otherwise a rolling update would never end."""
+        phase = self._phase.current
+        found: dict[str, str | None] = {
+            "phase": None if phase in {"Running", "Standby"} else f"the phase is {phase}",
+            "synced": self._unsynced(),
+        }
+        if self._preflight is not None:
+            found |= self._preflight.checks
+        found["lease"] = self._lease_trouble()
+        found["ledger"] = None if self._term is None or self._term.ready else "the ledger is being rebuilt"
+        return found
+
+    def health(self) -> Mapping[str, str | None]:
+        """Liveness: never about the API server."""
+        stuck = self._term.owner.panicking if self._term is not None else ()
+        return {"owner": f"steps keep raising for {', '.join(map(str, stuck))}" if stuck else None}
+
+    def samples(self) -> Iterable[Sample]:
+        """All gauges, computed now."""
+        now = self._deps.clock.now()
+        if self._informers is not None:
+            yield from self._informers.samples()
+        if self._elector is not None:
+            yield from self._elector.samples()
+        if self._term is not None:
+            yield from self._term.samples(now)
+
+    # Leading
+
+    async def _lead(self, client: ApiClient, world: World) -> None:
+        for informer in world.all():
+            await informer.wait_synced()
+        settings, clock = self._settings, self._deps.clock
+        self._phase.become("Standby")
+        if not settings.leader_elect:
+            await self._serve(client, world, None)
+            return
+        timing = _timing(settings)
+        elector = self._elector = Elector(
+            client,
+            namespace=self._namespace,
+            name=leases.ALLOCATOR_LEASE,
+            identity=f"{socket.gethostname()}_{uuid.uuid4()}",
+            clock=clock,
+            timing=timing,
+            labels=leases.labels(leases.ALLOCATOR),
+        )
+
+        async def body(leadership: Leadership) -> None:
+            await self._serve(client, world, leadership)
+
+        while not self._stopping:
+            try:
+                await elector.lead(body)
+            except LeadershipLost as lost:
+                fields = {"code": "termEnded", "reason": lost.why}
+                log.info("this term has ended: standing by", extra=fields)
+                self._phase.become("Standby")
+
+    async def _serve(self, client: ApiClient, world: World, leadership: Leadership | None) -> None:
+        def recorder(writer: Writer) -> Recorder:
+            return Recorder(
+                client,
+                controller=events.ALLOCATOR,
+                instance=socket.gethostname(),
+                clock=self._deps.clock,
+                may_send=lambda: writer.idle_for(EVENTS_WAIT),
+                sink=self._deps.sink,
+            )
+
+        term = self._term = Term(
+            client=client,
+            world=world,
+            config=self._config,
+            clock=self._deps.clock,
+            sink=self._deps.sink,
+            fence=leadership.fence if leadership is not None else None,
+            answered_at=self._answered_at,
+            recorder=recorder,
+            writers=self._settings.writers,
+        )
+        try:
+            await term.run(lambda: self._phase.become("Running"))
+        finally:
+            self._term = None
+
+    def _answered_at(self) -> float:
+        """When the API server last answered us: our lease was renewed, or an informer heard something."""
+        if self._elector is not None:
+            return self._elector.fence.until - _timing(self._settings).guarded
+        now, informers = self._deps.clock.now(), self._informers
+        ages = (
+            [each.value for each in informers.samples() if each.metric is INFORMER_LAST_EVENT_AGE] if informers else []
+        )
+        return now - min(ages, default=0.0)
+
+    def _unsynced(self) -> str | None:
+        if self._informers is None:
+            return "the informers have not started"
+        late = [
+            f"{each.resource.name}: {each.last_error or 'no answer yet'}" for each in self._informers if not each.synced
+        ]
+        return "; ".join(late) or None
+
+    def _lease_trouble(self) -> str | None:
+        elector = self._elector
+        if elector is None:
+            return None if not self._settings.leader_elect else "leadership was not asked for yet"
+        if elector.leading:
+            return None if elector.healthy else "our lease has expired"
+        if elector.trouble is not None:
+            return f"the lease cannot be read: {elector.trouble}"
+        return None if elector.leader else "nobody leads yet"
+
+
+def build(settings: AllocatorSettings, deps: Deps) -> Component:
+    """The component from its adapters."""
+    return Allocator(settings, deps)
+
+
+def _world(client: ApiClient, namespace: str) -> World:
+    agents = ",".join(f"{name}={value}" for name, value in leases.labels(leases.LBNODEAGENT).items())
+    return World(
+        services=Informer(client, SERVICES, transform=slim),
+        groups=Informer(client, SERVICE_GROUPS),
+        namespaces=Informer(client, NAMESPACES),
+        nodes=Informer(client, NODES),
+        reports=Informer(client, LB_NODE_STATUSES, namespace=namespace),
+        leases=Informer(client, LEASES, namespace=namespace, labels=agents),
+    )
+
+
+def _timing(settings: AllocatorSettings) -> Timing:
+    return Timing(settings.leader_lease_duration, settings.leader_renew_deadline, settings.leader_retry_period)
+
+
+def _own_namespace() -> str:
+    try:
+        return (SERVICE_ACCOUNT_DIR / "namespace").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _explicit(kubeconfig: str) -> Path | None:
+    """The path that was named by flag or file. `$KUBECONFIG` may be a list, and comes after the in-cluster account."""
+    return Path(kubeconfig) if kubeconfig and kubeconfig != os.environ.get("KUBECONFIG") else None
+
+
+def _rules(settings: AllocatorSettings) -> Iterator[Problem]:
+    """What the settings must be together."""
+    if not settings.namespace and not _own_namespace():
+        text = "the install namespace is unknown: set PURELB_NAMESPACE (downward API metadata.namespace) or --namespace"
+        yield Problem("--namespace", text)
+    if not settings.lb_class:
+        yield Problem("--lb-class", "names no class")
+    if settings.default_announcer not in {"", words.BRAND}:
+        yield Problem(
+            "DEFAULT_ANNOUNCER",
+            f'"{settings.default_announcer[:128]}" is not {words.BRAND}; leave it empty or write exactly that',
+        )
+    try:
+        _timing(settings)
+    except ValueError as error:
+        yield Problem("--leader-lease-duration", str(error))
+
+
+def _problems(settings: AllocatorSettings) -> Sequence[Problem]:
+    return tuple(_rules(settings))
+
+
+def _component(settings: AllocatorSettings, edges: Edges) -> Component:
+    return build(settings, Deps(edges.clock, edges.sink))
+
+
+command = ComponentCommand(
+    name="allocator",
+    help="decide which Service holds which address, until a signal",
+    settings=AllocatorSettings,
+    build=_component,
+    metrics=METRICS,
+    rules=_problems,
+)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which Events belong to a change of a Service's status, computed from the object before and what is written now.
+
+The state before is in the object itself, so a restart repeats nothing: an Event is due when a reason is entered or the set of
+addresses changes, never because somebody looked. They are told once the write is confirmed.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from msgspec import Struct
+
+from purelb.allocator.observed import condition, published
+from purelb.allocator.publish import Desired, Said
+from purelb.allocator.refusals import ip_list
+from purelb.api import events as rules
+from purelb.api import reasons
+from purelb.kube.model import Condition, Service
+
+
+class Occasion(Struct, frozen=True, gc=False):
+    """One Event to write about a Service or a group. `apart` and `lasting` as in the table of Events."""
+
+    reason: str
+    note: str
+    type: Literal["Normal", "Warning"]
+    action: str
+    apart: float = 0.0
+
+
+def occasion(reason: str, note: str, kind: rules.Kind = "Service") -> Occasion | None:
+    """The Event of a reason, None when it never is one."""
+    rule = rules.event_rule(kind, reason)
+    return None if rule is None else Occasion(rule.reason, note, rule.type, rule.action, rule.apart)
+
+
+def of_change(service: Service, desired: Desired, *, adopted: bool) -> Iterator[Occasion]:
+    """The Events of one write, in the order in which people should read them."""
+    before, after = frozenset(published(service)), frozenset(desired.addresses)
+    said = desired.allocated
+    if after - before and not adopted and said is not None:
+        yield from _told(reasons.ADDRESS_ASSIGNED, said.message if said.status else ip_list(desired.addresses))
+    kept_by_others = {entry.ip for entry in desired.others}
+    if gone := [a for a in published(service) if a not in after and ip_list([a]) not in kept_by_others]:
+        yield from _told(rules.ADDRESS_RELEASED, ip_list(gone))
+    if (
+        said is not None
+        and said.reason != reasons.ADDRESS_ASSIGNED
+        and _entered(condition(service, reasons.ALLOCATED), said)
+    ):
+        yield from _told(said.reason, said.message)
+    told = desired.announced
+    if told is not None and told.status:
+        found = condition(service, reasons.ANNOUNCED)
+        if _entered(found, told) or (found is not None and found.message != told.message):
+            yield from _told(told.reason, told.message)
+
+
+def _entered(before: Condition | None, now: Said) -> bool:
+    return before is None or before.reason != now.reason or (before.status == "True") != now.status
+
+
+def _told(reason: str, note: str) -> Iterator[Occasion]:
+    found = occasion(reason, note)
+    if found is not None:
+        yield found
+
+
+class Once:
+    """Remembers what was told, so that a value is told once and an hourly Event once an hour. Holds at most `most` rows."""
+
+    def __init__(self, most: int = 4096) -> None:
+        self._told: dict[tuple[str, str], tuple[str, float]] = {}
+        self._most = most
+
+    def new(
+        self,
+        about: str,
+        reason: str,
+        value: str,
+        now: float,
+        *,
+        again_after: float | None = None,
+        apart: float = 0.0,
+    ) -> bool:
+        """Whether this was not told yet: another value, at least `apart` seconds later, or the same after `again_after`."""
+        known = self._told.get((about, reason))
+        if known is not None:
+            if now < known[1] + apart:
+                return False
+            if known[0] == value and (again_after is None or now < known[1] + again_after):
+                return False
+        if len(self._told) >= self._most:
+            del self._told[next(iter(self._told))]
+        self._told[about, reason] = (value, now)
+        return True
+
+
+HOUR = 3600.0

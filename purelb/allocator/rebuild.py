@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a term begins: groups accepted, what others have reserved, what is published learnt. No address is given before it ended.
+
+The Services come from a list that the API server answered after the term began, read from its quorum: a cache filled before may lack
+the former leader's last writes, and an address handed out twice would follow from that. Nothing is written here; all that differs is
+found by the decisions that follow, oldest Service first.
+"""
+
+import logging
+from typing import Final
+
+from purelb.allocator import reservations
+from purelb.allocator.configuring import node_changed, read_groups
+from purelb.allocator.keys import ServiceKey, StatusDue
+from purelb.allocator.landing import reference
+from purelb.allocator.learning import learn, learn_leaving
+from purelb.allocator.observed import age, branded
+from purelb.allocator.occasions import occasion
+from purelb.allocator.state import Hands, State
+from purelb.api import leases, reasons
+from purelb.kube.clock import Clock, breathe
+from purelb.kube.queue import INITIAL
+
+log: Final = logging.getLogger(__name__)
+
+_SLICE: Final = 0.005
+
+
+async def rebuild(state: State, hands: Hands, clock: Clock) -> None:
+    """Fill an empty state from the stores, and enqueue every Service. Gives the loop a turn every 5 ms."""
+    began = clock.now()
+    until = began + _SLICE
+    state.groups = read_groups(state)
+    state.ledger.configure(state.groups.layouts, state.groups.atlas, reuse_delays=state.groups.reuse_delays)
+    for name in _nodes(state):
+        node_changed(state, hands, name, clock.now())
+    services = sorted(state.stores.services.values(), key=age)
+    claims, learnt = state.config.claims, 0
+    for service in services:
+        key = ServiceKey(service.metadata.namespace, service.metadata.name)
+        if branded(service):
+            if claims.owns(service):
+                for conflict in learn(service, ledger=state.ledger, groups=state.groups, rules=state.config.rules):
+                    log.info("%s", conflict.text, extra={"code": "addressConflict", "service": str(key)})
+                    told = occasion(reasons.ADDRESS_CONFLICT, conflict.text)
+                    if told is not None:
+                        hands.tell(reference(service), told)
+            else:
+                learn_leaving(service, ledger=state.ledger, groups=state.groups, rules=state.config.rules)
+            learnt += key in state.ledger.records
+        reservations.of_service(state.ledger, key, service, ours=branded(service))
+        if clock.now() >= until:
+            await breathe()
+            until = clock.now() + _SLICE
+    for service in services:
+        hands.soon(ServiceKey(service.metadata.namespace, service.metadata.name), priority=INITIAL)
+    for place, standing in state.groups.standings.items():
+        fields = {
+            "code": "groupRead",
+            "group": standing.name,
+            "reason": standing.reason,
+            "namespace": standing.namespace,
+        }
+        log.info("ServiceGroup %s: %s: %s", standing.name, standing.reason, standing.text, extra=fields)
+        hands.soon(StatusDue(*place), priority=INITIAL)
+    state.rebuild_took = clock.now() - began
+    log.info(
+        "the ledger is rebuilt",
+        extra={"code": "ledgerRebuilt", "services": len(services), "learnt": learnt, "took": state.rebuild_took},
+    )
+
+
+def _nodes(state: State) -> list[str]:
+    """Every node that a Node, a report or a lease is about."""
+    stores = state.stores
+    named = [*stores.nodes.keys(), *(report.metadata.name for report in stores.reports.values())]
+    leased = (leases.node_of_lease(lease.metadata.name) for lease in stores.leases.values())
+    return sorted({*named, *(name for name in leased if name is not None)})

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything one term owns, what it can see, and what it can do. Made when a term begins and dropped when it ends: no ledger
+survives leadership, so a former leader has nothing to act on.
+"""
+
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from msgspec import Struct, field
+
+from purelb.allocator.announcements import Announcements
+from purelb.allocator.flights import Flights
+from purelb.allocator.groups import Groups
+from purelb.allocator.keys import Key, ServiceKey
+from purelb.allocator.ledger import Ledger
+from purelb.allocator.liveness import Liveness
+from purelb.allocator.observed import Claims
+from purelb.allocator.occasions import Occasion, Once
+from purelb.allocator.overrides import Overrides
+from purelb.allocator.serving import Rules
+from purelb.allocator.tally import Tally
+from purelb.allocator.waiting import Waiting
+from purelb.api.groups import Scope
+from purelb.api.kinds import LBNodeStatus, ServiceGroup
+from purelb.kube.metrics import Sink
+from purelb.kube.model import Lease, Namespace, Node, ObjectReference, Service
+from purelb.kube.resources import Resource
+from purelb.kube.store import Store
+
+PRIORITY_ALLOCATE: Final = 0
+PRIORITY_FOLD: Final = -100
+
+
+class Config(Struct, frozen=True):
+    """The settings that decide something in a term."""
+
+    claims: Claims
+    rules: Rules
+    install_namespace: str
+    scope: Scope = "install"
+
+
+class Stores(Struct, frozen=True):
+    """The newest known objects."""
+
+    services: Store[Service]
+    groups: Store[ServiceGroup]
+    namespaces: Store[Namespace]
+    nodes: Store[Node]
+    reports: Store[LBNodeStatus]
+    leases: Store[Lease]
+
+    def labels_of(self, namespace: str) -> Mapping[str, str]:
+        """The labels a Namespace has now."""
+        found = self.namespaces.get(namespace)
+        return (found.metadata.labels or {}) if found is not None else {}
+
+
+class Hands(Protocol):
+    """What a step can set in motion. Nothing here waits."""
+
+    sink: Sink
+
+    def soon(self, key: Key, *, priority: int = 0) -> None:
+        """Ask for a turn."""
+        ...
+
+    def later(self, key: Key, delay: float) -> None:
+        """Ask for a turn after some seconds."""
+        ...
+
+    def write(
+        self,
+        number: int,
+        resource: Resource,  # type: ignore[type-arg]
+        *,
+        namespace: str,
+        name: str,
+        body: bytes,
+        rv: str | None,
+        subresource: str | None,
+        slot: str,
+        priority: int,
+    ) -> None:
+        """Submit a merge patch; its answer comes as `Wrote(number)`."""
+        ...
+
+    def read(self, service: ServiceKey) -> None:
+        """Read the Service from the server; its answer comes as `Answered` and, when it is news, through the store."""
+        ...
+
+    def tell(self, regarding: ObjectReference, told: Occasion) -> None:
+        """Write an Event, some time."""
+        ...
+
+    def wall(self) -> str:
+        """RFC 3339 time, for people."""
+        ...
+
+    def answered_at(self) -> float:
+        """When the API server last proved to be there."""
+        ...
+
+
+class Last(Struct, frozen=True, gc=False):
+    """What we last made true of a Service: a fingerprint of ingress and annotations, and when. `stripped`: the version of an
+    answer that lacked part of what was written, and a fingerprint of what was wanted.
+    """
+
+    fingerprint: int
+    at: float
+    stripped: tuple[str, int] | None = None
+
+
+class State(Struct):
+    """What one term owns. Only the owner's steps change it."""
+
+    config: Config
+    stores: Stores
+    groups: Groups = field(default_factory=Groups)
+    ledger: Ledger = field(default_factory=Ledger)
+    waiting: Waiting = field(default_factory=Waiting)
+    flights: Flights = field(default_factory=Flights)
+    announcements: Announcements = field(default_factory=Announcements)
+    liveness: Liveness = field(default_factory=Liveness)
+    overrides: Overrides = field(default_factory=Overrides)
+    tally: Tally = field(default_factory=Tally)
+    once: Once = field(default_factory=Once)
+    last: dict[ServiceKey, Last] = field(default_factory=dict)
+    nodes_seen: dict[str, tuple[Node | None, LBNodeStatus | None]] = field(default_factory=dict)
+    group_written_at: dict[tuple[str, str], float] = field(default_factory=dict)
+    rebuild_took: float = 0.0
+
+    def service(self, key: ServiceKey) -> Service | None:
+        """The newest known object."""
+        return self.stores.services.get(str(key))

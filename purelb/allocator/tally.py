@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How many of our Services are in which state, kept by difference so that a step costs nothing. What the gauges show."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from msgspec import Struct
+
+from purelb.allocator import metrics
+from purelb.allocator.groups import Groups
+from purelb.allocator.keys import ServiceKey
+from purelb.allocator.ledger import Ledger
+from purelb.api import reasons
+from purelb.kube.metrics import Sample
+from purelb.net.ranges import Family
+
+State = Literal["allocated", "partial", "pending"]
+_FAMILIES: tuple[Family, ...] = (4, 6)
+
+
+class Standing(Struct, frozen=True, gc=False):
+    """Where one Service stands. `since`: when it began to; `unannounced`: the reason, empty when all is announced."""
+
+    state: State
+    reason: str
+    since: float
+    unannounced: str = ""
+
+
+class Tally:
+    def __init__(self) -> None:
+        self._standings: dict[ServiceKey, Standing] = {}
+        self._states: Counter[State] = Counter()
+        self._unannounced: Counter[str] = Counter()
+        self._pending: dict[str, dict[ServiceKey, float]] = {}
+        self._first_seen: dict[ServiceKey, float] = {}
+
+    def stands(self, service: ServiceKey, state: State, reason: str, now: float, *, unannounced: str = "") -> bool:
+        """Where a Service stands now. Answers whether its reason is another than before."""
+        known = self._standings.get(service)
+        if known is not None and (known.state, known.reason, known.unannounced) == (state, reason, unannounced):
+            return False
+        since = known.since if known is not None and (known.state, known.reason) == (state, reason) else now
+        self._remove(service, known)
+        self._standings[service] = Standing(state, reason, since, unannounced)
+        self._states[state] += 1
+        if unannounced:
+            self._unannounced[unannounced] += 1
+        if state != "allocated":
+            self._pending.setdefault(reason, {})[service] = since
+        return known is None or known.reason != reason
+
+    def gone(self, service: ServiceKey) -> None:
+        """The Service is gone, or not ours any more."""
+        self._remove(service, self._standings.pop(service, None))
+        self._first_seen.pop(service, None)
+
+    def seen(self, service: ServiceKey, now: float) -> None:
+        """A Service without an address was seen."""
+        self._first_seen.setdefault(service, now)
+
+    def served(self, service: ServiceKey, now: float) -> float | None:
+        """It has its address; how long that took since it was first seen."""
+        first = self._first_seen.pop(service, None)
+        return None if first is None else now - first
+
+    def samples(self, ledger: Ledger, groups: Groups, now: float) -> Iterator[Sample]:
+        """All gauges about Services, addresses and pools."""
+        for state in ("allocated", "partial", "pending"):
+            yield Sample(metrics.SERVICES, self._states[state], (state,))
+        for reason, waiting in self._pending.items():
+            yield Sample(metrics.PENDING, len(waiting), (reason,))
+            yield Sample(metrics.OLDEST_PENDING, now - min(waiting.values()), (reason,))
+        unannounced = self._unannounced.total()
+        conflicting = self._unannounced[reasons.ANNOUNCED_TWICE]
+        yield Sample(metrics.ADDRESSES, len(ledger.records) - unannounced, ("announced",))
+        yield Sample(metrics.ADDRESSES, unannounced - conflicting, ("unannounced",))
+        yield Sample(metrics.ADDRESSES, conflicting, ("conflicting",))
+        for reason, count in self._unannounced.items():
+            if count:
+                yield Sample(metrics.UNANNOUNCED, count, (reason,))
+        yield Sample(metrics.DOUBLE, ledger.contested)
+        yield from pool_samples(ledger, groups)
+
+    def _remove(self, service: ServiceKey, known: Standing | None) -> None:
+        if known is None:
+            return
+        self._states[known.state] -= 1
+        if known.unannounced:
+            self._unannounced[known.unannounced] -= 1
+        if known.state != "allocated":
+            waiting = self._pending[known.reason]
+            del waiting[service]
+            if not waiting:
+                del self._pending[known.reason]
+
+
+def pool_samples(ledger: Ledger, groups: Groups) -> Iterator[Sample]:
+    """The gauges of the groups."""
+    for standing in groups.standings.values():
+        if standing.reason == reasons.OUT_OF_SCOPE:
+            yield Sample(metrics.OUT_OF_SCOPE, 1, (standing.namespace, standing.name, "ServiceGroup"))
+        else:
+            yield Sample(metrics.GROUP_ACCEPTED, float(standing.ready), (standing.name,))
+    for name in groups.accepted:
+        size = used = 0
+        for family in _FAMILIES:
+            use = ledger.usage(name, family)
+            if not use.size:
+                continue
+            size, used = size + use.size, used + use.claimed
+            states: Mapping[str, int] = {
+                "in_use": use.claimed,
+                "available": use.free,
+                "unavailable": use.quarantined + use.reserved,
+            }
+            for state, count in states.items():
+                yield Sample(metrics.POOL_ADDRESSES, float(count), (name, f"IPv{family}", state))
+        yield Sample(metrics.POOL_SIZE, float(size), (name,))
+        yield Sample(metrics.POOL_IN_USE, float(used), (name,))

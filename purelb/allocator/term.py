@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One term of leadership: a consistent list, a rebuild, then owner and writer until it ends. Nothing of it survives.
+
+Informers run across terms; the handlers registered here live as long as the term. All writes carry the term's fence. A clean stop takes
+no more keys, lets the writer drain, and leaves the lease to the elector.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from msgspec import Struct
+
+from purelb.allocator import metrics
+from purelb.allocator.keys import Answered, Key, ServiceKey, Wrote
+from purelb.allocator.occasions import Occasion
+from purelb.allocator.rebuild import rebuild
+from purelb.allocator.reconciler import Reconciler
+from purelb.allocator.state import Config, State, Stores
+from purelb.allocator.watching import watch
+from purelb.api.kinds import LBNodeStatus, ServiceGroup
+from purelb.kube.client import ApiClient
+from purelb.kube.clock import Clock
+from purelb.kube.errors import KubeError, NotFound
+from purelb.kube.informer import Informer
+from purelb.kube.metrics import Sample, Sink
+from purelb.kube.model import Lease, Namespace, Node, ObjectReference, Service
+from purelb.kube.owner import Owner
+from purelb.kube.queue import LIVE, URGENT, WorkQueue
+from purelb.kube.recorder import Recorder
+from purelb.kube.resources import SERVICES, Resource
+from purelb.kube.writer import Fence, Target, Write, Writer, WriteResult, Written
+
+log: Final = logging.getLogger(__name__)
+
+DRAIN_FOR: Final = 4.0
+
+
+class World(Struct, frozen=True):
+    """The informers of the process."""
+
+    services: Informer[Service]
+    groups: Informer[ServiceGroup]
+    namespaces: Informer[Namespace]
+    nodes: Informer[Node]
+    reports: Informer[LBNodeStatus]
+    leases: Informer[Lease]
+
+    @property
+    def stores(self) -> Stores:
+        return Stores(
+            services=self.services.store,
+            groups=self.groups.store,
+            namespaces=self.namespaces.store,
+            nodes=self.nodes.store,
+            reports=self.reports.store,
+            leases=self.leases.store,
+        )
+
+    def all(self) -> tuple[Informer[Any], ...]:
+        """Every informer, in the order in which they are started."""
+        return (self.services, self.groups, self.namespaces, self.nodes, self.reports, self.leases)
+
+
+class Courier:
+    """The hands of a term's steps: queue, writer, one reader, recorder."""
+
+    def __init__(
+        self,
+        *,
+        client: ApiClient,
+        world: World,
+        queue: WorkQueue[Key],
+        writer: Writer,
+        recorder: Recorder,
+        clock: Clock,
+        sink: Sink,
+        answered_at: Callable[[], float],
+        landed: Callable[[int, WriteResult], None],
+    ) -> None:
+        self.sink = sink
+        self.answered_at = answered_at
+        self._client = client
+        self._world = world
+        self._queue = queue
+        self._writer = writer
+        self._recorder = recorder
+        self._clock = clock
+        self._landed = landed
+        self._unread: asyncio.Queue[ServiceKey] = asyncio.Queue()
+        self._reading: set[ServiceKey] = set()
+
+    def soon(self, key: Key, *, priority: int = LIVE) -> None:
+        self._queue.add(key, priority=priority)
+
+    def later(self, key: Key, delay: float) -> None:
+        self._queue.add_after(key, delay)
+
+    def write(
+        self,
+        number: int,
+        resource: Resource[Any],
+        *,
+        namespace: str,
+        name: str,
+        body: bytes,
+        rv: str | None,
+        subresource: str | None,
+        slot: str,
+        priority: int,
+    ) -> None:
+        def reply(result: WriteResult) -> None:
+            if isinstance(result, Written) and isinstance(result.obj, Service):
+                self._world.services.note_write(result.obj)
+            elif isinstance(result, Written) and isinstance(result.obj, ServiceGroup):
+                self._world.groups.note_write(result.obj)
+            self._landed(number, result)
+            self._queue.add(Wrote(number), priority=URGENT)
+
+        self._writer.submit(
+            Write(
+                target=Target(resource, namespace, name),
+                verb="patch",
+                reply=reply,
+                body=body,
+                subresource=subresource,
+                rv=rv,
+                slot=slot,
+                priority=priority,
+            )
+        )
+
+    def read(self, service: ServiceKey) -> None:
+        if service not in self._reading:
+            self._reading.add(service)
+            self._unread.put_nowait(service)
+
+    def tell(self, regarding: ObjectReference, told: Occasion) -> None:
+        self._recorder.event(regarding, type=told.type, reason=told.reason, action=told.action, note=told.note)
+
+    def wall(self) -> str:
+        return self._clock.wall().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    async def run(self) -> None:
+        """Read the Services whose writes got no answer, one after the other."""
+        while True:
+            service = await self._unread.get()
+            try:
+                obj = await self._client.get(SERVICES, service.name, namespace=service.namespace)
+            except NotFound:
+                self._world.services.relist(f"{service} was not found")
+            except KubeError as error:
+                fields = {"code": "readFailed", "service": str(service), "error": str(error)}
+                log.info("%s could not be read again", service, extra=fields)
+            else:
+                self._world.services.note_write(obj)
+                self._queue.add(Answered(service), priority=URGENT)
+            self._reading.discard(service)
+
+
+class Term:
+    """One term. `run` ends when `stop` was called and the writer has drained; it is cancelled when the term is lost."""
+
+    def __init__(
+        self,
+        *,
+        client: ApiClient,
+        world: World,
+        config: Config,
+        clock: Clock,
+        sink: Sink,
+        fence: Fence | None,
+        answered_at: Callable[[], float],
+        recorder: Callable[[Writer], Recorder],
+        writers: int,
+    ) -> None:
+        self.ready = False
+        self.state = State(config, world.stores)
+        self._world = world
+        self._clock = clock
+        self._queue: WorkQueue[Key] = WorkQueue(clock=clock, name="allocator", sink=sink)
+        self._writer = Writer(client, clock=clock, fence=fence, workers=writers, sink=sink)
+        self._recorder = recorder(self._writer)
+        self._courier = Courier(
+            client=client,
+            world=world,
+            queue=self._queue,
+            writer=self._writer,
+            recorder=self._recorder,
+            clock=clock,
+            sink=sink,
+            answered_at=answered_at,
+            landed=self.state.flights.answer,
+        )
+        reconciler = Reconciler(self.state, self._courier)
+        self.owner = Owner(
+            name="allocator", queue=self._queue, step=reconciler.step, clock=clock, gate=lambda: self.ready, sink=sink
+        )
+
+    def stop(self) -> None:
+        """Take no more keys; the turn in progress ends, and what was submitted is sent."""
+        self._queue.shut_down()
+
+    def samples(self, now: float) -> list[Sample]:
+        """The gauges of this term."""
+        found = [*self._queue.samples(), *self._writer.samples()]
+        if self.ready:
+            found += self.state.tally.samples(self.state.ledger, self.state.groups, now)
+            found.append(Sample(metrics.REBUILD, self.state.rebuild_took))
+        return found
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Rebuild, then work. `started` is called when the first decision may be made."""
+        registrations = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                helpers = [
+                    group.create_task(self._writer.run(), name="allocator:writer"),
+                    group.create_task(self._courier.run(), name="allocator:reader"),
+                    group.create_task(self._recorder.run(), name="allocator:recorder"),
+                ]
+                await self._listed()
+                registrations = watch(self._world, self._courier)
+                await rebuild(self.state, self._courier, self._clock)
+                self.ready = True
+                started()
+                await self.owner.run()
+                await self._writer.drain(DRAIN_FOR)
+                for helper in helpers:
+                    helper.cancel()
+        finally:
+            self.ready = False
+            for registration in registrations:
+                registration.remove()
+
+    async def _listed(self) -> None:
+        """Wait for a list of Services that was read from the quorum after this term began."""
+        listed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def reply() -> None:
+            if not listed.done():
+                listed.set_result(None)
+
+        self._world.services.relist("term", consistent=True, reply=reply)
+        await listed
