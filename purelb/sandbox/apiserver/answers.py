@@ -64,7 +64,9 @@ def too_long(field: str, most: int, unit: str = "bytes") -> FieldError:
 
 
 def too_many(field: str, actual: int, most: int) -> FieldError:
-    return FieldError("FieldValueTooMany", field, f"Too many: {actual}: must have at most {most} items")
+    return FieldError(
+        "FieldValueTooMany", field, f"Too many: {actual}: must have at most {most} item{'s' * (most != 1)}"
+    )
 
 
 class Refusal(Exception):
@@ -169,7 +171,7 @@ def too_large_revision(asked: int, current: int) -> Refusal:
     return Refusal(
         504,
         "Timeout",
-        f"Too large resource version: {asked}, current: {current}",
+        f"Timeout: Too large resource version: {asked}, current: {current}",
         details={
             "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
             "retryAfterSeconds": 1,

@@ -106,7 +106,7 @@ def check_definition(obj: Obj, old: Obj | None, *, epoch: int) -> tuple[Custom |
         if before is not None and now != before:
             errors.append(invalid(path, now, "field is immutable"))
     versions = {
-        version.name: _compile(version, f"spec.versions[{index}]", errors)
+        version.name: _compile(version, f"spec.versions[{index}]", errors, alone=len(written.versions) == 1)
         for index, version in enumerate(written.versions)
     }
     if errors:
@@ -193,9 +193,10 @@ def _check_names(names: _Names) -> Iterator[FieldError]:
 _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 
 
-def _compile(version: _Version, path: str, errors: list[FieldError]) -> CustomVersion:
+def _compile(version: _Version, path: str, errors: list[FieldError], *, alone: bool) -> CustomVersion:
+    """`alone`: the only version, whose schema the real server's messages place elsewhere."""
     schema = (version.schema or {}).get("openAPIV3Schema")
-    at = f"{path}.schema.openAPIV3Schema"
+    at = "spec.validation.openAPIV3Schema" if alone else f"{path}.schema.openAPIV3Schema"
     if schema is None:
         errors.append(required(at, "schemas are required"))
     node = compile_schema(schema or {"type": "object"}, at, errors)

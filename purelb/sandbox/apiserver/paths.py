@@ -5,7 +5,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from purelb.sandbox.apiserver.answers import PlainNotFound, Refusal
+from purelb.sandbox.apiserver.answers import PlainNotFound, Refusal, not_found
 from purelb.sandbox.apiserver.kinds import Kind, Registry
 
 
@@ -80,5 +80,7 @@ def _target(
             "`purelb sandbox exec NODE -- CMD`",
         )
     if subresource and subresource not in kind.subresources:
+        if kind.custom and subresource in {"status", "scale"}:
+            raise not_found(kind.key, name or "")
         raise PlainNotFound
     return Target(kind=kind, group=group, version=version, namespace=namespace, name=name, subresource=subresource)

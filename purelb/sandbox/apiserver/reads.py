@@ -69,8 +69,12 @@ def revision(text: str) -> int:
     if text == "":
         return 0
     if not (text.isascii() and text.isdecimal()) or len(text) > 18:
-        raise bad_request(f'Invalid value: "{text[:64]}": strconv.ParseUint: parsing "{text[:64]}": invalid syntax')
+        raise bad_request(f"invalid resource version: {_unparsable(text)}")
     return int(text)
+
+
+def _unparsable(text: str) -> str:
+    return f'resourceVersion: Invalid value: "{text[:64]}": strconv.ParseUint: parsing "{text[:64]}": invalid syntax'
 
 
 def _limit(query: Mapping[str, str]) -> int:
@@ -79,14 +83,7 @@ def _limit(query: Mapping[str, str]) -> int:
         limit = int(text or 0)
     except ValueError as error:
         raise bad_request(f'strconv.ParseInt: parsing "{text[:32]}": invalid syntax') from error
-    if limit < 0:
-        raise invalid_object(
-            "ListOptions",
-            "meta.k8s.io",
-            "",
-            [FieldError("FieldValueInvalid", "limit", f"Invalid value: {limit}: must be greater than or equal to 0")],
-        )
-    return limit
+    return max(0, limit)  # the real server takes a negative limit for none
 
 
 def wanted(target: Target, query: Mapping[str, str], state: State) -> Filter:
@@ -203,7 +200,7 @@ class Reads:
                 more = True
                 break
             page.append(version)
-        metadata: Obj = {"resourceVersion": str(rv)}
+        metadata: Obj = ({"continue": ""} if target.kind.custom else {}) | {"resourceVersion": str(rv)}
         if more:
             last = page[-1].key
             metadata["continue"] = _write_token(rv, last, name)
@@ -230,7 +227,10 @@ class Reads:
                 "resourceVersionMatch",
                 "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
             )
-        asked = revision(text)
+        try:
+            asked = revision(text)
+        except Refusal as refusal:
+            raise Refusal(500, "", _unparsable(text)) from refusal  # sic: kube-apiserver 1.34
         seconds = query.get("timeoutSeconds", "")
         if seconds and not seconds.isdecimal():
             raise bad_request(f'strconv.ParseInt: parsing "{seconds[:32]}": invalid syntax')
@@ -240,6 +240,7 @@ class Reads:
         selection = wanted(target, query, self._state)
         from_now = (initial_events is None and text in {"", "0"}) or initial_events is True
         start = store.revision if from_now or (initial_events is False and text in {"", "0"}) else asked
+        bookmarks = _flag(query, "allowWatchBookmarks") is True
         watcher = ObjectWatch(
             store=store,
             collection=collection,
@@ -253,10 +254,11 @@ class Reads:
             ]
             if from_now
             else [],
-            initial_events=initial_events is True,
+            # A server that knows WatchList marks the end of the initial events for old clients too, if they take bookmarks.
+            initial_events=initial_events is True or (from_now and bookmarks),
             start=start,
             ends_at=now + lasts,
-            bookmarks_from=now if _flag(query, "allowWatchBookmarks") else None,
+            bookmarks_from=now if bookmarks else None,
             wall=self._state.wall,
             done=lambda gone: self._state.detach(collection, gone),
         )

@@ -282,10 +282,12 @@ def prune(node: Node, value: Any, *, path: str = "", root: bool = True) -> list[
 
 
 def fill(node: Node, value: Any) -> None:
-    """Set defaults in place. A null where null is not allowed counts as absent if there is a default."""
+    """Set defaults in place. A null where null is not allowed counts as absent."""
     if isinstance(value, dict):
         for name, below in node.properties.items():
-            if below.default is not ABSENT and (name not in value or (value[name] is None and not below.nullable)):
+            if name in value and value[name] is None and not below.nullable:
+                del value[name]
+            if below.default is not ABSENT and name not in value:
                 value[name] = msgspec.json.decode(msgspec.json.encode(below.default))
             if name in value:
                 fill(below, value[name])
@@ -366,7 +368,7 @@ def _string(node: Node, value: str, path: str) -> Iterator[FieldError]:
         yield invalid(path, value, f"{path} in body should match '{written['pattern']}'")
     form = str(written.get("format", ""))
     if form in _FORMATS and not _FORMATS[form](value):
-        yield invalid(path, value, f"{path} in body must be of type {form}: {quoted(value)}")
+        yield wrong_type(path, value, f"{path} in body must be of type {form}: {quoted(value)}")
 
 
 def _ip(value: str, version: int) -> bool:
@@ -492,6 +494,30 @@ def _logic(word: str, several: tuple[Node, ...], value: Any, path: str) -> Itera
 
 
 # --- CEL -------------------------------------------------------------------------------------------------------------
+
+
+_BLOCKING = frozenset(
+    {"FieldValueRequired", "FieldValueTypeInvalid", "FieldValueTooLong", "FieldValueTooMany", "FieldValueNotSupported"}
+)
+_UNCHECKED = FieldError(
+    "FieldValueInvalid",
+    "<nil>",
+    "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing "
+    "errors to complete validation",
+)
+
+
+def judge(node: Node, value: Any, old: Any) -> list[FieldError]:
+    """All mistakes of a whole object: schema first, then the rules, unless the schema's mistakes make them meaningless."""
+    wrong = validate(node, value, "", old)
+    if not any(error.reason in _BLOCKING for error in wrong):
+        return [*wrong, *check_rules(node, value, "", old)]
+    return [*wrong, _UNCHECKED] if has_rules(node) else wrong
+
+
+def has_rules(node: Node) -> bool:
+    below = [*node.properties.values(), *(one for one in (node.items, node.additional) if one is not None)]
+    return bool(node.rules) or any(map(has_rules, below))
 
 
 def check_rules(

@@ -354,11 +354,15 @@ def columns_of(kind: Kind, custom: Sequence[Column]) -> list[Obj]:
             "name": column.name,
             "type": column.type,
             "format": column.format,
-            "description": column.description or column.name,
+            "description": column.description or _described(column),
             "priority": column.priority,
         }
         for column in shown
     ]
+
+
+def _described(column: Column) -> str:
+    return f"Custom resource definition column (in JSONPath format): {column.path}" if column.path else column.name
 
 
 def cells_of(kind: Kind, custom: Sequence[Column], obj: Obj, at: datetime) -> Sequence[object]:

@@ -192,7 +192,7 @@ class ObjectWatch(Watcher):
         return _line(type_, encode(table))
 
     def _bookmark(self, rv: int, annotations: Mapping[str, str]) -> bytes:
-        metadata: Obj = {"resourceVersion": str(rv), "creationTimestamp": None}
+        metadata: Obj = {"resourceVersion": str(rv)}
         if annotations:
             metadata["annotations"] = dict(annotations)
         match self._view.shape:

@@ -33,7 +33,7 @@ from purelb.sandbox.apiserver.kinds import Kind
 from purelb.sandbox.apiserver.mvcc import Version
 from purelb.sandbox.apiserver.names import check_metadata
 from purelb.sandbox.apiserver.paths import Target
-from purelb.sandbox.apiserver.schema import ABSENT, check_rules, validate
+from purelb.sandbox.apiserver.schema import ABSENT, judge
 from purelb.sandbox.apiserver.state import State
 
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
@@ -130,7 +130,7 @@ class Writes:
             raise not_found(target.resource, name)
         if not obj["metadata"].get("resourceVersion") and target.kind.custom:
             errors = [invalid("metadata.resourceVersion", 0, "must be specified for an update")]
-            raise invalid_object(target.kind.kind, target.group, name, errors)
+            raise invalid_object(target.kind.plural, target.group, name, errors)
         return self._replaced(target, obj, version, query, now, warnings)
 
     def patch(self, target: Target, media: str, body: Body, query: Mapping[str, str], now: float) -> Done:
@@ -274,10 +274,7 @@ class Writes:
             return
         node = self._state.customs[kind.key].versions[target.version].node
         before: Any = ABSENT if old is None else old
-        wrong = validate(node, obj, "", before)
-        yield from wrong
-        if not wrong:
-            yield from check_rules(node, obj, "", before)
+        yield from judge(node, obj, before)
 
     def _allocate(self, target: Target, obj: Obj) -> None:
         if target.kind.key == "services" and target.subresource != "status":
