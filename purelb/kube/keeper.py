@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps one lease of our own alive: the shell around `lease.Heartbeat`.
+"""Keeps one lease of our own alive: the shell around a `Heartbeat`.
 
 What the lease says is asked for at each write, so it is as new as can be; `poke` says that it changed. `on_change` is called
 after each answer, in this task; it should only put a key on a queue. The answer to a renewal is kept in `lease` and shown to
