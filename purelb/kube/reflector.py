@@ -211,6 +211,7 @@ class Reflector(Generic[T]):
         self._next_is_watch = False
         self._may_hurry = False
         self._missing = 0
+        self._only_expired = False  # the last watch answered 410 and nothing else
 
     @property
     def state(self) -> State:
@@ -399,13 +400,20 @@ class Reflector(Generic[T]):
                     return
                 case _:
                     assert_never(event)
+        self._only_expired = False
 
     def _in_stream(self, error: ApiError, now: float) -> None:
-        if isinstance(error, Expired):
-            self._notice("watchExpired", error, level="debug")
-        else:
+        if not isinstance(error, Expired):
             self._notice("watchFailed", error)
-        self._wait(now, error, then_watch=isinstance(error, TooManyRequests))
+            self._wait(now, error, then_watch=isinstance(error, TooManyRequests))
+            return
+        self._notice("watchExpired", error, level="debug")
+        self._wait(now, error, then_watch=False)
+        # A server that was restarted answers so to everybody. It is well again: the step that its outage has grown to does
+        # not apply, unless nothing but this came since the last time. (client-go waits that step.)
+        if not self._only_expired and self._deadline is not None:
+            self._deadline = min(self._deadline, now + HURRY_WITHIN * self._rng())
+        self._only_expired = True
 
     def _advance(self, rv: str, kind: str) -> None:
         if kind != "ADDED":

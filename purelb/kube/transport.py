@@ -135,7 +135,14 @@ def _kind(error: BaseException) -> TransportKind:
 
 
 def _translated(error: Exception) -> TransportError:
-    return TransportError(_kind(error), str(error) or type(error).__name__)
+    match error:
+        case aiohttp.ClientConnectorCertificateError(host=host, port=port, certificate_error=why):
+            text = f"cannot trust {host}:{port}: {why}"
+        case aiohttp.ClientConnectorError(host=host, port=port, os_error=why):
+            text = f"cannot connect to {host}:{port}: {why.strerror or why}"
+        case _:
+            text = str(error) or type(error).__name__
+    return TransportError(_kind(error), text)
 
 
 _LIBRARY_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError, ValueError)

@@ -269,6 +269,21 @@ def test_a_watch_that_expired_is_listed_from_where_it_stood() -> None:
         assert [(notice.level, notice.code) for notice in script.notices] == [("debug", "watchExpired")]
 
 
+def test_a_server_that_was_restarted_is_listed_within_two_seconds_however_long_it_was_away() -> None:
+    expired = Failed(error=refusal(410, "Expired"))
+    with watching(rng=lambda: 0.5) as script:
+        script.feed(Ended(), at=5.0).taken()
+        assert outage(script, 5, timeout_s=450.0)[-1] == 19.2
+        script.feed(Opened(), Batch((expired,))).expect(Close())
+        assert script.waits == 1.0
+        script.tick().expect(List(rv="10"))
+        script.feed(page("a"), Opened(), Batch((expired,))).taken()
+        assert script.waits == 45.0, "a server that says nothing else is not asked in a hurry twice"
+        script.tick().expect(List(rv="10"))
+        script.feed(page("a"), Opened(), Batch((event("ADDED", "b", "11"),)), Batch((expired,))).taken()
+        assert script.waits == 1.0
+
+
 # Pages
 
 
