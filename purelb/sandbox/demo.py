@@ -133,6 +133,13 @@ class _Tour:
         self._pid = pid
 
     async def run(self, *, clean: bool) -> None:
+        """Raises Broken, or what the cluster answered; never a group of them, although it runs tasks."""
+        try:
+            await self._run(clean=clean)
+        except BaseExceptionGroup as group:
+            raise _first(group) from group
+
+    async def _run(self, *, clean: bool) -> None:
         access = admin_access(self._state.kubeconfig.read_bytes())
         async with (
             ApiClient(access, user_agent="purelb-demo", clock=SystemClock()) as client,
@@ -252,6 +259,12 @@ class _Tour:
                 raise Broken(otherwise())
             await asyncio.sleep(LOOK_S)
         return found
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _addresses(services: Informer[Service], key: str, count: int) -> tuple[str, ...]:

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+import pytest
+
+from purelb.sandbox.commands import WORDS, command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def run(*words: str, monkeypatch: pytest.MonkeyPatch, home: Path) -> int:
+    monkeypatch.setenv("XDG_STATE_HOME", str(home))
+    parser = argparse.ArgumentParser()
+    command.configure(parser)
+    return command.run(parser.parse_args(words))
+
+
+@pytest.mark.parametrize("words", [(), ("upp",)], ids=["none", "an unknown one"])
+def test_a_missing_or_unknown_word_is_answered_with_the_known_ones(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*words, monkeypatch=monkeypatch, home=tmp_path) == 2
+    said = capsys.readouterr().err
+    assert all(word in said for word in WORDS)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("status",), ("kubectl", "-n", "x", "get", "svc"), ("exec", "n1", "--", "ip", "addr"), ("start-node", "n1")],
+)
+def test_without_a_sandbox_every_word_says_how_to_start_one(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*words, monkeypatch=monkeypatch, home=tmp_path) == 3
+    assert "purelb sandbox up" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("up", "--nodes", "0"),
+        ("up", "--nodes", "100"),
+        ("exec", "n1"),
+        ("exec", "n1", "--"),
+        ("--name", "A/b", "status"),
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_meant_is_refused_with_2(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*words, monkeypatch=monkeypatch, home=tmp_path) == 2
+    assert capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [("up", "--subnets", "2"), ("up", "--router", "frr"), ("kill-node", "n1", "--how", "freeze")]
+)
+def test_what_is_not_built_yet_is_refused_and_not_ignored(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(*words, monkeypatch=monkeypatch, home=tmp_path)
+    assert ended.value.code == 2
+    assert "invalid choice" in capsys.readouterr().err
+
+
+def test_down_without_a_sandbox_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("down", monkeypatch=monkeypatch, home=tmp_path) == 0
+    assert "is not running" in capsys.readouterr().out
