@@ -205,7 +205,7 @@ def _standing(group: Group, warnings: tuple[str, ...]) -> Standing:
     elif warnings:
         reason, text = "AcceptedWithWarnings", "; ".join(warnings)
     else:
-        reason, text = "Accepted", "hands out addresses"
+        reason, text = "Accepted", "accepted"
     return Standing(group.namespace, group.name, group.generation, True, reason, text)
 
 

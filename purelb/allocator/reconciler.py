@@ -314,7 +314,7 @@ class Reconciler:
                     "code": "addressRefused",
                     "service": str(key),
                     "reason": refusal.reason,
-                    "ips": ip_list(desired.addresses),
+                    "ips": ip_list(desired.addresses) or None,
                 },
             )
 

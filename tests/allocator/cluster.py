@@ -112,6 +112,13 @@ class Cluster:
     async def addresses(self, name: str = "web", namespace: str = "shop") -> tuple[str, ...]:
         return tuple(ip_text(address) for address in published(await self.service(name, namespace)))
 
+    async def all_addresses(self) -> list[str]:
+        """Every address in every status, once per status."""
+        found: list[str] = []
+        async for page in self.admin.list_pages(SERVICES):
+            found += [ip_text(address) for each in page.objects for address in published(each)]
+        return found
+
     async def condition(self, type_: str = "Allocated", name: str = "web", namespace: str = "shop") -> Condition | None:
         found = await self.service(name, namespace)
         conditions = (found.status.conditions if found.status is not None else ()) or ()

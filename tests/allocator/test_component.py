@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from purelb.api.kinds import SERVICE_GROUPS
+from purelb.kube.resources import NODES, SERVICES
+from purelb.sandbox.apiserver.faults import Answer, Delay, LoseAnswer, Rule
 from tests.allocator.cluster import Cluster, pool
 from tests.allocator.objects import INSTALL
 
@@ -50,3 +52,259 @@ async def test_a_service_gets_an_address_with_exactly_one_write(cluster: Cluster
         assert ("web", "AddressAssigned", "192.0.2.10 from default") in await cluster.events()
         await cluster.clock.advance(3600.0)
         assert cluster.status_writes() == 1
+
+
+async def test_the_next_in_line_is_served_when_an_address_becomes_free_and_nobody_else_is_asked(
+    cluster: Cluster,
+) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(text="192.0.2.7/32"), INSTALL)
+    async with cluster.allocator():
+        for name in ("first", "second", "third"):
+            await cluster.serve(name)
+            await cluster.clock.advance(1.1)
+        refused = await cluster.condition(name="second")
+        assert refused is not None
+        assert (refused.reason, refused.message) == ("PoolExhausted", "default: 1 of 1 IPv4 addresses in use")
+        await cluster.admin.delete(SERVICES, "first", namespace="shop")
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses("second") == ("192.0.2.7",)
+        assert await cluster.addresses("third") == ()
+        await cluster.patch(SERVICES, "second", {"spec": {"type": "ClusterIP", "loadBalancerClass": None}}, "shop")
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses("third") == ("192.0.2.7",)
+        left = await cluster.service("second")
+        assert not left.metadata.annotations
+        assert await cluster.condition(name="second") is None
+
+
+async def test_a_restart_writes_nothing_and_changes_nothing(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    async with cluster.allocator():
+        for name in ("a", "b", "c", "d"):
+            await cluster.serve(name)
+        await cluster.clock.advance(2.0)
+    before = [await cluster.service(name) for name in ("a", "b", "c", "d")]
+    cluster.writes.clear()
+    async with cluster.allocator():
+        await cluster.clock.advance(30.0)
+        assert cluster.writes == []
+        assert [await cluster.service(name) for name in ("a", "b", "c", "d")] == before
+        await cluster.admin.delete(SERVICES, "b", namespace="shop")
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses("d") == ("192.0.2.11",)
+
+
+async def test_a_write_whose_answer_is_lost_is_read_again_and_told_once(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    async with cluster.allocator():
+        cluster.core.faults.add(Rule(effect=LoseAnswer(), resource="services/status", verb="patch", count=1))
+        await cluster.serve("a")
+        await cluster.serve("b")
+        await cluster.clock.advance(10.0)
+        assert {await cluster.addresses("a"), await cluster.addresses("b")} == {("192.0.2.10",), ("192.0.2.11",)}
+        assert sum(reason == "AddressAssigned" for _, reason, _ in await cluster.events()) <= 2
+        assert len(set(await cluster.all_addresses())) == 2
+
+
+@pytest.mark.parametrize("code", [403, 422, 500, 503])
+async def test_a_refused_write_keeps_its_claim_and_is_tried_again(cluster: Cluster, code: int) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    async with cluster.allocator():
+        cluster.core.faults.add(Rule(effect=Answer(code=code), resource="services/status", name="a", count=3))
+        await cluster.serve("a")
+        await cluster.clock.advance(0.1)
+        await cluster.serve("b")
+        await cluster.clock.advance(30.0)
+        assert await cluster.addresses("a") == ("192.0.2.10",)
+        assert await cluster.addresses("b") == ("192.0.2.11",)
+
+
+async def test_a_storm_of_label_edits_does_not_keep_a_service_from_its_address(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    async with cluster.allocator():
+        cluster.core.faults.add(Rule(effect=Delay(seconds=0.05), resource="services/status", verb="patch"))
+        await cluster.serve()
+        for count in range(100):
+            await cluster.patch(SERVICES, "web", {"metadata": {"labels": {"count": str(count)}}}, "shop")
+            await cluster.clock.advance(0.02)
+        assert cluster.status_writes() < 40
+        await cluster.clock.advance(6.0)
+        assert await cluster.addresses() == ("192.0.2.10",)
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        pytest.param({"loadBalancer": None}, id="cleared"),
+        pytest.param({"loadBalancer": {"ingress": [{"ip": "203.0.113.9"}]}}, id="another address"),
+        pytest.param({"loadBalancer": {"ingress": [{"ip": "192.0.2.11"}]}}, id="somebody else's address"),
+    ],
+)
+async def test_an_edited_status_is_put_back_and_nobody_else_is_touched(
+    cluster: Cluster, edited: dict[str, object]
+) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(0.1)
+        await cluster.serve("other")
+        await cluster.clock.advance(1.0)
+        other = await cluster.service("other")
+        await cluster.patch(SERVICES, "web", {"status": edited}, "shop", subresource="status")
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses() == ("192.0.2.10",)
+        assert await cluster.service("other") == other
+        assert "StatusRestored" in {reason for name, reason, _ in await cluster.events() if name == "web"}
+
+
+async def test_edited_annotations_of_ours_are_put_back(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        edits = {"purelb.io/allocated-from": "mine", "purelb.io/pool-type": None, "purelb.io/skip-ipv6-dad": "true"}
+        before = (await cluster.service()).metadata.annotations
+        await cluster.patch(SERVICES, "web", {"metadata": {"annotations": edits}}, "shop")
+        await cluster.clock.advance(1.0)
+        assert (await cluster.service()).metadata.annotations == before
+
+
+async def test_a_service_that_changes_its_class_is_cleaned_up(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(text="192.0.2.7/32"), INSTALL)
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        await cluster.patch(SERVICES, "web", {"spec": {"type": "ClusterIP", "loadBalancerClass": None}}, "shop")
+        await cluster.patch(
+            SERVICES, "web", {"spec": {"type": "LoadBalancer", "loadBalancerClass": "example.com/x"}}, "shop"
+        )
+        await cluster.clock.advance(1.0)
+        left = await cluster.service()
+        assert not left.metadata.annotations
+        assert await cluster.addresses() == ()
+        await cluster.serve("next")
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses("next") == ("192.0.2.7",)
+
+
+async def test_services_of_others_are_never_touched_and_their_addresses_never_given(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    await cluster.serve("theirs", loadBalancerClass="example.com/x")
+    ingress = {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]}}}
+    theirs = await cluster.patch(SERVICES, "theirs", ingress, "shop", subresource="status")
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses() == ("192.0.2.11",)
+        assert await cluster.service("theirs") == theirs
+        await cluster.serve("wants", annotations={"purelb.io/addresses": "192.0.2.10"})
+        await cluster.clock.advance(1.0)
+        refused = await cluster.condition(name="wants")
+        assert refused is not None
+        assert refused.message == "192.0.2.10 is published for shop/theirs by another controller"
+        await cluster.admin.delete(SERVICES, "theirs", namespace="shop")
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses("wants") == ("192.0.2.10",)
+
+
+async def test_a_published_address_that_could_be_given_is_adopted_without_an_event(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    await cluster.serve()
+    ingress = {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.12"}]}}}
+    await cluster.patch(SERVICES, "web", ingress, "shop", subresource="status")
+    async with cluster.allocator():
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses() == ("192.0.2.12",)
+        assert ((await cluster.service()).metadata.annotations or {})["purelb.io/allocated-by"] == "PureLB"
+        assert not [reason for name, reason, _ in await cluster.events() if name == "web"]
+
+
+async def test_a_classless_service_with_a_foreign_address_is_left_alone(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    await cluster.serve(loadBalancerClass=None)
+    ingress = {"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}}}
+    before = await cluster.patch(SERVICES, "web", ingress, "shop", subresource="status")
+    async with cluster.allocator(default_announcer="PureLB"):
+        await cluster.clock.advance(5.0)
+        assert await cluster.service() == before
+        assert [reason for name, reason, _ in await cluster.events() if name == "web"] == ["ForeignIngress"]
+
+
+async def test_groups_may_vanish_and_come_back_and_no_address_changes(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        await cluster.admin.delete(SERVICE_GROUPS, "default", namespace=INSTALL)
+        await cluster.clock.advance(1.0)
+        kept = await cluster.condition()
+        assert kept is not None
+        assert (kept.status, kept.reason) == ("True", "AddressKept")
+        assert await cluster.addresses() == ("192.0.2.10",)
+        await cluster.create(SERVICE_GROUPS, pool("renamed", "192.0.2.0/24"), INSTALL)
+        await cluster.clock.advance(1.0)
+        back = await cluster.condition()
+        assert back is not None
+        assert (back.reason, back.message) == ("AddressAssigned", "192.0.2.10 from renamed")
+        assert ((await cluster.service()).metadata.annotations or {})["purelb.io/allocated-from"] == "renamed"
+
+
+async def test_a_pool_that_grows_serves_those_who_wait_oldest_first(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(text="192.0.2.10/32"), INSTALL)
+    async with cluster.allocator():
+        for name in ("z", "y", "x"):
+            await cluster.serve(name)
+            await cluster.clock.advance(1.1)
+        grown = {"spec": {"local": {"v4pool": {"pool": "192.0.2.10-192.0.2.11"}}}}
+        await cluster.patch(SERVICE_GROUPS, "default", grown, INSTALL)
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses("y") == ("192.0.2.11",)
+        assert await cluster.addresses("x") == ()
+
+
+async def test_the_status_of_a_group_says_how_full_it_is_and_settles(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    async with cluster.allocator():
+        for name in ("a", "b"):
+            await cluster.serve(name)
+        await cluster.clock.advance(3.0)
+        group = await cluster.admin.get(SERVICE_GROUPS, "default", namespace=INSTALL)
+        assert group.status is not None
+        assert (group.status.allocated_ipv4, group.status.available_ipv4) == (2, 1)
+        assert [(c.type, c.status, c.reason) for c in group.status.conditions or ()] == [("Ready", "True", "Accepted")]
+        count = len(cluster.writes)
+        await cluster.clock.advance(600.0)
+        assert len(cluster.writes) == count
+
+
+async def test_an_unreadable_group_says_so_and_the_others_go_on(cluster: Cluster) -> None:
+    broken = pool("broken", "192.0.2.99-192.0.2.90")
+    await cluster.create(SERVICE_GROUPS, broken, INSTALL)
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.serve("other", annotations={"purelb.io/service-group": "broken"})
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses() == ("192.0.2.10",)
+        group = await cluster.admin.get(SERVICE_GROUPS, "broken", namespace=INSTALL)
+        assert group.status is not None
+        assert [(c.status, c.reason) for c in group.status.conditions or ()] == [("False", "InvalidSpec")]
+        refused = await cluster.condition(name="other")
+        assert refused is not None
+        assert refused.reason == "GroupNotReady"
+        assert "192.0.2.99-192.0.2.90" in refused.message
+
+
+async def test_the_addresses_of_nodes_are_never_handed_out(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    node = await cluster.create(NODES, {"metadata": {"name": "n1"}})
+    addresses = {"status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.10"}]}}
+    await cluster.patch(NODES, node.metadata.name, addresses, subresource="status")
+    async with cluster.allocator():
+        await cluster.serve("wants", annotations={"purelb.io/addresses": "192.0.2.10"})
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        refused = await cluster.condition(name="wants")
+        assert refused is not None
+        assert (refused.reason, refused.message) == ("AddressReserved", "192.0.2.10 is an address of node n1")
+        assert await cluster.addresses() == ("192.0.2.11",)
