@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from aiohttp import web
 
 from purelb.kube import access as access_module
 from purelb.kube.access import (
@@ -267,6 +268,36 @@ async def test_a_certificate_that_is_not_accepted_is_tried_once_more_if_the_auth
     (folder / "ca.crt").write_bytes(Authority("new").pem)
     assert (await client.raw("GET", "/version")).status == 200
     assert len(transport.seen) == 3
+
+
+async def test_a_server_that_shows_a_certificate_of_the_new_authority_is_trusted_by_the_next_connection(
+    tmp_path: Path,
+) -> None:
+    old, new = Authority("old"), Authority("new")
+    folder = service_account(tmp_path / "sa", ca=old.pem)
+
+    async def version(_: web.Request) -> web.Response:
+        return web.json_response({})
+
+    async def serve(authority: Authority, port: int) -> tuple[web.AppRunner, int]:
+        app = web.Application()
+        app.router.add_get("/version", version)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port, ssl_context=authority.server_context()).start()
+        return runner, int(runner.addresses[0][1])
+
+    runner, port = await serve(old, 0)
+    access = ClusterAccess(
+        server=f"https://127.0.0.1:{port}", credentials=ServiceAccountCredentials(folder), origin="in-cluster"
+    )
+    async with ApiClient(access, user_agent="t", clock=VirtualClock(1000.0)) as client:
+        assert (await client.raw("GET", "/version")).status == 200
+        await runner.cleanup()
+        runner, _ = await serve(new, port)
+        (folder / "ca.crt").write_bytes(new.pem)
+        assert (await client.raw("GET", "/version")).status == 200
+    await runner.cleanup()
 
 
 # Kubeconfig credentials

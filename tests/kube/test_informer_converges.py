@@ -11,7 +11,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from purelb.kube.informer import Informer
+from purelb.kube.informer import Informer, Registration
 from purelb.kube.model import Service, key
 from purelb.kube.resources import SERVICES
 from tests.kube.model_server import ModelServer
@@ -36,6 +36,7 @@ STEPS = st.one_of(
     ),
     st.tuples(st.just("stale"), st.sampled_from("0249"), st.just("")),
     st.tuples(st.just("relist"), st.sampled_from(["", "consistent"]), st.just("")),
+    st.tuples(st.just("handler"), st.sampled_from(["comes", "goes"]), st.just("")),
     st.tuples(st.just("settle"), st.just(""), st.just("")),
     st.tuples(st.just("advance"), st.sampled_from(["0.5", "2", "45", "400"]), st.just("")),
 )
@@ -97,16 +98,30 @@ async def story(steps: list[tuple[str, str, str]]) -> None:
     clock, server = VirtualClock(0.0, chance=0.3), ModelServer()
     transport = Scripted(server.respond)
     informer: Informer[Service] = Informer(client_over(transport, clock), SERVICES)
-    witness = Witness()
-    registered = informer.add_handler(witness, deliver_unchanged=True)
+    witnesses: list[tuple[Witness, Registration[Service]]] = []
+
+    def comes() -> None:
+        witness = Witness()
+        witnesses.append((witness, informer.add_handler(witness, deliver_unchanged=True)))
+
+    comes()
     asked = sum(step[0] == "relist" for step in steps)
     replies: list[None] = []
+    gone: list[Witness] = []
     running = asyncio.get_running_loop().create_task(informer.run())
     try:
         for step in steps:
             match step:
                 case ("settle", _, _):
                     await clock.settle()
+                case ("handler", "comes", _):
+                    comes()
+                case ("handler", _, _):
+                    if len(witnesses) > 1:
+                        witness, registration = witnesses.pop()
+                        registration.remove()
+                        witness.known.clear()
+                        gone.append(witness)
                 case ("advance", seconds, _):
                     await clock.advance(float(seconds))
                 case _:
@@ -119,12 +134,13 @@ async def story(steps: list[tuple[str, str, str]]) -> None:
         assert {name: rv for name, rv in stored.items() if name not in stale} == readable
         assert stale <= set(server.objects) - set(readable)
         assert {name.removeprefix("d/") for name in informer.undecodable} == set(server.objects) - set(readable)
-        assert witness.known == {key(obj): obj for obj in informer.store.values()}
+        for witness, _ in witnesses:
+            assert witness.known == {key(obj): obj for obj in informer.store.values()}
+            assert witness.objections == []
+        assert all(witness.known == {} for witness in gone), "told something after it had gone"
         assert informer.synced
         assert len(replies) == asked
-        assert witness.objections == []
     finally:
-        registered.remove()
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
