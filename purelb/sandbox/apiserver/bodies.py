@@ -111,9 +111,11 @@ def shaped(body: Body, target: Target, state: State, query: Mapping[str, str]) -
         obj = rules.without_nulls(obj)
         tree = NODES.get((target.group, kind.kind))
         if tree is not None:
-            unknown += prune(tree, obj, root=False)
-            if wrong := validate(tree, obj):
+            rest = {name: value for name, value in obj.items() if name != "metadata"}  # which has been judged
+            unknown += prune(tree, rest, root=False)
+            if wrong := validate(tree, rest):
                 raise _unreadable(target, str(wrong[0]))
+            obj = {"metadata": obj["metadata"]} | rest
     complaints = [f'unknown field "{path}"' for path in unknown]
     complaints += [f'duplicate field "{path}"' for path in body.duplicates]
     warnings = _judged(complaints, query.get("fieldValidation", "Warn"), target)
