@@ -122,11 +122,11 @@ async def test_a_refused_write_keeps_its_claim_and_is_tried_again(cluster: Clust
 async def test_a_storm_of_label_edits_does_not_keep_a_service_from_its_address(cluster: Cluster) -> None:
     await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
     async with cluster.allocator():
-        cluster.core.faults.add(Rule(effect=Delay(seconds=0.05), resource="services/status", verb="patch"))
+        cluster.core.faults.add(Rule(effect=Delay(seconds=0.0625), resource="services/status", verb="patch"))
         await cluster.serve()
         for count in range(100):
             await cluster.patch(SERVICES, "web", {"metadata": {"labels": {"count": str(count)}}}, "shop")
-            await cluster.clock.advance(0.02)
+            await cluster.clock.advance(0.015625)
         assert cluster.status_writes() < 40
         await cluster.clock.advance(6.0)
         assert await cluster.addresses() == ("192.0.2.10",)

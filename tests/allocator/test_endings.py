@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Killed anywhere, started again, two at once, cut off: no address is lost, none is given twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from purelb.api.kinds import SERVICE_GROUPS
+from purelb.api.leases import ALLOCATOR_LEASE
+from purelb.kube.resources import LEASES, SERVICES
+from purelb.sandbox.apiserver.faults import Answer, Delay, Hang, LoseAnswer, Reset, Rule
+from tests.allocator.cluster import Cluster, pool
+from tests.allocator.objects import INSTALL
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+MOMENT = 1 / 64
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    made = Cluster()
+    async with made.admin:
+        await made.prepare()
+        await made.create(SERVICE_GROUPS, pool(text="192.0.2.10-192.0.2.14"), INSTALL)
+        yield made
+
+
+@pytest.mark.parametrize("moments", range(0, 40, 3))
+async def test_killed_in_a_burst_and_started_again_nobody_loses_and_nobody_shares_an_address(
+    cluster: Cluster, moments: int
+) -> None:
+    for number in range(8):
+        await cluster.serve(f"s{number}")
+    cluster.core.faults.add(Rule(effect=Delay(seconds=MOMENT), resource="services/status", verb="patch"))
+    async with cluster.killed_allocator(writers=2):
+        for _ in range(moments):
+            await cluster.clock.advance(MOMENT / 4)
+    before = {f"s{n}": await cluster.addresses(f"s{n}") for n in range(8)}
+    async with cluster.allocator():
+        await cluster.clock.advance(5.0)
+        after = {f"s{n}": await cluster.addresses(f"s{n}") for n in range(8)}
+        assert all(after[name] == held for name, held in before.items() if held)
+        given = await cluster.all_addresses()
+        assert len(given) == len(set(given)) == 5
+
+
+@pytest.mark.parametrize(
+    "effect",
+    [Reset(), LoseAnswer(), Hang(), Answer(code=500), Answer(code=429, retry_after=1), Answer(code=504)],
+    ids=["cut", "answer lost", "no answer", "500", "429", "504"],
+)
+async def test_whatever_becomes_of_writes_every_service_ends_with_one_address_of_its_own(
+    cluster: Cluster, effect: object
+) -> None:
+    async with cluster.allocator():
+        rule = Rule(effect=effect, resource="services/status", verb="patch", probability=0.6, seed=7)  # type: ignore[arg-type]
+        number = cluster.core.faults.add(rule)
+        for each in range(5):
+            await cluster.serve(f"s{each}")
+            await cluster.clock.advance(0.5)
+        await cluster.clock.advance(120.0)
+        cluster.core.faults.remove(number)
+        await cluster.clock.advance(180.0)
+        given = await cluster.all_addresses()
+        assert len(given) == len(set(given)) == 5
+        assigned = [name for name, reason, _ in await cluster.events() if reason == "AddressAssigned"]
+        assert len(assigned) == len(set(assigned))
+
+
+async def test_of_two_allocators_one_leads_and_the_other_takes_over_when_it_stops(cluster: Cluster) -> None:
+    async with cluster.allocator(leader_elect=True) as first:
+        await cluster.clock.advance(3.0)
+        async with cluster.allocator(leader_elect=True) as second:
+            await cluster.clock.advance(10.0)
+            assert (first.phase(), second.phase()) == ("Running", "Standby")
+            assert not [text for text in second.checks().values() if text]
+            await cluster.serve("a")
+            await cluster.clock.advance(1.0)
+            first.stop()
+            await cluster.clock.advance(8.0)
+            assert (first.phase(), second.phase()) == ("Stopped", "Running")
+            await cluster.serve("b")
+            await cluster.clock.advance(1.0)
+            assert (await cluster.addresses("a"), await cluster.addresses("b")) == (("192.0.2.10",), ("192.0.2.11",))
+            first.stop = lambda: None  # type: ignore[method-assign]  # it has stopped
+
+
+async def test_an_allocator_that_loses_its_lease_stands_by_and_comes_back_with_a_fresh_ledger(cluster: Cluster) -> None:
+    async with cluster.allocator(leader_elect=True) as component:
+        await cluster.clock.advance(3.0)
+        await cluster.serve("a")
+        await cluster.clock.advance(1.0)
+        taken = {"spec": {"holderIdentity": "somebody", "leaseDurationSeconds": 15}}
+        await cluster.patch(LEASES, ALLOCATOR_LEASE, taken, INSTALL)
+        await cluster.clock.advance(3.0)
+        assert component.phase() == "Standby"
+        cluster.writes.clear()
+        await cluster.serve("b")
+        await cluster.clock.advance(5.0)
+        assert not [path for _, path in cluster.writes if "/services/" in path]
+        await cluster.clock.advance(30.0)
+        assert component.phase() == "Running"
+        assert (await cluster.addresses("a"), await cluster.addresses("b")) == (("192.0.2.10",), ("192.0.2.11",))
+
+
+async def test_without_an_api_server_it_waits_and_says_for_whom(cluster: Cluster) -> None:
+    number = cluster.core.faults.add(Rule(effect=Reset()))
+    async with cluster.allocator() as component:
+        await cluster.clock.advance(60.0)
+        assert component.phase() == "Syncing"
+        assert component.checks()["synced"] is not None
+        assert component.health() == {"owner": None}
+        access = component.checks()["access"]
+        assert access is not None
+        assert "waiting for the API server at http://memory" in access
+        cluster.core.faults.remove(number)
+        await cluster.serve()
+        await cluster.clock.advance(70.0)
+        assert component.phase() == "Running"
+        assert await cluster.addresses() == ("192.0.2.10",)
+
+
+async def test_during_an_outage_of_the_api_nothing_is_taken_away(cluster: Cluster) -> None:
+    async with cluster.allocator(leader_elect=True) as component:
+        await cluster.clock.advance(3.0)
+        await cluster.serve("a")
+        await cluster.clock.advance(1.0)
+        number = cluster.core.faults.add(Rule(effect=Reset(), verb="[!w]*"))
+        await cluster.clock.advance(300.0)
+        cluster.core.faults.remove(number)
+        await cluster.clock.advance(60.0)
+        assert component.phase() == "Running"
+        await cluster.serve("b")
+        await cluster.clock.advance(1.0)
+        assert (await cluster.addresses("a"), await cluster.addresses("b")) == (("192.0.2.10",), ("192.0.2.11",))
+
+
+async def test_two_published_services_on_one_address_the_older_keeps_it_and_the_younger_moves(cluster: Cluster) -> None:
+    brand = {"purelb.io/allocated-by": "PureLB", "purelb.io/allocated-from": "default", "purelb.io/pool-type": "local"}
+    ingress = {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]}}}
+    for name, port in (("older", 80), ("younger", 80), ("beside", 81)):
+        await cluster.serve(name, annotations=brand, port=port)
+        await cluster.patch(SERVICES, name, ingress, "shop", subresource="status")
+        await cluster.clock.advance(1.1)
+    async with cluster.allocator():
+        await cluster.clock.advance(2.0)
+        assert await cluster.addresses("older") == ("192.0.2.10",)
+        assert await cluster.addresses("younger") == ("192.0.2.11",)
+        assert await cluster.addresses("beside") == ("192.0.2.10",)
+        contested = await cluster.condition(name="beside")
+        assert contested is not None
+        assert (contested.status, contested.reason) == ("False", "AddressConflict")
+        assert contested.message.endswith("; keeps 192.0.2.10")
+        told = {name for name, reason, _ in await cluster.events() if reason == "AddressConflict"}
+        assert told == {"younger", "beside"}
+
+
+LATE = {
+    "metadata": {"annotations": {"purelb.io/allocated-by": "PureLB", "purelb.io/allocated-from": "default"}},
+    "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]}},
+}
+
+
+async def test_a_former_leaders_late_write_leaves_the_address_with_the_older_service(cluster: Cluster) -> None:
+    await cluster.serve("older", annotations={"purelb.io/service-group": "nowhere"})
+    await cluster.clock.advance(1.1)
+    async with cluster.allocator():
+        await cluster.serve("younger")
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses("younger") == ("192.0.2.10",)
+        await cluster.patch(SERVICES, "older", LATE, "shop", subresource="status")
+        await cluster.clock.advance(2.0)
+        assert await cluster.addresses("older") == ("192.0.2.10",)
+        assert await cluster.addresses("younger") == ("192.0.2.11",)
+
+
+async def test_a_former_leaders_late_write_moves_the_younger_service(cluster: Cluster) -> None:
+    await cluster.serve("older")
+    await cluster.clock.advance(1.1)
+    await cluster.serve("younger", annotations={"purelb.io/service-group": "nowhere"})
+    async with cluster.allocator():
+        await cluster.clock.advance(1.0)
+        await cluster.patch(
+            SERVICES,
+            "younger",
+            {"metadata": {"annotations": {"purelb.io/service-group": None}}, "status": LATE["status"]},
+            "shop",
+            subresource="status",
+        )
+        await cluster.clock.advance(2.0)
+        assert await cluster.addresses("older") == ("192.0.2.10",)
+        assert await cluster.addresses("younger") == ("192.0.2.11",)

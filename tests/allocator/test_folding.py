@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What nodes report, folded into Services: annotations, `Announced`, and what happens when a node dies. And the traffic policy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from purelb.api import leases
+from purelb.api.kinds import LB_NODE_STATUSES, SERVICE_GROUPS
+from purelb.kube.errors import NotFound
+from purelb.kube.resources import LEASES, SERVICES
+from tests.allocator.cluster import Cluster, pool
+from tests.allocator.objects import INSTALL
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    made = Cluster()
+    async with made.admin:
+        await made.prepare()
+        await made.create(SERVICE_GROUPS, pool(), INSTALL)
+        yield made
+
+
+class Node:
+    """An agent as the allocator sees it: a lease that is renewed, and a report."""
+
+    def __init__(self, cluster: Cluster, name: str, subnets: str = "192.0.2.0/24") -> None:
+        self._cluster = cluster
+        self._name = name
+        self._subnets = subnets
+        self._renewals = 0
+
+    async def renew(self) -> None:
+        self._renewals += 1
+        body: dict[str, Any] = {
+            "metadata": {
+                "name": leases.node_lease(self._name),
+                "labels": dict(leases.labels(leases.LBNODEAGENT)),
+                "annotations": {leases.SUBNETS: self._subnets},
+            },
+            "spec": {
+                "holderIdentity": self._name,
+                "leaseDurationSeconds": 10,
+                "renewTime": f"2030-01-01T00:00:00.{self._renewals:06}Z",
+            },
+        }
+        try:
+            await self._cluster.patch(LEASES, leases.node_lease(self._name), body, INSTALL)
+        except NotFound:
+            await self._cluster.create(LEASES, body, INSTALL)
+
+    async def report(self, *announced: tuple[str, str], **more: Any) -> None:
+        status = {
+            "announced": [{"ip": ip, "prefixLength": 24, "interface": interface} for ip, interface in announced],
+            **more,
+        }
+        try:
+            await self._cluster.patch(LB_NODE_STATUSES, self._name, {"status": status}, INSTALL)
+        except NotFound:
+            await self._cluster.create(LB_NODE_STATUSES, {"metadata": {"name": self._name}, "status": status}, INSTALL)
+
+    async def live(self, seconds: float) -> None:
+        for _ in range(int(seconds / 2)):
+            await self.renew()
+            await self._cluster.clock.advance(2.0)
+
+
+async def announced(cluster: Cluster) -> tuple[str, str, str]:
+    found = await cluster.condition("Announced")
+    assert found is not None
+    return found.status, found.reason, found.message
+
+
+async def note(cluster: Cluster) -> str | None:
+    return ((await cluster.service()).metadata.annotations or {}).get("purelb.io/announcing-IPv4")
+
+
+async def test_a_report_makes_a_service_announced_with_one_more_write(cluster: Cluster) -> None:
+    node = Node(cluster, "n1")
+    await node.renew()
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(0.5)
+        assert await announced(cluster) == ("False", "AwaitingNode", "no node has reported 192.0.2.10 yet")
+        await node.report(("192.0.2.10", "eth0"))
+        await cluster.clock.advance(0.5)
+        assert await announced(cluster) == ("True", "AnnouncingLocal", "192.0.2.10 by n1 on eth0")
+        assert await note(cluster) == "n1,eth0,192.0.2.10"
+        assert cluster.status_writes() == 2
+        await node.live(60)
+        assert cluster.status_writes() == 2
+        assert ("web", "AnnouncingLocal", "192.0.2.10 by n1 on eth0") in await cluster.events()
+
+
+async def test_a_move_between_two_nodes_is_one_change(cluster: Cluster) -> None:
+    one, two = Node(cluster, "n1"), Node(cluster, "n2")
+    await one.renew()
+    await two.renew()
+    async with cluster.allocator():
+        await cluster.serve()
+        await one.report(("192.0.2.10", "eth0"))
+        await cluster.clock.advance(1.0)
+        count = cluster.status_writes()
+        await one.report()
+        await cluster.clock.advance(0.5)
+        await two.report(("192.0.2.10", "eth1"))
+        await cluster.clock.advance(1.0)
+        assert await announced(cluster) == ("True", "AnnouncingLocal", "192.0.2.10 by n2 on eth1")
+        assert await note(cluster) == "n2,eth1,192.0.2.10"
+        assert cluster.status_writes() == count + 1
+
+
+async def test_an_address_that_nobody_answers_for_any_more_is_told_after_two_seconds(cluster: Cluster) -> None:
+    node = Node(cluster, "n1")
+    await node.renew()
+    async with cluster.allocator():
+        await cluster.serve()
+        await node.report(("192.0.2.10", "eth0"))
+        await cluster.clock.advance(1.0)
+        await node.report()
+        await cluster.clock.advance(1.5)
+        assert (await announced(cluster))[0] == "True"
+        await cluster.clock.advance(1.0)
+        assert (await announced(cluster))[:2] == ("False", "AwaitingNode")
+        assert await note(cluster) is None
+
+
+async def test_the_report_of_a_dead_node_does_not_count(cluster: Cluster) -> None:
+    node = Node(cluster, "n1")
+    other = Node(cluster, "n2", subnets="198.51.100.0/24")
+    async with cluster.allocator():
+        await node.renew()
+        await node.report(("192.0.2.10", "eth0"))
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        assert (await announced(cluster))[0] == "True"
+        await other.live(20)
+        assert await announced(cluster) == (
+            "False",
+            "NoNodeInSubnet",
+            "no live node advertises a subnet containing 192.0.2.10",
+        )
+        await node.live(2)
+        assert (await announced(cluster))[0] == "True"
+
+
+async def test_what_a_node_withholds_is_told_with_its_reason(cluster: Cluster) -> None:
+    node = Node(cluster, "n1")
+    await node.renew()
+    async with cluster.allocator():
+        await cluster.serve()
+        withheld = {
+            "ip": "192.0.2.10",
+            "reason": "DuplicateOnLAN",
+            "message": "another host answers for 192.0.2.10: 02:00:00:00:00:01",
+        }
+        await node.report(withheld=[withheld])
+        await cluster.clock.advance(1.0)
+        expected = ("False", "DuplicateOnLAN", "another host answers for 192.0.2.10: 02:00:00:00:00:01")
+        assert await announced(cluster) == expected
+
+
+async def test_a_remote_address_needs_one_node_and_no_annotation(cluster: Cluster) -> None:
+    entry = {"pool": "198.51.100.1-198.51.100.9", "subnet": "198.51.100.0/24"}
+    await cluster.create(SERVICE_GROUPS, {"metadata": {"name": "far"}, "spec": {"remote": {"v4pool": entry}}}, INSTALL)
+    node = Node(cluster, "n1")
+    await node.renew()
+    async with cluster.allocator():
+        await cluster.serve(annotations={"purelb.io/service-group": "far"})
+        await node.report(remote={"interface": "kube-lb0", "count": 1, "addresses": ["198.51.100.1/24"]})
+        await cluster.clock.advance(1.0)
+        assert await announced(cluster) == (
+            "True",
+            "AnnouncingNonLocal",
+            "198.51.100.1 on the dummy interface of the nodes",
+        )
+        assert await note(cluster) is None
+        assert ((await cluster.service()).metadata.annotations or {})["purelb.io/pool-type"] == "remote"
+
+
+async def test_a_hostile_report_is_ignored(cluster: Cluster) -> None:
+    node = Node(cluster, "n1", subnets="0.0.0.0/0,garbage,,::/0")
+    await node.renew()
+    async with cluster.allocator():
+        await cluster.serve()
+        lies = [
+            {"ip": text, "prefixLength": 0, "interface": "eth0"} for text in ("203.0.113.1", "garbage", "", "::1%eth0")
+        ]
+        await cluster.create(LB_NODE_STATUSES, {"metadata": {"name": "ghost"}, "status": {"announced": lies}}, INSTALL)
+        await node.report(*[(f"203.0.113.{n}", "eth0") for n in range(200)])
+        await cluster.clock.advance(3.0)
+        assert cluster.status_writes() == 1
+
+
+async def policy(cluster: Cluster) -> str:
+    spec = (await cluster.service()).spec
+    assert spec is not None
+    return spec.external_traffic_policy
+
+
+async def test_local_on_a_local_address_is_set_to_cluster_before_the_status_is_written(cluster: Cluster) -> None:
+    async with cluster.allocator():
+        await cluster.serve(externalTrafficPolicy="Local")
+        await cluster.clock.advance(1.0)
+        assert (await policy(cluster), await cluster.addresses()) == ("Cluster", ("192.0.2.10",))
+        mine = [path.rpartition("/")[2] for _, path in cluster.writes if "/services/" in path]
+        assert mine == ["web", "status"]
+        assert "LocalOverride" in {reason for _, reason, _ in await cluster.events()}
+
+
+@pytest.mark.parametrize(
+    ("settings", "noted"),
+    [({}, {"purelb.io/allow-local": ""}), ({"external_traffic_policy": "honor"}, {})],
+    ids=["its user allows it", "the setting honours it"],
+)
+async def test_local_stays_when(cluster: Cluster, settings: dict[str, Any], noted: dict[str, str]) -> None:
+    async with cluster.allocator(**settings):
+        await cluster.serve(externalTrafficPolicy="Local", annotations=noted)
+        await cluster.clock.advance(1.0)
+        assert (await policy(cluster), await cluster.addresses()) == ("Local", ("192.0.2.10",))
+        assert cluster.status_writes() == 1
+
+
+async def test_a_refused_service_is_never_patched(cluster: Cluster) -> None:
+    async with cluster.allocator():
+        await cluster.serve(externalTrafficPolicy="Local", annotations={"purelb.io/service-group": "nowhere"})
+        await cluster.clock.advance(1.0)
+        assert await policy(cluster) == "Local"
+
+
+async def test_who_sets_local_again_and_again_is_left_alone_for_an_hour(cluster: Cluster) -> None:
+    async with cluster.allocator():
+        await cluster.serve()
+        for _ in range(5):
+            await cluster.patch(SERVICES, "web", {"spec": {"externalTrafficPolicy": "Local"}}, "shop")
+            await cluster.clock.advance(1.0)
+        assert await policy(cluster) == "Local"
+        patched = [path for _, path in cluster.writes if path.endswith("/services/web")]
+        assert len(patched) == 3
+        assert await cluster.addresses() == ("192.0.2.10",)
+        assert "LocalOverrideContested" in {reason for _, reason, _ in await cluster.events()}
