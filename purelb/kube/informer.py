@@ -2,8 +2,8 @@
 """What a component knows of one resource: drives a `Reflector`, owns a `Store`, tells the handlers.
 
 One task drives the machine and changes the store. The request under way, a list or a watch, is a task of its own that hands
-over what it got through an inbox of one place, so a server cannot be faster than we are. What a given-up request still hands
-over is recognised by its number and dropped.
+over what it got through an inbox of one place, so a server cannot be faster than we are. What a given-up request left in the
+inbox is taken out before anything of the next one can get in, and the machine ignores it.
 
 Rules. An object that does not decode never costs its neighbours anything. Long work (a large list, its delivery, a full batch)
 gives the loop a turn every 5 ms; events are held back meanwhile, because the driver is busy. `run` ends by cancellation or by
@@ -125,12 +125,11 @@ class Informer(Generic[T]):
         self._state: Literal["new", "running", "stopped"] = "new"
         self._replaced = False
         self._synced_bell = Bell(self._clock)
-        self._inbox: asyncio.Queue[tuple[int, Input[T] | None]] = asyncio.Queue(maxsize=1)
+        self._inbox: asyncio.Queue[Input[T] | None] = asyncio.Queue(maxsize=1)
         self._told: deque[Input[T]] = deque()  # by other tasks of this process
         self._relists = 0
         self._replies: deque[tuple[int, Callable[[], None]]] = deque()
         self._request: asyncio.Task[None] | None = None
-        self._request_number = 0
         self._noticed: dict[str, tuple[object, float]] = {}
         self._spoiled: dict[str, tuple[str, str]] = {}
         self._dropped = 0
@@ -211,17 +210,17 @@ class Informer(Generic[T]):
         while not self._told:
             try:
                 async with self._clock.timeout_at(due):
-                    number, seen = await self._inbox.get()
+                    seen = await self._inbox.get()
             except TimeoutError:
                 return Tick()
-            if seen is not None and number == self._request_number:
+            if seen is not None:
                 return seen
         return self._told.popleft()
 
     def _tell(self, seen: Input[T]) -> None:
         self._told.append(seen)
         if self._inbox.empty():
-            self._inbox.put_nowait((0, None))  # wakes the driver; a full inbox does so anyway
+            self._inbox.put_nowait(None)  # wakes the driver; a full inbox does so anyway
 
     async def _carry_out(self, actions: list[Action[T]], group: asyncio.TaskGroup) -> None:
         until = self._clock.now() + SLICE
@@ -246,9 +245,9 @@ class Informer(Generic[T]):
                 case Notice():
                     self._notice(action)
                 case List():
-                    self._start(group, self._list(action, self._request_number + 1), "list")
+                    self._start(group, self._list(action), "list")
                 case Watch():
-                    self._start(group, self._watch(action, self._request_number + 1), "watch")
+                    self._start(group, self._watch(action), "watch")
                 case Close():
                     self._give_up()
                 case _:
@@ -261,16 +260,14 @@ class Informer(Generic[T]):
     # Requests
 
     def _start(self, group: asyncio.TaskGroup, request: Any, what: str) -> None:
-        self._request_number += 1
         self._request = group.create_task(request, name=f"informer:{self.resource.name}:{what}")
 
     def _give_up(self) -> None:
-        self._request_number += 1
         if self._request is not None:
             self._request.cancel()
             self._request = None
 
-    async def _list(self, action: List, number: int) -> None:
+    async def _list(self, action: List) -> None:
         name, started = self.resource.name, self._clock.now()
         if action.continue_ is None:
             self._sink.count(REFLECTOR_LISTS, name)
@@ -291,9 +288,9 @@ class Informer(Generic[T]):
         else:
             self._sink.observe(REFLECTOR_LIST_DURATION, self._clock.now() - started, name)
             self._sink.observe(REFLECTOR_ITEMS_PER_LIST, len(seen.objects) + len(seen.poison), name)
-        await self._hand_over(number, seen)
+        await self._hand_over(seen)
 
-    async def _watch(self, action: Watch, number: int) -> None:
+    async def _watch(self, action: Watch) -> None:
         name, started, events = self.resource.name, self._clock.now(), 0
         self._sink.count(REFLECTOR_WATCHES, name)
         ended = Ended()
@@ -306,19 +303,19 @@ class Informer(Generic[T]):
                 rv=action.rv,
                 timeout_s=action.timeout_s,
             ) as stream:
-                await self._hand_over(number, Opened())
+                await self._hand_over(Opened())
                 async for batch in stream:
                     events += len(batch)
-                    await self._hand_over(number, Batch(batch))
+                    await self._hand_over(Batch(batch))
         except KubeError as error:
             ended = Ended(error)
         self._sink.observe(REFLECTOR_WATCH_DURATION, self._clock.now() - started, name)
         self._sink.observe(REFLECTOR_ITEMS_PER_WATCH, events, name)
-        await self._hand_over(number, ended)
+        await self._hand_over(ended)
 
-    async def _hand_over(self, number: int, seen: Input[T]) -> None:
+    async def _hand_over(self, seen: Input[T]) -> None:
         self._seen_at = self._clock.now()
-        await self._inbox.put((number, seen))
+        await self._inbox.put(seen)
 
     # Changing the store
 

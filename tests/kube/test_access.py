@@ -270,6 +270,32 @@ async def test_a_certificate_that_is_not_accepted_is_tried_once_more_if_the_auth
     assert len(transport.seen) == 3
 
 
+class EverFresh:
+    """Credentials that are new each time they are asked for."""
+
+    def current(self, now: float) -> Credential:
+        return Credential("Bearer x", ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+
+    async def renewed(self, rejected: Credential, now: float) -> Credential:
+        return self.current(now)
+
+    def retrusted(self, rejected: Credential, now: float) -> Credential:
+        return self.current(now)
+
+
+@pytest.mark.parametrize("how", ["401", "tls"])
+async def test_a_request_is_repeated_once_however_often_the_credential_changes(how: str) -> None:
+    client, transport, _ = over(EverFresh(), lambda call: call.refuse(401) if how == "401" else call.fail("tls"))
+    with pytest.raises((Unauthorized, TransportError)):
+        await client.raw("GET", "/version")
+    assert len(transport.seen) == 2
+    with pytest.raises((Unauthorized, TransportError)):
+        async with client.watch(SERVICES, rv="1", timeout_s=300):
+            pass
+    assert len(transport.seen) == 4
+    transport.assert_all_closed()
+
+
 async def test_a_server_that_shows_a_certificate_of_the_new_authority_is_trusted_by_the_next_connection(
     tmp_path: Path,
 ) -> None:

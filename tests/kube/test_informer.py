@@ -140,6 +140,20 @@ async def test_an_empty_collection_is_synced() -> None:
         assert at.informer.store.rv == "10"
 
 
+async def test_a_list_in_pages_is_one_and_later_pages_name_no_version() -> None:
+    async with rig() as at:
+        await at.clock.settle()
+        at.transport.take("GET").reply(listed(service("a", "1"), more="next"))
+        await at.clock.settle()
+        assert not at.informer.synced
+        call = at.transport.take("GET")
+        assert call.query == {"limit": "500", "continue": "next"}
+        call.reply(listed(service("b", "2"), rv=""))
+        await at.clock.settle()
+        assert at.told.taken() == [("added", "a", True), ("added", "b", True)]
+        assert at.transport.take("GET").query["resourceVersion"] == "10"
+
+
 async def test_events_reach_handlers_after_the_store() -> None:
     async with rig() as at:
         at.told.look = lambda: seen.append(at.informer.store.keys())

@@ -52,6 +52,13 @@ def test_the_limit_is_one_of_a_line_and_not_of_a_chunk() -> None:
     assert LineSplitter(line_max_bytes=10).feed(b"123456789\n" * 5) == [b"123456789"] * 5
 
 
+def test_the_limit_starts_over_with_each_line() -> None:
+    splitter = LineSplitter(line_max_bytes=10)
+    for _ in range(5):
+        assert splitter.feed(b"1234567") == []
+        assert splitter.feed(b"89\n") == [b"123456789"]
+
+
 @given(st.lists(st.binary().map(lambda raw: raw.replace(b"\n", b"").replace(b"\r", b""))), st.data())
 def test_any_chunking_gives_the_same_lines(lines: list[bytes], data: st.DataObject) -> None:
     content = b"".join(line + b"\n" for line in lines)
