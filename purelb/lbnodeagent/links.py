@@ -11,6 +11,7 @@ never be candidates otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
@@ -67,7 +68,7 @@ class Layout(Struct, frozen=True, kw_only=True):
     """Listed interfaces that do not exist."""
     shared: tuple[str, ...] = ()
     """Interfaces with a subnet that an earlier one serves."""
-    own: tuple[tuple[IPAddress, str], ...] = ()
+    own: Mapping[IPAddress, str] = {}
     """Every untagged address with its interface, those of kube-ipvs0 excepted."""
 
     def place(self, ip: IPAddress) -> LocalLink | None:
@@ -79,7 +80,7 @@ class Layout(Struct, frozen=True, kw_only=True):
 
     def own_interface(self, ip: IPAddress) -> str | None:
         """The interface on which `ip` is an address of the node itself."""
-        return next((name for address, name in self.own if address == ip), None)
+        return self.own.get(ip)
 
 
 def layout(
@@ -121,11 +122,11 @@ def layout(
         cut=everything[SUBNETS_MAX:],
         missing=tuple(name for name in extra if name not in by_name),
         shared=tuple(shared),
-        own=tuple(
-            (address.ip, names.get(address.ifindex, str(address.ifindex)))
+        own={
+            address.ip: names.get(address.ifindex, str(address.ifindex))
             for address in untagged
             if ipvs is None or address.ifindex != ipvs.index
-        ),
+        },
     )
 
 

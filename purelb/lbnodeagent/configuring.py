@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The owner's turn for configuration: LBNodeAgents, ServiceGroups and the own Node, into settings, fitness and groups.
+
+The first complete answer opens the gate: from then on claims are judged and the kernel is changed. A Node or a group that
+disappears for a moment is a change like any other; a Node that was never seen keeps the gate shut.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from purelb.api.groups import Accepted, Group, parse_group
+from purelb.kube import model
+from purelb.lbnodeagent import keys
+from purelb.lbnodeagent.config import Configuration, LabelsUnknown, configuration
+from purelb.lbnodeagent.fitness import NOT_READY_S, fitness
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Literal
+
+    from purelb.lbnodeagent.claims import Healthy
+    from purelb.lbnodeagent.config import Finding
+    from purelb.lbnodeagent.deciding import Deciding
+    from purelb.lbnodeagent.hosting import Hosting
+    from purelb.lbnodeagent.inputs import Inputs
+
+log = logging.getLogger(__name__)
+
+
+class Configuring:
+    """`tell` is given what is wrong with an LBNodeAgent, once per object, generation and reason."""
+
+    def __init__(
+        self,
+        core: Deciding,
+        *,
+        inputs: Inputs,
+        hosting: Hosting,
+        healthy: Healthy,
+        namespace: str,
+        scope: Literal["install", "all"],
+        tell: Callable[[Finding], None],
+    ) -> None:
+        self._core = core
+        self._inputs = inputs
+        self._hosting = hosting
+        self._healthy = healthy
+        self._namespace = namespace
+        self._scope = scope
+        self._tell = tell
+        self._told: set[tuple[str, str, int, str]] = set()
+        self._not_ready_since: float | None = None
+
+    @property
+    def waits_for(self) -> str | None:
+        """Why there is no configuration yet, for people."""
+        if self._core.state.synced or not self._inputs.synced:
+            return None
+        return f'Node "{self._core.state.node}" does not exist: PURELB_NODE_NAME must be spec.nodeName'
+
+    async def step(self, now: float) -> None:
+        state, inputs = self._core.state, self._inputs
+        if not inputs.synced or not state.present.known:
+            return
+        state.own_node = inputs.nodes.store.get(state.node) or state.own_node
+        if state.own_node is None:
+            return
+        found = configuration(
+            inputs.agents.store.values(),
+            labels=model.labels(state.own_node),
+            in_force=state.configuration,
+            install_namespace=self._namespace,
+            scope=self._scope,
+        )
+        if isinstance(found, LabelsUnknown):
+            return
+        self._tell_findings(found)
+        fit = fitness(state.own_node, drain_on=found.settings.drain_on, not_ready_for=self._not_ready_for(now))
+        groups = self._groups()
+        first = not state.synced
+        if not first and (found, fit, groups) == (state.configuration, state.fitness, state.groups):
+            return
+        self._say(found)
+        if fit.causes != state.fitness.causes:
+            log.info("fitness: %s", ", ".join(fit.causes) or "fit", extra={"code": "fitness", "causes": fit.causes})
+        old_dummy = state.settings.dummy_interface
+        regrouped = first or groups != state.groups
+        state.configuration, state.fitness, state.groups, state.synced = found, fit, groups, True
+        if regrouped:
+            for name in {*inputs.services.store.keys(), *state.asked.services()}:
+                service = inputs.services.store.get(name)
+                state.asked.take(name, service, groups=groups, healthy=self._healthy)
+        self._hosting.restart_sweeps(now)
+        await self._hosting.lay_out(now, everything=True)
+        await self._hosting.drop_dummy(old_dummy)
+
+    def _groups(self) -> dict[str, Group]:
+        """Those that can be used, by name; of two with one name that of the install namespace, then the first."""
+        found: dict[str, Group] = {}
+        stored = sorted(
+            self._inputs.groups.store.values(),
+            key=lambda group: (group.metadata.namespace != self._namespace, group.metadata.namespace),
+        )
+        for group in stored:
+            read = parse_group(group, install_namespace=self._namespace, scope=self._scope)
+            if isinstance(read, Accepted):
+                found.setdefault(read.group.name, read.group)
+        return found
+
+    def _not_ready_for(self, now: float) -> float:
+        node = self._core.state.own_node
+        conditions = (node.status.conditions if node and node.status else None) or ()
+        ready = next((condition.status for condition in conditions if condition.type == "Ready"), "True")
+        if ready == "True":
+            self._not_ready_since = None
+            return 0.0
+        if self._not_ready_since is None:
+            self._not_ready_since = now
+            self._core.queue.add_after(keys.Config(), NOT_READY_S)
+        return now - self._not_ready_since
+
+    def _say(self, found: Configuration) -> None:
+        before = self._core.state.configuration
+        if before is not None and (before.state, before.source, before.message) == (
+            found.state,
+            found.source,
+            found.message,
+        ):
+            return
+        fields = {"code": "configuration", "state": found.state, "source": found.source or None}
+        log.info("configuration: %s %s", found.state, found.message or found.source, extra=fields)
+
+    def _tell_findings(self, found: Configuration) -> None:
+        for finding in found.findings:
+            once = (finding.uid, finding.name, finding.generation, finding.reason)
+            if once not in self._told:
+                self._told.add(once)
+                self._tell(finding)

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's metrics as data. Names with a history keep it; gauges are computed when scraped."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from purelb.kube.metrics import Metric
+
+REPAIRS: Final = ("address_removed", "link_up", "link_recreated", "attributes_changed")
+TAKEOVERS: Final = ("drain", "heartbeat", "lease", "move", "policy")
+STATES: Final = ("fit", "holding", "fenced", "draining")
+SELECTOR_STATES: Final = ("default", "configured", "deselected", "invalid")
+PEER_STATES: Final = ("alive", "suspect", "dead", "draining")
+
+
+def _counter(name: str, text: str, *labels: str, known: tuple[str, ...] = ()) -> Metric:
+    return Metric(
+        name=f"purelb_{name}", kind="counter", labels=labels, help=text, known=tuple((value,) for value in known)
+    )
+
+
+def _gauge(name: str, text: str, *labels: str) -> Metric:
+    return Metric(name=f"purelb_{name}", kind="gauge", labels=labels, help=text)
+
+
+ANNOUNCED: Final = _gauge("lbnodeagent_announced", "1 while in the kernel by our hand.", "service", "node", "ip")
+ANNOUNCED_IPS: Final = _gauge("announced_ips_total", "Addresses with our tag that should be there.")
+ORPHANED_IPS: Final = _gauge("orphaned_ips_total", "Addresses with our tag that should not be there.")
+WITHHELD: Final = _gauge("lbnodeagent_withheld", "Addresses this node should announce but does not.", "reason")
+GARP_SENT: Final = _counter("lbnodeagent_garp_sent_total", "Gratuitous ARP sends.")
+GARP_ERRORS: Final = _counter("lbnodeagent_garp_errors_total", "Gratuitous ARP sends that failed.")
+NA_SENT: Final = _counter("lbnodeagent_na_sent_total", "Unsolicited neighbour advertisements sent.")
+NA_ERRORS: Final = _counter("lbnodeagent_na_errors_total", "Neighbour advertisements that failed.")
+ADDITIONS: Final = _counter("lbnodeagent_address_additions_total", "Addresses added to the kernel.")
+WITHDRAWALS: Final = _counter("lbnodeagent_address_withdrawals_total", "Addresses deleted from the kernel.")
+RENEWALS: Final = _counter("lbnodeagent_address_renewals_total", "Lifetimes renewed.")
+RENEWAL_ERRORS: Final = _counter("lbnodeagent_address_renewal_errors_total", "Lifetimes that could not be renewed.")
+WINS: Final = _counter("lbnodeagent_election_wins_total", "Verdicts that became ours.")
+LOSSES: Final = _counter("lbnodeagent_election_losses_total", "Verdicts that ceased to be ours.")
+WINNER_CHANGES: Final = _counter("election_winner_changes_total", "Changes of the winner of an address.")
+SELECTOR_STATE: Final = _gauge("lbnodeagent_selector_state", "1 for where the configuration comes from.", "state")
+KERNEL_REPAIRS: Final = _counter("lbnodeagent_kernel_repairs_total", "Put back.", "cause", known=REPAIRS)
+KERNEL_ERRORS: Final = _counter("lbnodeagent_kernel_errors_total", "Refused by the kernel.", "operation", "errno")
+OVERRUNS: Final = _counter("lbnodeagent_netlink_overruns_total", "Events lost, everything read again.")
+REPORT_WRITES: Final = _counter(
+    "lbnodeagent_report_writes_total", "Writes of LBNodeStatus.", "outcome", known=("success", "failure")
+)
+APPLY: Final = Metric(
+    name="purelb_lbnodeagent_apply_duration_seconds", kind="histogram", help="Difference to kernel acknowledgement."
+)
+TAKEOVER_COUNT: Final = _counter(
+    "lbnodeagent_takeovers_total", "Addresses taken over from another node.", "cause", known=TAKEOVERS
+)
+CONFLICTS: Final = _gauge("lbnodeagent_address_conflicts", "Addresses another host answers for.")
+FAILURE_STATE: Final = _gauge("lbnodeagent_failure_state", "1 for the current one.", "state")
+HANDOVER_STALLED: Final = _counter("lbnodeagent_handover_stalled_total", "Offers that nobody took within 2 s.")
+LEASE_DURATION: Final = _gauge("election_lease_duration_seconds", "How long our lease lasts.")
+LEASE_HEALTHY: Final = _gauge("election_lease_healthy", "1 while our lease is renewed in time.")
+MEMBERS: Final = _gauge("election_member_count", "Agents that are not dead, this one included.")
+SUBNETS: Final = _gauge("election_subnet_count", "Subnets that some agent advertises.")
+LOCAL_SUBNETS: Final = _gauge("election_local_subnet_count", "Subnets that this agent advertises.")
+LEASE_RENEWALS: Final = _counter("election_lease_renewals_total", "Renewals of our lease.")
+LEASE_FAILURES: Final = _counter("election_lease_renewal_failures_total", "Renewals that failed.")
+PEERS: Final = _gauge("election_peers", "Other agents by verdict.", "state")
+
+METRICS: Final[tuple[Metric, ...]] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

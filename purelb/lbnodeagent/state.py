@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything the agent's owner owns, and the pure steps from it: who wins, what a VIP does, what should be there.
+
+One task changes it. `judge` is the whole decision about one address: claim, place, verdict, machine; it answers the actions
+and marks the address for the next difference. Nothing here awaits, logs or knows a socket.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from purelb.api import reasons
+from purelb.api.nodeagents import AgentSettings
+from purelb.lbnodeagent.asked import Asked
+from purelb.lbnodeagent.carrier import Carriers
+from purelb.lbnodeagent.desired import OnDummy, OnLink, Renewal, Snapshot, Withhold, place, renewal, want, withheld
+from purelb.lbnodeagent.election import Mine, Nobody, Ranking, Standing, Theirs, Verdict, View, elect, view_of
+from purelb.lbnodeagent.fitness import Fitness, give_at
+from purelb.lbnodeagent.host import ALIAS
+from purelb.lbnodeagent.links import Layout, layout
+from purelb.lbnodeagent.membership import Membership
+from purelb.lbnodeagent.present import Present
+from purelb.lbnodeagent.vip import Action, Judged, TakenOver, Timer, Vip, VipEvent, adopted, step
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from purelb.api.groups import Group
+    from purelb.kube.model import Node
+    from purelb.lbnodeagent.claims import Claim
+    from purelb.lbnodeagent.config import Configuration
+    from purelb.lbnodeagent.host import Address
+    from purelb.lbnodeagent.plan import Want
+    from purelb.net.ranges import IPAddress
+
+_NO_INTERFACE: Final = re.compile(r"(?!)")
+OFFERS_OPEN_MAX: Final = 100
+"""Single offers at a time; a draining node offers everything at once by its mark."""
+LEAVING_LEAST_S: Final = 60
+
+
+class State:
+    def __init__(self, *, node: str, duration: int, now: float) -> None:
+        self.node = node
+        self.duration = duration
+        self.born_at = now
+        self.configuration: Configuration | None = None
+        self.own_node: Node | None = None
+        self.fitness = Fitness()
+        self.groups: Mapping[str, Group] = {}
+        self.carriers = Carriers()
+        self.present = Present()
+        self.layout = Layout()
+        self.asked = Asked()
+        self.membership = Membership(me=node, duration=duration)
+        self.view: View = view_of(node, {}, {})
+        self.ranking = Ranking()
+        self.vips: dict[IPAddress, Vip] = {}
+        self.verdicts: dict[IPAddress, Verdict] = {}
+        self.withheld: dict[IPAddress, Withhold] = {}
+        self.failed: dict[IPAddress, str] = {}
+        self.conflicts: dict[IPAddress, float] = {}
+        self.dirty: set[IPAddress] = set()
+        self._offered: dict[IPAddress, str] = {}
+        self._named_before: set[tuple[IPAddress, str]] = set()
+        self.synced = False
+        """Every input was seen once. Before that nothing is withdrawn and nothing new is announced."""
+        self.holds_lease = False
+        """Our lease was ours at least once. Before that nothing local is announced."""
+        self.passive = False
+        self.fenced = False
+        self.leaving = False
+        self.dummy_error: str | None = None
+        self.local_ends_at: float | None = None
+        self.dummy_ends_at: float | None = None
+
+    @property
+    def settings(self) -> AgentSettings:
+        return self.configuration.settings if self.configuration is not None else AgentSettings()
+
+    @property
+    def announces(self) -> bool:
+        return self.configuration is not None and self.configuration.announces
+
+    @property
+    def draining(self) -> bool:
+        return self.leaving or self.fitness.draining
+
+    @property
+    def serves_remote(self) -> bool:
+        return self.announces and self.fitness.serves_remote and not self.fenced and not self.passive
+
+    @property
+    def local_renewal(self) -> Renewal:
+        return renewal(self.settings.local_addresses, lease_duration=self.duration)
+
+    @property
+    def dummy_renewal(self) -> Renewal:
+        """A node that leaves keeps its remote addresses for a while, so that a rollout flaps no route."""
+        if self.leaving:
+            return Renewal(max(2 * self.duration, LEAVING_LEAST_S))
+        return renewal(self.settings.dummy_addresses, lease_duration=self.duration)
+
+    def snapshot(self) -> Snapshot:
+        """What `desired` reads. It shares the owner's dicts: it is used before the owner's turn ends."""
+        return Snapshot(
+            node=self.node,
+            settings=self.settings,
+            layout=self.layout,
+            claims=self.asked.claims,
+            vips=self.vips,
+            serves_remote=self.serves_remote,
+            fenced=self.fenced,
+            local_ends_at=self.local_ends_at,
+            dummy_ends_at=self.dummy_ends_at,
+            local_renewal=self.local_renewal,
+            dummy_renewal=self.dummy_renewal,
+        )
+
+    def adopt(self) -> None:
+        """What carries our tag on a real interface was ours before this process began."""
+        for address in self.present.ours():
+            link = self.present.interfaces.get(address.ifindex)
+            local = address.priority and address.prefixlen == address.ip.max_prefixlen
+            if local and (link is None or link.alias != ALIAS):
+                self.vips[address.ip] = adopted(address.ip, address.ifindex)
+
+    def lay_out(self, now: float) -> tuple[Layout, Layout]:
+        """Interfaces and subnets of now; the layout before and after."""
+        before = self.layout
+        for interface in self.present.interfaces.values():
+            self.carriers.saw(interface.index, carrier=interface.up and interface.carrier, now=now)
+        nothing = not self.announces or self.fitness.excluded
+        settings = self.settings
+        self.layout = layout(
+            self.present.own_state(),
+            main=_NO_INTERFACE if nothing else settings.expression,
+            extra=() if nothing else settings.interfaces,
+            dummy=settings.dummy_interface,
+            usable=lambda interface: self.carriers.usable(interface.index, now),
+        )
+        return before, self.layout
+
+    def look_around(self, now: float) -> bool:
+        """Build the view anew; whether anything in it differs."""
+        standings = self.membership.standings(now)
+        standings[self.node] = Standing(
+            node=self.node,
+            liveness="draining" if self.draining else "alive",
+            networks=self.layout.subnets,
+            alive_since=self.born_at,
+        )
+        found = view_of(self.node, standings, self.membership.offers_to_me())
+        if found == self.view:
+            return False
+        self.view = found
+        return True
+
+    def segment_size(self) -> int:
+        """Members of the largest own segment, ourselves included."""
+        own = set(self.layout.subnets)
+        return max((len(names) for network, names in self.view.segments if network in own), default=1)
+
+    def judge(self, ip: IPAddress, now: float) -> tuple[Action, ...]:
+        """Decide about one address. Marks it for the difference; the actions are the caller's to carry out."""
+        self.dirty.add(ip)
+        self.withheld.pop(ip, None)
+        vip = self.vips.get(ip)
+        done: tuple[Action, ...] = ()
+        if vip is not None and vip.timer_at is not None and now >= vip.timer_at:
+            done = self.feed(ip, Timer(), now)
+        event = self._judged(ip, now)
+        if event is not None:
+            done += self.feed(ip, event, now)
+            vip = self.vips.get(ip)
+            claim = self.asked.claims.get(ip)
+            if vip is not None and vip.state == "Offering" and claim is not None:
+                done += self._taken_over(ip, vip.to or "", claim, now)
+        self._note_withheld(ip)
+        return done
+
+    def feed(self, ip: IPAddress, event: VipEvent, now: float) -> tuple[Action, ...]:
+        """Give an event to a VIP's machine."""
+        vip, actions = step(self.vips.get(ip) or Vip(ip=ip), event, now)
+        if vip.state == "Idle" and vip.timer_at is None and ip not in self.asked.claims:
+            self.vips.pop(ip, None)
+            self.verdicts.pop(ip, None)
+            self.ranking.forget(str(ip))
+        else:
+            self.vips[ip] = vip
+        if vip.state != "Offering":
+            self._named_before.discard((ip, self._offered.pop(ip, "")))
+        if actions:
+            self.dirty.add(ip)
+        return actions
+
+    def _judged(self, ip: IPAddress, now: float) -> Judged | None:
+        """The verdict as an event; None while it cannot be known, or is none of our business."""
+        vip = self.vips.get(ip)
+        if not self.synced or self.passive:
+            return None
+        claim = self.asked.claims.get(ip)
+        where = place(claim, self.layout) if claim is not None else None
+        if claim is None or isinstance(where, OnDummy | Withhold):
+            self.verdicts.pop(ip, None)
+            return Judged(verdict=None) if vip is not None else None
+        if not self.holds_lease or claim.endpoints_unknown:
+            return None
+        if self.leaving and (vip is None or not vip.in_kernel):
+            return None  # no new adds
+        verdict = elect(claim, self.view, self.ranking)
+        self.verdicts[ip] = verdict
+        on = where.ifindex if isinstance(where, OnLink) else None
+        due = None
+        if isinstance(verdict, Theirs):
+            due = give_at(
+                claim,
+                verdict.node,
+                self.view,
+                unfit=self.draining,
+                candidate=on is not None,
+                failback=self.settings.failback,
+            )
+            if due is not None and due <= now and not self.draining and self._offers_open() >= OFFERS_OPEN_MAX:
+                due = now + 1.0
+        return Judged(verdict=verdict, give_at=due, on=on)
+
+    def _taken_over(self, ip: IPAddress, heir: str, claim: Claim, now: float) -> tuple[Action, ...]:
+        """Whether the API names the heir by now. A name that stood there before the offer is an old one and says nothing."""
+        if heir not in claim.holders:
+            self._named_before.discard((ip, heir))
+            self._offered[ip] = heir
+            return ()
+        if self._offered.get(ip) != heir:
+            self._offered[ip] = heir
+            self._named_before.add((ip, heir))
+        return () if (ip, heir) in self._named_before else self.feed(ip, TakenOver(heir), now)
+
+    def _offers_open(self) -> int:
+        return sum(1 for vip in self.vips.values() if vip.state == "Offering")
+
+    def _note_withheld(self, ip: IPAddress) -> None:
+        claim = self.asked.claims.get(ip)
+        if claim is None or not self.synced:
+            return
+        found = withheld(ip, self.snapshot())
+        verdict = self.verdicts.get(ip)
+        if found is None and (text := self.failed.get(ip)) is not None:
+            found = Withhold(reasons.ANNOUNCEMENT_FAILED, text)
+        if found is None and isinstance(verdict, Nobody) and verdict.reason == "NoLocalEndpoint":
+            best = self.ranking.best(str(ip), self.view.segment(ip))
+            if best and best[0] == self.node:
+                found = Withhold(
+                    reasons.NO_LOCAL_ENDPOINT,
+                    "externalTrafficPolicy is Local and no eligible node has a ready endpoint",
+                )
+        if found is None and not self.announces and self.configuration and self.configuration.state == "invalid":
+            found = Withhold(reasons.ANNOUNCEMENT_FAILED, self.configuration.message)
+        if found is None and self.dummy_error is not None and isinstance(place(claim, self.layout), OnDummy):
+            found = Withhold(
+                reasons.ANNOUNCEMENT_FAILED, f"cannot create {self.settings.dummy_interface}: {self.dummy_error}"
+            )
+        if found is not None:
+            self.withheld[ip] = found
+
+    def wants(self, ip: IPAddress) -> Want | None:
+        return want(ip, self.snapshot())
+
+    def offers(self) -> dict[IPAddress, str]:
+        """What our lease offers to whom."""
+        return {ip: vip.to for ip, vip in self.vips.items() if vip.state == "Offering" and vip.to is not None}
+
+    def carriers_of_vips(self) -> frozenset[int]:
+        """Interfaces that carry a VIP."""
+        return frozenset(vip.on for vip in self.vips.values() if vip.in_kernel and vip.on is not None)
+
+    def kept_alive(self, now: float, *, under_s: float) -> list[Address]:
+        """Row 37: tagged addresses that end soon, except those that somebody else answered for."""
+        return [
+            address
+            for address in self.present.ours()
+            if address.ends_at is not None
+            and now < address.ends_at < now + under_s
+            and ((vip := self.vips.get(address.ip)) is None or vip.ignore_until != float("inf"))
+        ]
+
+    def mine(self, ip: IPAddress) -> bool:
+        return isinstance(self.verdicts.get(ip), Mine)
+
+    def move(self, ip: IPAddress, ifindex: int) -> None:
+        """The interface of a held VIP has another index now."""
+        self.vips[ip] = replace(self.vips[ip], on=ifindex)
