@@ -45,11 +45,10 @@ async def started(
     """Run `purelb ARGUMENTS` in this network namespace until the block ends; ready when the block begins."""
     place = urlsplit(server)
     network = os.open("/proc/self/ns/net", os.O_RDONLY)
-    directory = os.open(account, os.O_RDONLY | os.O_DIRECTORY)
     request = {
         "network": network,
         "hostname": "bench",
-        "account": directory,
+        "account": str(account),
         "argv": [sys.executable, "-m", "purelb.cli.main", *arguments, "--host=127.0.0.1", f"--port={port}"],
     }
     environment = {
@@ -66,10 +65,9 @@ async def started(
             stdout=output,
             stderr=subprocess.STDOUT,
             env=environment,
-            pass_fds=[network, directory],
+            pass_fds=[network],
         )
     os.close(network)
-    os.close(directory)
     try:
         # In a thread: the loop goes on to take the times at which events arrive.
         await asyncio.to_thread(_wait_ready, process, port=port, log=log)
@@ -106,11 +104,15 @@ def _wait_ready(process: subprocess.Popen[bytes], *, port: int, log: Path) -> No
     last = ""
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(f"the component ended with {process.returncode}: see {log}")
+            raise RuntimeError(f"the component ended with {process.returncode}:\n{_tail(log)}")
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2):
                 return
         except URLError as error:
             last = str(error)
             time.sleep(0.05)
-    raise RuntimeError(f"the component was not ready within {STARTED_WITHIN_S:.0f} s ({last}): see {log}")
+    raise RuntimeError(f"the component was not ready within {STARTED_WITHIN_S:.0f} s ({last}):\n{_tail(log)}")
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text().splitlines()[-20:])
