@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from purelb.sandbox.cluster.programs import ProxyKind
     from purelb.sandbox.cluster.state import StateDirectory
+from purelb.sandbox.rig.namespaces import adopting
 
 LOG_TAIL_LINES: Final = 12
 LAST_WORDS_S: Final = 5.0
@@ -116,6 +117,7 @@ def start(state: StateDirectory, *, nodes: int, proxy: ProxyKind) -> Iterator[St
     state.make()
     state.empty_logs()
     with ExitStack() as stack:
+        stack.enter_context(adopting())
         report_in, report_out = _pipe(stack)
         life_in, life_out = _pipe(stack)
         api = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=128))

@@ -144,7 +144,9 @@ def pidfd(pid: int) -> Iterator[int]:
 
 
 def end_process(descriptor: int) -> None:
-    """Kill the process behind the pidfd and wait until it is gone."""
+    """Kill the process behind the pidfd and wait until it is gone, its entry in the process table too if we are its parent."""
     with suppress(ProcessLookupError):  # it was faster
         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
     select.select([descriptor], [], [])
+    with suppress(ChildProcessError):
+        os.waitid(os.P_PIDFD, descriptor, os.WEXITED)
