@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verbs of the Kubernetes API over a `Transport`.
 
-What it knows: paths, queries, credentials, time limits, and which `KubeError` an answer is. It repeats a request only when
-the server refused a credential that can be replaced, or showed a certificate of an authority that was replaced; all other
-repeating is the caller's decision, by the table in `retry`.
+What it knows: what each verb sends and what comes back as an object. How a call is carried out is in `calls`.
 
 There is no rate limit and no cap on calls in flight: the server's priority and fairness is the governor, and the structure
 of the callers is the bound. A decoded Struct is never sent back, as it dropped what it does not know: writes are patches.
@@ -14,82 +12,34 @@ Cancelling a request closes its connection; a cancelled write may have been comm
 
 from __future__ import annotations
 
-from collections import deque
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
+from purelb.kube.calls import UNARY_TIMEOUT, Calls
 from purelb.kube.clock import breathe
-from purelb.kube.decode import Codec, Page, Poison, WatchEvent
-from purelb.kube.errors import Expired, TransportError, api_error, status_of
-from purelb.kube.lines import LineSplitter
-from purelb.kube.metrics import CLIENT_DURATION, CLIENT_REQUESTS, CLIENT_RETRIES, NO_SINK, Sink
+from purelb.kube.decode import Codec, Page, Poison
+from purelb.kube.errors import Expired
+from purelb.kube.metrics import NO_SINK, Sink
 from purelb.kube.model import KubeObject
-from purelb.kube.transport import AiohttpTransport, ByteStream, Request, Response, Transport
-from purelb.kube.wire import (
-    Body,
-    Declared,
-    PatchType,
-    accept,
-    delete_options,
-    encoded,
-    query,
-    retry_after,
-    with_version,
-)
+from purelb.kube.stream import WatchStream
+from purelb.kube.transport import AiohttpTransport, Response, Transport
+from purelb.kube.wire import Body, Declared, PatchType, accept, delete_options, encoded, query, with_version
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable
     from types import TracebackType
 
-    from purelb.kube.access import ClusterAccess, Credential
+    from purelb.kube.access import ClusterAccess
     from purelb.kube.clock import Clock
-    from purelb.kube.errors import ApiError
     from purelb.kube.resources import Access, Resource
 
 __all__ = ["ApiClient", "Body", "PatchType", "WatchStream"]
 
 T = TypeVar("T", bound=KubeObject)
 
-UNARY_TIMEOUT: Final = 10.0
 LIST_TIMEOUT: Final = 60.0
-WATCH_HEADERS_TIMEOUT: Final = 65.0  # some proxies hold the headers until the first byte of body
 WATCH_GRACE: Final = 30.0
-ERROR_BODY_MAX_BYTES: Final = 64 * 1024
 SLICE: Final = 0.005  # work on the loop before others get a turn
-
-
-class WatchStream(Generic[T]):
-    """Batches of events, one or more for each chunk that arrived. Ends when the server ends it; a line without its end is dropped."""
-
-    def __init__(self, body: ByteStream, codec: Codec[T], *, clock: Clock, deadline: float) -> None:
-        self._chunks = body.__aiter__()
-        self._codec = codec
-        self._clock = clock
-        self._deadline = deadline
-        self._splitter = LineSplitter()
-        self._lines: deque[bytes] = deque()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> tuple[WatchEvent[T], ...]:
-        if self._lines:
-            await breathe()
-        while not self._lines:
-            try:
-                async with self._clock.timeout_at(self._deadline):
-                    chunk = await self._chunks.__anext__()
-            except TimeoutError:
-                raise TransportError("timeout", "the watch outlived its own limit") from None
-            self._lines.extend(self._splitter.feed(chunk))
-        return tuple(self._decoded())
-
-    def _decoded(self) -> Iterable[WatchEvent[T]]:
-        until = self._clock.now() + SLICE
-        while self._lines:
-            yield self._codec.event(self._lines.popleft())
-            if self._clock.now() >= until:
-                return
 
 
 class ApiClient:
@@ -108,18 +58,15 @@ class ApiClient:
         self.access = access
         self.clock = clock
         self.sink = sink
-        self._transport = transport
+        self._calls = Calls(access, user_agent=user_agent, clock=clock, sink=sink)
+        self._calls.transport = transport
         self._declared = None if allow is None else Declared(allow)
-        self._headers = (("Accept-Encoding", "identity"), ("User-Agent", user_agent))
-        self._host = access.server.partition("://")[2].partition("/")[0]
         self._codecs: dict[Resource[Any], Codec[Any]] = {}
         self._stack = AsyncExitStack()
-        self._listeners: list[Callable[[], None]] = []
-        self._unreachable = False
 
     async def __aenter__(self) -> Self:
-        if self._transport is None:
-            self._transport = await self._stack.enter_async_context(
+        if self._calls.transport is None:
+            self._calls.transport = await self._stack.enter_async_context(
                 AiohttpTransport(self.access.server, proxy=self.access.proxy, server_name=self.access.tls.server_name)
             )
         return self
@@ -131,13 +78,7 @@ class ApiClient:
 
     def on_reachable(self, call: Callable[[], None]) -> Callable[[], None]:
         """Call `call` at each first success after a failure; the answer ends that."""
-        self._listeners.append(call)
-
-        def end() -> None:
-            if call in self._listeners:
-                self._listeners.remove(call)
-
-        return end
+        return self._calls.on_reachable(call)
 
     # Verbs
 
@@ -154,7 +95,7 @@ class ApiClient:
         path = r.path(namespace, name)
         self._check("get", r, namespace=namespace, name=name)
         target = path + query((("resourceVersion", rv),))
-        return self._codec(r).one((await self._call("GET", target, accept=accept(r), timeout=timeout)).body)
+        return self._codec(r).one((await self._calls.call("GET", target, accept=accept(r), timeout=timeout)).body)
 
     async def list_page(
         self,
@@ -181,7 +122,9 @@ class ApiClient:
                 ("continue", continue_),
             )
         )
-        answer = await self._call("GET", target, accept=accept(r, as_list=True), timeout=LIST_TIMEOUT, verb="LIST")
+        answer = await self._calls.call(
+            "GET", target, accept=accept(r, as_list=True), timeout=LIST_TIMEOUT, verb="LIST"
+        )
         codec = self._codec(r)
         raws, version, more = codec.envelope(answer.body)
         del answer  # the body lives on in `raws` alone
@@ -257,7 +200,7 @@ class ApiClient:
             )
         )
         async with AsyncExitStack() as stack:
-            body = await self._open(stack, target, accept=accept(r))
+            body = await self._calls.open(stack, target, accept=accept(r))
             deadline = self.clock.now() + timeout_s + WATCH_GRACE
             yield WatchStream(body, self._codec(r), clock=self.clock, deadline=deadline)
 
@@ -326,7 +269,7 @@ class ApiClient:
         path = r.path(namespace, name)
         self._check("delete", r, namespace=namespace, name=name)
         options = delete_options(uid=uid, rv=rv, propagation=propagation)
-        await self._call("DELETE", path, body=options, content_type="application/json")
+        await self._calls.call("DELETE", path, body=options, content_type="application/json")
 
     async def raw(
         self,
@@ -343,9 +286,7 @@ class ApiClient:
         if self._declared is not None:
             self._declared.check_path(method, path)
         extra = tuple(headers)
-        return await self._call(method, path + _query(query), body=body, accept="application/json", extra=extra)
-
-    # The one road to the transport
+        return await self._calls.call(method, path + _query(query), body=body, accept="application/json", extra=extra)
 
     async def _write(
         self,
@@ -369,114 +310,10 @@ class ApiClient:
                     ("dryRun", "All" if dry_run else None),
                 )
             )
-        answer = await self._call(
+        answer = await self._calls.call(
             method, target, body=body, content_type=content_type, accept=accept(r), timeout=timeout
         )
         return self._codec(r).one(answer.body)
-
-    async def _call(
-        self,
-        method: str,
-        target: str,
-        *,
-        body: bytes = b"",
-        accept: str = "application/json",
-        content_type: str = "",
-        timeout: float = UNARY_TIMEOUT,
-        verb: str = "",
-        extra: tuple[tuple[str, str], ...] = (),
-    ) -> Response:
-        started = self.clock.now()
-        headers = (("Accept", accept), *self._headers, *extra)
-        if content_type:
-            headers = (*headers, ("Content-Type", content_type))
-        try:
-            async with self.clock.timeout_at(started + timeout):
-                answer = await self._authenticated(method, target, headers, body)
-        except TimeoutError:
-            self._unanswered(method)
-            raise TransportError(
-                "timeout", f"{method} {target.partition('?')[0]}: no answer in {timeout:g} s"
-            ) from None
-        self.sink.observe(CLIENT_DURATION, self.clock.now() - started, verb or method, self._host)
-        if answer.status >= 300:
-            raise self._refusal(method, target, answer.status, answer.headers, answer.body)
-        return answer
-
-    async def _authenticated(
-        self, method: str, target: str, headers: tuple[tuple[str, str], ...], body: bytes
-    ) -> Response:
-        transport = self._open_transport()
-        credential = self.access.credentials.current(self.clock.now())
-        repeated: set[str] = set()
-        while True:
-            request = Request(
-                method=method, target=target, headers=_with(headers, credential), body=body, tls=credential.tls
-            )
-            try:
-                answer = await transport.exchange(request)
-            except TransportError as error:
-                self._unanswered(method)
-                if error.kind != "tls" or "tls" in repeated:
-                    raise
-                repeated.add("tls")
-                fresh = self.access.credentials.retrusted(credential, self.clock.now())
-                if fresh.tls is credential.tls:
-                    raise
-            else:
-                self._answered(method, answer.status)
-                if answer.status != 401 or "401" in repeated:
-                    return answer
-                repeated.add("401")
-                fresh = await self.access.credentials.renewed(credential, self.clock.now())
-                if fresh is credential:
-                    return answer
-            credential = fresh
-            self.sink.count(CLIENT_RETRIES, max(repeated), method, self._host)
-
-    async def _open(self, stack: AsyncExitStack, target: str, *, accept: str) -> ByteStream:
-        transport = self._open_transport()
-        headers = (("Accept", accept), *self._headers)
-        credential = self.access.credentials.current(self.clock.now())
-        try:
-            async with self.clock.timeout_at(self.clock.now() + WATCH_HEADERS_TIMEOUT):
-                for last in (False, True):
-                    attempt = await stack.enter_async_context(AsyncExitStack())
-                    request = Request(
-                        method="GET", target=target, headers=_with(headers, credential), tls=credential.tls
-                    )
-                    try:
-                        body = await attempt.enter_async_context(transport.stream(request))
-                    except TransportError as error:
-                        self._unanswered("GET")
-                        fresh = credential if last or error.kind != "tls" else self._retrusted(credential)
-                        if fresh.tls is credential.tls:
-                            raise
-                        credential = fresh
-                        continue
-                    self._answered("GET", body.status)
-                    if body.status == 200:
-                        return body
-                    if body.status == 401 and not last:
-                        fresh = await self.access.credentials.renewed(credential, self.clock.now())
-                        if fresh is not credential:
-                            await attempt.aclose()
-                            credential = fresh
-                            continue
-                    text = await _first(body, ERROR_BODY_MAX_BYTES)
-                    raise self._refusal("GET", target, body.status, body.headers, text)
-        except TimeoutError:
-            self._unanswered("GET")
-            raise TransportError("timeout", f"no answer to a watch in {WATCH_HEADERS_TIMEOUT:g} s") from None
-        raise AssertionError("the last attempt either answered or raised")
-
-    def _retrusted(self, credential: Credential) -> Credential:
-        return self.access.credentials.retrusted(credential, self.clock.now())
-
-    def _open_transport(self) -> Transport:
-        if self._transport is None:
-            raise TransportError("refused", "the client was not entered")
-        return self._transport
 
     def _codec(self, r: Resource[T]) -> Codec[T]:
         codec: Codec[T] | None = self._codecs.get(r)
@@ -497,44 +334,5 @@ class ApiClient:
         if self._declared is not None:
             self._declared.check(verb, r, namespace=namespace, name=name, subresource=subresource, fields=fields)
 
-    def _answered(self, method: str, status: int) -> None:
-        self.sink.count(CLIENT_REQUESTS, str(status), method, self._host)
-        if status == 429 or status >= 500:
-            self._unreachable = True
-        elif self._unreachable:
-            self._unreachable = False
-            for call in tuple(self._listeners):
-                call()
-
-    def _unanswered(self, method: str) -> None:
-        self.sink.count(CLIENT_REQUESTS, "<error>", method, self._host)
-        self._unreachable = True
-
-    def _refusal(
-        self, method: str, target: str, code: int, headers: Mapping[str, str], body: bytes
-    ) -> ApiError | TransportError:
-        path = target.partition("?")[0]
-        if code < 400:
-            return TransportError("redirect", f"{method} {path}: {code}, and redirects are not followed")
-        status = status_of(code, body[:ERROR_BODY_MAX_BYTES])
-        seconds = status.details.retry_after_seconds if status.details else None
-        return api_error(status, retry_after=retry_after(headers, seconds), method=method, path=path)
-
 
 _query = query  # `raw` has an argument of that name
-
-
-def _with(headers: tuple[tuple[str, str], ...], credential: Credential) -> tuple[tuple[str, str], ...]:
-    return (*headers, ("Authorization", credential.authorization)) if credential.authorization else headers
-
-
-async def _first(body: ByteStream, limit: int) -> bytes:
-    text = b""
-    try:
-        async for chunk in body:
-            text += chunk
-            if len(text) >= limit:
-                break
-    except TransportError:
-        pass  # a cut body: what arrived of it still says more than nothing
-    return text[:limit]
