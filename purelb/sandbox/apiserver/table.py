@@ -366,7 +366,12 @@ def _described(column: Column) -> str:
 
 
 def cells_of(kind: Kind, custom: Sequence[Column], obj: Obj, at: datetime) -> Sequence[object]:
-    if not kind.custom:
-        return _TABLES.get(kind.key, _PLAIN)[1](obj, at)
-    name, old = _name_age(obj, at)
-    return [name, *([custom_cell(obj, column, at) for column in custom] if custom else [old])]
+    """The cells of one row. An object whose fields have odd shapes shows its name and nothing else, and only its row does."""
+    if kind.custom:
+        name, old = _name_age(obj, at)
+        return [name, *([custom_cell(obj, column, at) for column in custom] if custom else [old])]
+    columns, cells = _TABLES.get(kind.key, _PLAIN)
+    try:
+        return cells(obj, at)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return [obj["metadata"]["name"], *([None] * (len(columns) - 1))]

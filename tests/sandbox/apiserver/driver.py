@@ -103,16 +103,11 @@ class Stream:
 SERVICES = "/api/v1/namespaces/default/services"
 
 
-def service(
-    name: str = "web", *, type: str = "LoadBalancer", labels: Mapping[str, str] | None = None, **spec: Any
-) -> dict[str, Any]:  # noqa: A002
+def service(name: str = "web", *, labels: Mapping[str, str] | None = None, **spec: Any) -> dict[str, Any]:
+    """A Service of type LoadBalancer with one port, unless the spec says otherwise."""
     metadata = {"name": name} | ({"labels": dict(labels)} if labels else {})
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": metadata,
-        "spec": {"type": type, "ports": [{"port": 80}]} | spec,
-    }
+    filled = {"type": "LoadBalancer", "ports": [{"port": 80}]} | spec
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": filled}
 
 
 def definition(schema: Mapping[str, Any] | None = None, **version: Any) -> dict[str, Any]:

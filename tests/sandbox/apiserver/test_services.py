@@ -101,9 +101,9 @@ def test_a_name_is_a_dns_1035_label(api: Api, name: str) -> None:
 
 def test_allocations_are_exclusive_and_come_back(api: Api) -> None:
     held = make(api)["spec"]
-    wanted = {"clusterIP": held["clusterIP"]}
+    wanted: dict[str, Any] = {"clusterIP": held["clusterIP"]}
     assert api.post(SERVICES, service("other", **wanted)).code == 422
-    port = {"ports": [{"port": 80, "nodePort": held["ports"][0]["nodePort"]}]}
+    port: dict[str, Any] = {"ports": [{"port": 80, "nodePort": held["ports"][0]["nodePort"]}]}
     assert api.post(SERVICES, service("other", **port)).code == 422
     api.delete(WEB)
     assert api.post(SERVICES, service("other", **wanted, **port)).code == 201

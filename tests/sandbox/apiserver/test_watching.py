@@ -153,7 +153,7 @@ def test_a_thousand_watchers_at_random_places_see_the_same_suffix(api: Api) -> N
     for number in range(50):
         api.post(SERVICES, service(f"s{number}", allocateLoadBalancerNodePorts=False))
         streams += [(api.core.revision, api.watch(SERVICES, resourceVersion=api.core.revision)) for _ in range(20)]
-    whole = [frame for frame in api.watch(SERVICES, resourceVersion=start).watcher.frames(api.now)]
+    whole = api.watch(SERVICES, resourceVersion=start).watcher.frames(api.now)
     for rv, stream in streams:
         seen = stream.watcher.frames(api.now)
         assert seen == whole[rv - start :]
@@ -165,7 +165,7 @@ def test_a_write_wakes_who_watches_its_resource_and_nobody_else(api: Api) -> Non
     for path in ("/api/v1/services", "/api/v1/nodes"):
         stream = api.watch(path)
         stream.events()
-        stream.watcher.wake = lambda path=path: woken.append(path)  # type: ignore[misc]
+        stream.watcher.wake = lambda path=path: woken.append(path)
     api.post(SERVICES, service())
     assert woken == ["/api/v1/services"]
 
