@@ -182,7 +182,7 @@ class Seen(Struct, frozen=True, gc=False):
 
 
 class Kernel(Protocol):
-    """Netlink. One owner calls `dump`, `apply` and `neighbour`; one task iterates `events`."""
+    """Netlink. One owner calls `dump` and `apply`; one task iterates `events`."""
 
     async def dump(self) -> KernelState:
         """Links, addresses, default and on-link routes; whole, or `OSError`."""
@@ -192,10 +192,6 @@ class Kernel(Protocol):
 
     async def apply(self, ops: Sequence[Op]) -> Sequence[OpResult]:
         """One result per op, in order; no op waits for the success of another."""
-        ...
-
-    async def neighbour(self, ifindex: int, ip: IPAddress) -> bytes | None:
-        """The MAC that the kernel knows for a neighbour, or None."""
         ...
 
 

@@ -7,8 +7,7 @@ event socket that overran (ENOBUFS) stays useless, so it is closed and reopened,
 
 Two event sockets: links and addresses; and routes behind a filter in the kernel, so that a node with a full BGP table costs
 nothing. Requests share one control socket and are answered before `send` returns, so reading an answer does not wait.
-The network namespace is entered before the process starts, never from here. Links are made through pyroute2's AsyncIPRoute,
-imported when the first one is made: it costs 12 MiB.
+The network namespace is entered before the process starts, never from here. Why no library does this: see `rtnetlink`.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import errno
 import logging
 import socket
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from purelb.kube.clock import breathe
 from purelb.lbnodeagent import rtnetlink
@@ -42,11 +41,10 @@ from purelb.lbnodeagent.host import (
 from purelb.lbnodeagent.packetfilter import attach, program
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from purelb.kube.clock import Clock
     from purelb.lbnodeagent.rtnetlink import Message
-    from purelb.net.ranges import IPAddress
 
 log = logging.getLogger(__name__)
 
@@ -148,18 +146,33 @@ class Netlink:
             if batch:
                 results += await self._apply_addresses(batch)
                 batch = []
-            results.append(OpResult(op, await _change_link(op)))
+            results.append(OpResult(op, await self._change_link(op)))
         if batch:
             results += await self._apply_addresses(batch)
         return results
 
-    async def neighbour(self, ifindex: int, ip: IPAddress) -> bytes | None:
-        """The MAC that the kernel knows for a neighbour, or None."""
-        async with _iproute() as route:
-            async for entry in await route.neigh("dump", ifindex=ifindex, dst=str(ip)):
-                if (mac := entry.get("lladdr")) is not None:
-                    return bytes.fromhex(mac.replace(":", ""))
-        return None
+    async def _change_link(self, op: MakeLink | RemoveLink) -> str | None:
+        """Addresses come after the link is up, and the options before, so that IPv6 never makes one of its own."""
+        try:
+            if isinstance(op, RemoveLink):
+                return await self._ask_once(lambda number: rtnetlink.remove_link(op.ifindex, sequence=number))
+            failed = await self._ask_once(lambda number: rtnetlink.make_link(op.name, kind=op.kind, sequence=number))
+            if failed is not None:
+                return failed
+            index = socket.if_nametoindex(op.name)
+            failed = await self._ask_once(lambda number: rtnetlink.link_options(index, alias=ALIAS, sequence=number))
+            return failed or await self._ask_once(lambda number: rtnetlink.set_up(index, sequence=number))
+        except OSError as error:
+            return _symbol(error)
+
+    async def _ask_once(self, message: Callable[[int], bytes]) -> str | None:
+        """Send one message and wait for its acknowledgement: the errno's symbol, or None."""
+        self._sequence += 1
+        self._control.send(message(self._sequence))
+        while True:
+            for answer in rtnetlink.messages(await self._receive()):
+                if answer.type == rtnetlink.ERROR and answer.sequence == self._sequence:
+                    return answer.error
 
     async def _apply_addresses(self, batch: Sequence[SetAddress | DeleteAddress]) -> list[OpResult]:
         first = self._sequence + 1
@@ -275,41 +288,3 @@ def _socket(groups: int, buffer: int, *, filter_: bytes = b"") -> socket.socket:
 
 def _symbol(error: OSError) -> str:
     return "ETIMEDOUT" if isinstance(error, TimeoutError) else rtnetlink.symbol(error.errno or errno.EIO)
-
-
-def _iproute() -> Any:
-    from pyroute2.iproute.linux import AsyncIPRoute
-
-    return AsyncIPRoute()
-
-
-async def _change_link(op: MakeLink | RemoveLink) -> str | None:
-    from pyroute2.netlink.exceptions import NetlinkError
-
-    try:
-        async with _iproute() as route:
-            if isinstance(op, RemoveLink):
-                await route.link("del", index=op.ifindex)
-                return None
-            await route.link("add", ifname=op.name, kind=op.kind)
-            found = await route.link_lookup(ifname=op.name)
-            if not found:
-                return "ENODEV"
-            await route.link("set", index=found[0], ifalias=ALIAS)
-            await _prepare(found[0])
-            await route.link("set", index=found[0], state="up")
-    except NetlinkError as error:
-        return rtnetlink.symbol(error.code)
-    except OSError as error:
-        return _symbol(error)
-    return None
-
-
-async def _prepare(ifindex: int) -> None:
-    """promote_secondaries on, IPv6 address generation off: through netlink, since /proc/sys is read-only in a Pod."""
-    message = rtnetlink.link_options(ifindex, sequence=1)
-    with _socket(0, _CONTROL_BUFFER) as sock:
-        sock.send(message)
-        for answer in rtnetlink.messages(await asyncio.get_running_loop().sock_recv(sock, _DATAGRAM)):
-            if answer.error is not None:
-                raise OSError(getattr(errno, answer.error, errno.EIO), answer.error)
