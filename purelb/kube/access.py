@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way to an API server: where it is, whom to trust, and what to show it.
+"""The way to an API server: which one, and with which credentials.
 
 In a cluster that is three files and two variables, and we read them ourselves: a library for it would cost every node agent
-36 MiB. A kubeconfig goes through `kubernetes_asyncio`, imported in the one function that needs it.
-
-Rules. A credential that cannot be read again leaves the old one in force: a full disk must not log anybody out. The token of
-a cluster is read again by the request that finds the last read a minute old, and at once when the server refused it. A
-kubeconfig is loaded again only after a refusal, never on a timer, by one request for all that were refused. No token, key or
-password appears in a `repr`, a log line or an exception, which is why exceptions of the library are not chained here.
+36 MiB. A kubeconfig goes through `kubernetes_asyncio`, imported in the one function that needs it. Exceptions of that library
+are not chained, as they print what stands in the file.
 
 Not promised: a kubeconfig whose cluster moves to another address is followed only by a new process; a credential plugin that
 hangs is given up after 30 s, but the library keeps its process to itself, so it is not killed.
@@ -19,65 +15,43 @@ import asyncio
 import logging
 import os
 import re
-import ssl
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 from msgspec import Struct
 
+from purelb.kube.credentials import (
+    Credential,
+    Credentials,
+    FixedCredentials,
+    KubeconfigCredentials,
+    ServiceAccountCredentials,
+    Tls,
+    ssl_context,
+    words,
+)
 from purelb.kube.errors import AccessError
-from purelb.kube.metrics import ACCESS_RELOADS, NO_SINK, Sink
+from purelb.kube.metrics import NO_SINK, Sink
+from purelb.kube.transport import LIBRARY_ERRORS
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+__all__ = [
+    "ClusterAccess",
+    "Credential",
+    "Credentials",
+    "FixedCredentials",
+    "KubeconfigCredentials",
+    "ServiceAccountCredentials",
+    "Tls",
+    "fixed_access",
+    "load_access",
+    "ssl_context",
+]
 
 log = logging.getLogger(__name__)
 
 SERVICE_ACCOUNT_DIR: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-TOKEN_AGE_MAX: Final = 60.0
-FORCED_READ_EVERY: Final = 1.0
-RELOAD_EVERY: Final = 5.0
 LOAD_TIMEOUT: Final = 30.0  # an exec plugin may ask a person, but not for ever
-LOG_EVERY: Final = 60.0
-
-
-class Tls(Struct, frozen=True, kw_only=True):
-    """`ca_pem` None: the system's authorities. `client_cert`: certificate and key, both PEM."""
-
-    ca_pem: bytes | None = None
-    client_cert: tuple[bytes, bytes] | None = None
-    server_name: str | None = None
-    verify: bool = True
-
-    def __repr__(self) -> str:
-        return (
-            f"Tls(server_name={self.server_name!r}, verify={self.verify}, client_cert={self.client_cert is not None})"
-        )
-
-
-class Credential(Struct, frozen=True, eq=False):
-    """What one request shows and trusts. Two of them are the same only if they are the same object."""
-
-    authorization: str | None = None
-    tls: ssl.SSLContext | None = None
-
-    def __repr__(self) -> str:
-        return f"Credential(authorization={'set' if self.authorization else None}, tls={self.tls is not None})"
-
-
-class Credentials(Protocol):
-    def current(self, now: float) -> Credential:
-        """For the next request. Never fails: the last good one stays in force."""
-        ...
-
-    async def renewed(self, rejected: Credential, now: float) -> Credential:
-        """After the server answered 401: `rejected` itself when there is no other."""
-        ...
-
-    def retrusted(self, rejected: Credential, now: float) -> Credential:
-        """After the server's certificate was not accepted: `rejected` itself when there is no other authority."""
-        ...
 
 
 class ClusterAccess(Struct, frozen=True, kw_only=True):
@@ -94,43 +68,6 @@ class ClusterAccess(Struct, frozen=True, kw_only=True):
         return f"ClusterAccess(server={self.server!r}, namespace={self.namespace!r}, origin={self.origin!r})"
 
 
-def ssl_context(tls: Tls) -> ssl.SSLContext:
-    """A client context. Raises `ssl.SSLError` or `ValueError` for what is not PEM."""
-    ca = None if tls.ca_pem is None else tls.ca_pem.decode("ascii")
-    if ca is not None and "BEGIN CERTIFICATE" not in ca:
-        raise ValueError("the certificate authority holds no certificate")  # nothing would mean: trust the system's
-    context = ssl.create_default_context(cadata=ca)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # many cluster CAs lack the extensions that Python 3.13 demands
-    context.set_alpn_protocols(["http/1.1"])
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if tls.client_cert is not None:
-        # OpenSSL reads certificate and key from files only; this one exists for the length of the call.
-        with tempfile.TemporaryDirectory() as private:
-            path = Path(private, "client.pem")
-            path.write_bytes(tls.client_cert[0].rstrip() + b"\n" + tls.client_cert[1])
-            context.load_cert_chain(path)
-    return context
-
-
-class FixedCredentials:
-    """What never changes: tests, the sandbox."""
-
-    def __init__(self, credential: Credential) -> None:
-        self._credential = credential
-
-    def current(self, now: float) -> Credential:  # noqa: ARG002  as the protocol has it
-        return self._credential
-
-    async def renewed(self, rejected: Credential, now: float) -> Credential:  # noqa: ARG002  as the protocol has it
-        return self._credential
-
-    def retrusted(self, rejected: Credential, now: float) -> Credential:  # noqa: ARG002  as the protocol has it
-        return self._credential
-
-
 def fixed_access(
     server: str, *, token: str | None = None, tls: Tls | None = None, namespace: str = ""
 ) -> ClusterAccess:
@@ -145,143 +82,6 @@ def fixed_access(
         credentials=FixedCredentials(credential),
         origin="fixed",
     )
-
-
-class ServiceAccountCredentials:
-    """Token and CA of the Pod's ServiceAccount, as files that the kubelet replaces."""
-
-    def __init__(self, directory: Path, *, sink: Sink = NO_SINK) -> None:
-        """Raises `AccessError` when token or CA cannot be used."""
-        self._token_path = directory / "token"
-        self._ca_path = directory / "ca.crt"
-        self._sink = sink
-        try:
-            token = _token_in(self._token_path)
-            self._ca_seen = _fingerprint(self._ca_path)
-            self.ca_pem = self._ca_path.read_bytes()
-            context = ssl_context(Tls(ca_pem=self.ca_pem))
-        except (OSError, ValueError) as error:
-            raise AccessError(f"the service account in {directory} cannot be used: {_words(error)}") from None
-        self._credential = Credential(f"Bearer {token}", context)
-        self._read_at: float | None = None
-        self._forced_at = -FORCED_READ_EVERY
-        self._logged_at = -LOG_EVERY
-
-    def current(self, now: float) -> Credential:
-        if self._read_at is None:
-            self._read_at = now
-        elif now - self._read_at >= TOKEN_AGE_MAX:
-            self._read(now)
-        return self._credential
-
-    async def renewed(self, rejected: Credential, now: float) -> Credential:
-        return self.retrusted(rejected, now)
-
-    def retrusted(self, rejected: Credential, now: float) -> Credential:
-        if self._credential is rejected and now - self._forced_at >= FORCED_READ_EVERY:
-            self._forced_at = now
-            self._read(now)
-        return self._credential
-
-    def _read(self, now: float) -> None:
-        self._read_at = now
-        authorization, context = self._credential.authorization, self._credential.tls
-        try:
-            token = _token_in(self._token_path)
-        except (OSError, ValueError) as error:
-            self._failed("token", error, now)
-        else:
-            if authorization != f"Bearer {token}":
-                authorization = f"Bearer {token}"
-                self._sink.count(ACCESS_RELOADS, "token", "success")
-        try:
-            seen = _fingerprint(self._ca_path)
-            if seen != self._ca_seen:
-                pem = self._ca_path.read_bytes()
-                context = ssl_context(Tls(ca_pem=pem))
-                self.ca_pem, self._ca_seen = pem, seen
-                self._sink.count(ACCESS_RELOADS, "ca", "success")
-                log.info("the certificate authority of the cluster was replaced", extra={"code": "caReloaded"})
-        except (OSError, ValueError) as error:
-            self._failed("ca", error, now)
-        if authorization != self._credential.authorization or context is not self._credential.tls:
-            self._credential = Credential(authorization, context)
-
-    def _failed(self, kind: str, error: Exception, now: float) -> None:
-        self._sink.count(ACCESS_RELOADS, kind, "failure")
-        if now - self._logged_at >= LOG_EVERY:
-            self._logged_at = now
-            log.info(
-                "a file of the service account cannot be read, the old content stays in force",
-                extra={"code": "accessReloadFailed", "kind": kind, "error": _words(error)},
-            )
-
-
-class KubeconfigCredentials:
-    """What a kubeconfig gave, and the means to ask it again (exec plugins, OIDC, token files)."""
-
-    def __init__(
-        self, credential: Credential, load: Callable[[], Awaitable[Credential]], *, sink: Sink = NO_SINK
-    ) -> None:
-        self._credential = credential
-        self._load = load
-        self._sink = sink
-        self._loading = False
-        self._loaded = 0
-        self._started_at = -RELOAD_EVERY
-        self._logged_at = -LOG_EVERY
-        self._waiting: list[asyncio.Future[None]] = []
-
-    def current(self, now: float) -> Credential:  # noqa: ARG002  as the protocol has it
-        return self._credential
-
-    async def renewed(self, rejected: Credential, now: float) -> Credential:
-        loaded = self._loaded
-        while self._credential is rejected and self._loaded == loaded:
-            if self._loading:
-                await self._turn()
-            elif now - self._started_at >= RELOAD_EVERY:
-                await self._reload(now)
-            else:
-                break
-        return self._credential
-
-    def retrusted(self, rejected: Credential, now: float) -> Credential:  # noqa: ARG002  as the protocol has it
-        return self._credential
-
-    async def _turn(self) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        try:
-            await turn
-        finally:
-            self._waiting = [other for other in self._waiting if other is not turn]
-
-    async def _reload(self, now: float) -> None:
-        before, self._started_at, self._loading = self._started_at, now, True
-        try:
-            fresh = await self._load()
-        except AccessError as error:
-            self._loaded += 1
-            self._sink.count(ACCESS_RELOADS, "token", "failure")
-            if now - self._logged_at >= LOG_EVERY:
-                self._logged_at = now
-                log.info(
-                    "the kubeconfig cannot be loaded again, the old credential stays in force",
-                    extra={"code": "accessReloadFailed", "kind": "token", "error": str(error)},
-                )
-        except asyncio.CancelledError:
-            self._started_at = before  # nothing was learned: one of those who wait takes over
-            raise
-        else:
-            self._loaded += 1
-            self._sink.count(ACCESS_RELOADS, "token", "success")
-            self._credential = fresh
-        finally:
-            self._loading = False
-            for turn in self._waiting:
-                if not turn.done():
-                    turn.set_result(None)
 
 
 async def load_access(
@@ -348,7 +148,7 @@ class _Loaded(Struct, frozen=True, kw_only=True):
         try:
             context = ssl_context(self.tls) if self.server.startswith("https:") else None
         except (OSError, ValueError) as error:
-            raise AccessError(f"the certificates for {self.server} cannot be used: {_words(error)}") from None
+            raise AccessError(f"the certificates for {self.server} cannot be used: {words(error)}") from None
         return Credential(self.authorization, context)
 
 
@@ -412,8 +212,8 @@ async def _load_kubeconfig(paths: str, context: str | None) -> _Loaded:
             raise AccessError(f"loading kubeconfig {paths!r} took longer than {LOAD_TIMEOUT:.0f} s") from None
         except ConfigException as error:
             raise AccessError(f"kubeconfig {paths!r} cannot be used: {_without_objects(str(error))}") from None
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise AccessError(f"kubeconfig {paths!r} cannot be read: {_words(error)}") from None
+        except (*LIBRARY_ERRORS, yaml.YAMLError) as error:  # an OIDC provider is asked over HTTP
+            raise AccessError(f"kubeconfig {paths!r} cannot be read: {words(error)}") from None
         except (LookupError, TypeError, AttributeError, AssertionError, RuntimeError) as error:
             # How that library reacts to a file whose shape is wrong.
             raise AccessError(f"kubeconfig {paths!r} has not the shape of one ({type(error).__name__})") from None
@@ -441,33 +241,6 @@ def _is_file(path: str) -> bool:
 
 def _bytes_of(path: str | None) -> bytes | None:
     return Path(path).read_bytes() if path else None
-
-
-def _token_in(path: Path) -> str:
-    token = path.read_text().strip()
-    if not token:
-        raise ValueError(f"{path} is empty")
-    return token
-
-
-def _fingerprint(path: Path) -> tuple[int, int, int]:
-    seen = path.stat()
-    return seen.st_ino, seen.st_size, seen.st_mtime_ns
-
-
-def _words(error: Exception) -> str:
-    """What happened, without content: parsers quote what they could not parse."""
-    match error:
-        case ssl.SSLError():
-            return f"not a usable certificate or key ({error.reason or 'unreadable'})"
-        case OSError():
-            return f"{error.strerror or type(error).__name__}: {error.filename}"
-        case UnicodeError():
-            return "it is not text"
-        case ValueError():
-            return str(error)
-        case _:
-            return type(error).__name__
 
 
 def _without_objects(text: str) -> str:

@@ -15,7 +15,6 @@ Not promised: streaming of the initial state (`mode` `auto` lists for now), idle
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, assert_never
 
@@ -24,6 +23,7 @@ from purelb.kube.clock import breathe
 from purelb.kube.decode import Page, Poison
 from purelb.kube.errors import KubeError
 from purelb.kube.handlers import Deliveries, Handler, Registration, enqueue
+from purelb.kube.informerset import InformerSet, SyncTimeout
 from purelb.kube.metrics import (
     INFORMER_LAST_EVENT_AGE,
     INFORMER_OBJECTS,
@@ -34,8 +34,6 @@ from purelb.kube.metrics import (
     REFLECTOR_ITEMS_PER_WATCH,
     REFLECTOR_LIST_DURATION,
     REFLECTOR_LISTS,
-    REFLECTOR_SHORT_WATCHES,
-    REFLECTOR_UNDECODABLE,
     REFLECTOR_WATCH_DURATION,
     REFLECTOR_WATCHES,
     Sample,
@@ -65,6 +63,7 @@ from purelb.kube.reflector import (
     Watch,
 )
 from purelb.kube.store import EMPTY, Rejected, Snapshot, Store
+from purelb.kube.troubles import Troubles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -76,20 +75,9 @@ if TYPE_CHECKING:
 
 __all__ = ["EMPTY", "Handler", "Informer", "InformerSet", "Registration", "Snapshot", "SyncTimeout", "enqueue"]
 
-log = logging.getLogger(__name__)
-
 T = TypeVar("T", bound=KubeObject)
 
 SLICE: Final = 0.005
-LOG_EVERY: Final = 60.0
-
-
-class SyncTimeout(Exception):
-    """Some informers were not filled in time. `laggards`: resource to its last error, `""` when there was none."""
-
-    def __init__(self, laggards: Mapping[str, str]) -> None:
-        super().__init__("; ".join(f"{name}: {error or 'no answer yet'}" for name, error in laggards.items()))
-        self.laggards = laggards
 
 
 class Informer(Generic[T]):
@@ -114,7 +102,6 @@ class Informer(Generic[T]):
         self.mode = mode
         self.store: Store[T] = Store(indices)
         self.synced = False
-        self.last_error = ""
         self._client = client
         self._clock = client.clock
         self._sink = client.sink
@@ -130,10 +117,14 @@ class Informer(Generic[T]):
         self._relists = 0
         self._replies: deque[tuple[int, Callable[[], None]]] = deque()
         self._request: asyncio.Task[None] | None = None
-        self._noticed: dict[str, tuple[object, float]] = {}
-        self._spoiled: dict[str, tuple[str, str]] = {}
+        self._troubles = Troubles(r.name, clock=client.clock, sink=client.sink)
         self._dropped = 0
         self._seen_at = self._clock.now()
+
+    @property
+    def last_error(self) -> str:
+        """The last trouble with the server, in words; empty when there was none."""
+        return self._troubles.last_error
 
     @property
     def undecodable(self) -> Mapping[str, str]:
@@ -229,12 +220,12 @@ class Informer(Generic[T]):
                 case Upsert(obj, rv):
                     self._upsert(obj, rv)
                 case Remove(name, obj, rv):
-                    self._spoiled.pop(name, None)
+                    self._troubles.mended(name)
                     self._deliver(self.store.remove(name, self._shaped_or_none(obj), rv))
                 case Progress(rv):
                     self.store.progress(rv)
                 case Spoil(poison):
-                    self._spoil(poison)
+                    self._troubles.spoiled(poison)
                     self.store.spoil(poison.key, poison.error, poison.rv)
                 case Replace():
                     await self._replace(action)
@@ -243,7 +234,7 @@ class Informer(Generic[T]):
                     self.synced = True
                     self._synced_bell.ring_all()
                 case Notice():
-                    self._notice(action)
+                    self._troubles.notice(action)
                 case List():
                     self._start(group, self._list(action), "list")
                 case Watch():
@@ -322,26 +313,25 @@ class Informer(Generic[T]):
     def _upsert(self, obj: T, rv: str) -> None:
         shaped = self._shaped(obj)
         if isinstance(shaped, Poison):
-            self._spoil(shaped)
+            self._troubles.spoiled(shaped)
             self.store.spoil(shaped.key, shaped.error, rv)
             return
         answer = self.store.upsert(shaped, rv)
         if isinstance(answer, Rejected):
             self._reject(answer, obj)
             return
-        if self._spoiled:
-            self._spoiled.pop(key(obj), None)
+        self._troubles.mended(key(obj))
         self._deliver(answer)
 
     async def _replace(self, action: Replace[T]) -> None:
         replacement = self.store.replacement({bad.key: bad.error for bad in action.poison}, action.rv)
         for bad in action.poison:
-            self._spoil(bad)
+            self._troubles.spoiled(bad)
         until = self._clock.now() + SLICE
         for obj in action.objects:
             shaped = self._shaped(obj)
             if isinstance(shaped, Poison):
-                self._spoil(shaped)
+                self._troubles.spoiled(shaped)
                 replacement.poison[shaped.key] = shaped.error
             else:
                 replacement.take(shaped)
@@ -352,7 +342,7 @@ class Informer(Generic[T]):
             self._reject(rejected, None)
         self._deliveries.put(self.store.commit(replacement), initial=not self._replaced)
         self._replaced = True
-        self._spoiled = {name: seen for name, seen in self._spoiled.items() if name in self.store.undecodable}
+        self._troubles.only(self.store.undecodable)
         until = self._clock.now() + SLICE
         while self._deliveries.step():
             if self._clock.now() >= until:
@@ -381,85 +371,12 @@ class Informer(Generic[T]):
         shaped = None if obj is None else self._shaped(obj)
         return None if isinstance(shaped, Poison) else shaped
 
-    # Telling people
-
-    def _spoil(self, poison: Poison) -> None:
-        self._sink.count(REFLECTOR_UNDECODABLE, self.resource.name)
-        if self._spoiled.get(poison.key) != (poison.uid, poison.rv):
-            self._spoiled[poison.key] = (poison.uid, poison.rv)
-            log.info(
-                "an object cannot be read; what was known of it stays",
-                extra={"code": "undecodable", "resource": self.resource.name, "key": poison.key, "error": poison.error},
-            )
-
     def _reject(self, rejected: Rejected, obj: T | None) -> None:
         meta = None if obj is None else obj.metadata
         uid, rv = (meta.uid, meta.resource_version) if meta else ("", "")
-        self._spoil(Poison(key=rejected.key, uid=uid, rv=rv, error=rejected.why))
-
-    def _notice(self, notice: Notice) -> None:
-        if notice.code == "shortWatch":
-            self._sink.count(REFLECTOR_SHORT_WATCHES, self.resource.name)
-        error = notice.details.get("error")
-        if isinstance(error, str):
-            self.last_error = error
-        if notice.level == "debug":
-            log.debug("%s", notice.code, extra=self._fields_of(notice))
-            return
-        now, said = self._clock.now(), self._noticed.get(notice.code)
-        if said is None or said[0] != notice.details or now - said[1] >= LOG_EVERY:
-            self._noticed[notice.code] = (notice.details, now)
-            log.info("the informer has trouble", extra=self._fields_of(notice))
-
-    def _fields_of(self, notice: Notice) -> dict[str, object]:
-        return {"code": notice.code, "resource": self.resource.name, **notice.details}
+        self._troubles.spoiled(Poison(key=rejected.key, uid=uid, rv=rv, error=rejected.why))
 
     def _count_dropped(self) -> None:
         if self.store.dropped != self._dropped:
             self._sink.count(INFORMER_OVERLAY_DROPPED, self.resource.name, by=self.store.dropped - self._dropped)
             self._dropped = self.store.dropped
-
-
-class InformerSet:
-    """The informers of a component, run together. One for each resource, namespace and selectors."""
-
-    def __init__(self, client: ApiClient) -> None:
-        self._clock = client.clock
-        self._informers: dict[tuple[str, str | None, str, str], Informer[Any]] = {}
-
-    def add(self, informer: Informer[T]) -> Informer[T]:
-        """Take in an informer, before `run`. Raises ValueError for a second one of the same scope."""
-        if informer.scope in self._informers:
-            raise ValueError(f"there is an informer of {informer.scope} already: add a handler to that one")
-        self._informers[informer.scope] = informer
-        return informer
-
-    def __iter__(self) -> Iterator[Informer[Any]]:
-        return iter(tuple(self._informers.values()))
-
-    @property
-    def synced(self) -> bool:
-        """Whether every informer has delivered its first list."""
-        return all(informer.synced for informer in self._informers.values())
-
-    async def wait_synced(self, timeout: float) -> None:
-        """Wait for all of them; after `timeout` seconds `SyncTimeout` names those that are missing."""
-        try:
-            async with self._clock.timeout_at(self._clock.now() + timeout):
-                for informer in self:
-                    await informer.wait_synced()
-        except TimeoutError:
-            laggards = {each.resource.name: each.last_error for each in self if not each.synced}
-            raise SyncTimeout(laggards) from None
-
-    def samples(self) -> Iterator[Sample]:
-        """Gauges of all of them."""
-        for informer in self:
-            yield from informer.samples()
-
-    async def run(self) -> Never:
-        """Run all of them until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for informer in self:
-                group.create_task(informer.run(), name=f"informer:{informer.resource.name}")
-        raise AssertionError("informers never end by themselves")

@@ -145,7 +145,8 @@ def _translated(error: Exception) -> TransportError:
     return TransportError(_kind(error), text)
 
 
-_LIBRARY_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
+# All that the library raises for what a network or a server did.
+LIBRARY_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
 
 
 class _Body:
@@ -170,7 +171,7 @@ class _Body:
     async def __anext__(self) -> bytes:
         try:
             chunk = await self._answer.content.readany()
-        except _LIBRARY_ERRORS as error:
+        except LIBRARY_ERRORS as error:
             raise _translated(error) from error
         if not chunk:
             raise StopAsyncIteration
@@ -219,14 +220,14 @@ class AiohttpTransport:
                 else:
                     body = await _read_up_to(answer, request.body_max_bytes)
                 return Response(status=answer.status, headers=_lower(answer), body=body)
-        except _LIBRARY_ERRORS as error:
+        except LIBRARY_ERRORS as error:
             raise _translated(error) from error
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[ByteStream]:
         try:
             answer = await self._send(request)
-        except _LIBRARY_ERRORS as error:
+        except LIBRARY_ERRORS as error:
             raise _translated(error) from error
         try:
             yield _Body(answer)

@@ -207,6 +207,25 @@ async def test_a_server_that_refuses_is_asked_at_the_exact_moments_of_the_backof
         assert "refused" in at.informer.last_error
 
 
+async def test_a_trouble_that_lasts_is_logged_once_a_minute_and_at_once_when_it_changes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    def said() -> int:
+        return len([record for record in caplog.records if getattr(record, "code", None) == "listFailed"])
+
+    async with rig() as at:
+        at.transport.respond = lambda call: call.fail("refused")
+        await at.clock.advance(20.0)
+        assert said() == 1
+        at.transport.respond = lambda call: call.refuse(403, "Forbidden")
+        await at.clock.advance(10.0)
+        assert said() == 2
+        await at.clock.advance(600.0)
+        assert 9 <= said() - 2 <= 10
+
+
 async def test_a_success_elsewhere_ends_the_wait() -> None:
     clock, transport = VirtualClock(0.0, chance=0.5), Scripted()
     client = client_over(transport, clock)
