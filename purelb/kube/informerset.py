@@ -33,9 +33,12 @@ class InformerSet:
     def __init__(self, client: ApiClient) -> None:
         self._clock = client.clock
         self._informers: dict[tuple[str, str | None, str, str], Informer[Any]] = {}
+        self._running = False
 
     def add(self, informer: Informer[T]) -> Informer[T]:
-        """Take in an informer, before `run`. Raises ValueError for a second one of the same scope."""
+        """Take in an informer. Raises ValueError for a second one of the same scope, RuntimeError once `run` was called."""
+        if self._running:
+            raise RuntimeError(f"the informer of {informer.resource.name} comes too late to be run with the others")
         if informer.scope in self._informers:
             raise ValueError(f"there is an informer of {informer.scope} already: add a handler to that one")
         self._informers[informer.scope] = informer
@@ -66,6 +69,7 @@ class InformerSet:
 
     async def run(self) -> Never:
         """Run all of them until cancelled."""
+        self._running = True
         async with asyncio.TaskGroup() as group:
             for informer in self:
                 group.create_task(informer.run(), name=f"informer:{informer.resource.name}")

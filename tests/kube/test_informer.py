@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
+import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -450,6 +452,19 @@ def _decoded(obj: dict[str, Any]) -> Service:
     return msgspec.convert(obj, Service)
 
 
+async def test_the_body_of_a_list_is_let_go_once_its_objects_are_stored() -> None:
+    body = msgspec.json.encode(listed(*(service(f"n{number}", "1") for number in range(100))))
+    unreferenced = sys.getrefcount(body)
+    async with rig() as at:
+        await at.clock.settle()
+        at.transport.take("GET").reply(body)
+        await at.clock.settle()
+        assert len(at.informer.store) == 100
+        at.transport.seen.clear()
+        gc.collect()
+        assert sys.getrefcount(body) == unreferenced
+
+
 # Reading our own writes
 
 
@@ -572,6 +587,9 @@ async def test_informers_of_a_set_are_waited_for_together_and_laggards_are_named
     transport.respond = respond
     running = asyncio.get_running_loop().create_task(informers.run())
     waiting = asyncio.get_running_loop().create_task(informers.wait_synced(5.0))
+    await clock.settle()
+    with pytest.raises(RuntimeError, match="too late"):
+        informers.add(Informer(client, NODES, namespace=None, labels="late"))
     await clock.advance(5.0)
     with pytest.raises(SyncTimeout, match="Forbidden") as caught:
         await waiting
