@@ -20,27 +20,27 @@ from purelb.api import annotations as words
 from purelb.kube.model import Service, annotations
 
 
-class Ignore(Struct, frozen=True):
+class Ignore(Struct, frozen=True, gc=False):
     """Not ours, and nothing in it is ours. `reserve`: its ingress is somebody else's, and never handed out."""
 
 
-class Wait(Struct, frozen=True):
+class Wait(Struct, frozen=True, gc=False):
     """It is being deleted: no change of addresses until it is gone."""
 
 
-class Foreign(Struct, frozen=True):
+class Foreign(Struct, frozen=True, gc=False):
     """It has no class, and an address that we did not give and cannot adopt: left alone."""
 
     text: str
 
 
-class Leave(Struct, frozen=True):
+class Leave(Struct, frozen=True, gc=False):
     """No longer ours: what we put into it is removed, and what it holds is free once that is confirmed."""
 
     plan: Plan
 
 
-class Settle(Struct, frozen=True):
+class Settle(Struct, frozen=True, gc=False):
     """What it holds, and why not more. `planned` is None when it holds nothing and gets nothing.
 
     `wish_text` is what to record with the addresses; `adopted`: they were published before we knew them.

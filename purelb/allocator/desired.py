@@ -26,7 +26,7 @@ from purelb.kube.model import Condition, Service, annotations
 _LOCAL: Final = "local"
 
 
-class Outlook(Struct, frozen=True):
+class Outlook(Struct, frozen=True, gc=False):
     """What a Service should say, and when to look again although nothing changed."""
 
     desired: Desired

@@ -25,7 +25,7 @@ CONFLICT_CAP = 5.0
 UNSURE_FOR = 60.0
 
 
-class Flight(Struct, frozen=True):
+class Flight(Struct, frozen=True, gc=False):
     """One write: what it was to make true, on which version, and what to tell when it did."""
 
     purpose: Purpose
@@ -39,11 +39,16 @@ class Flight(Struct, frozen=True):
 
 
 class Unsure(Struct):
-    """A write of unknown outcome, decided on version `rv`. `asked`: the object was read again and still has it."""
+    """A write of unknown outcome, decided on version `rv`. `asked`: the object was read again and still has it.
+
+    `reads`: how often it was asked for, `due` when the next time is.
+    """
 
     rv: str
     since: float
+    due: float
     asked: bool = False
+    reads: int = 0
 
 
 class Flights:
@@ -91,7 +96,13 @@ class Flights:
 
     def unknown(self, service: ServiceKey, rv: str, now: float) -> None:
         """A write decided on `rv` may have been applied."""
-        self._unsure[service] = Unsure(rv, now)
+        self._unsure[service] = Unsure(rv, now, now + CONFLICT_WAIT)
+
+    def ask(self, unsure: Unsure, now: float) -> float:
+        """The object is read again now; when to do so once more if there is no answer."""
+        unsure.reads += 1
+        unsure.due = now + min(FAILED_CAP, CONFLICT_WAIT * 2.0 ** min(unsure.reads, 30))
+        return unsure.due
 
     def asked(self, service: ServiceKey) -> None:
         """The object was read again; nothing new was found."""

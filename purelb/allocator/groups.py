@@ -29,7 +29,7 @@ Labels = Mapping[str, str]
 _UNSET: Final = 1 << 17  # behind every priority
 
 
-class Standing(Struct, frozen=True):
+class Standing(Struct, frozen=True, gc=False):
     """What became of one stored group: a reason of its `Ready` condition."""
 
     namespace: str
@@ -40,7 +40,7 @@ class Standing(Struct, frozen=True):
     text: str
 
 
-class Candidates(Struct, frozen=True):
+class Candidates(Struct, frozen=True, gc=False):
     """The groups to ask, in turn. `warning`: the choice was ambiguous and fell to the open group."""
 
     groups: tuple[Group, ...]

@@ -137,6 +137,10 @@ def _tell(
             fields = {"code": "addressAssigned", "service": str(key), "ips": ips, "took": now - flight.sent_at}
             log.info("%s has %s", key, told.note, extra=fields)
             hands.sink.count(metrics.ALLOCATIONS, "local", "assigned")
+            for address in desired.addresses:
+                group = state.groups.holding(state.ledger.where(address))
+                if group is not None and group.balance_pools:
+                    hands.sink.count(metrics.BALANCED, group.name)
             if (took := state.tally.served(key, now)) is not None:
                 hands.sink.observe(metrics.TIME_TO_ADDRESS, took, "local")
     if flight.adopted:

@@ -39,6 +39,7 @@ from purelb.kube.resources import LEASES, NAMESPACES, NODES, SERVICES
 from purelb.kube.transport import Transport
 from purelb.kube.writer import Writer
 from purelb.process.component import Component, Phase, PhaseTracker
+from purelb.process.metrics import CONFIG_LOADED
 from purelb.process.preflight import Preflight
 from purelb.process.runtime import ComponentCommand, Edges, ProcessSettings, build_version
 from purelb.process.settings import Duration, Problem, Setting
@@ -169,6 +170,7 @@ class Allocator:
     def samples(self) -> Iterable[Sample]:
         """All gauges, computed now."""
         now = self._deps.clock.now()
+        yield Sample(CONFIG_LOADED, float(self._informers is not None and self._informers.synced))
         if self._informers is not None:
             yield from self._informers.samples()
         if self._elector is not None:

@@ -17,7 +17,7 @@ from purelb.allocator import metrics, reservations
 from purelb.allocator.configuring import arm, groups_changed, node_changed, status_due
 from purelb.allocator.decision import Foreign, Ignore, Leave, Settle, Wait, decide
 from purelb.allocator.desired import outlook
-from purelb.allocator.flights import CONFLICT_WAIT, Flight
+from purelb.allocator.flights import Flight
 from purelb.allocator.keys import (
     Answered,
     Deadline,
@@ -109,10 +109,10 @@ class Reconciler:
             return Done()  # its answer asks for another turn
         unsure = state.flights.unsure(key, service.metadata.resource_version, now)
         if unsure is not None and not unsure.asked:
-            if now < unsure.since + CONFLICT_WAIT:
-                return After(unsure.since + CONFLICT_WAIT - now)
-            hands.read(key)
-            return After(CONFLICT_WAIT)
+            if now >= unsure.due:
+                hands.read(key)
+                state.flights.ask(unsure, now)
+            return After(unsure.due - now)
         return self._decide(key, service, now, settled=unsure is None)
 
     def _decide(self, key: ServiceKey, service: Service, now: float, *, settled: bool) -> Outcome:

@@ -21,7 +21,7 @@ from purelb.api.groups import Group
 from purelb.net.ranges import Family
 
 
-class Rules(Struct, frozen=True):
+class Rules(Struct, frozen=True, gc=False):
     """Settings of the process that decide something here. `honor_local`: never override externalTrafficPolicy Local."""
 
     honor_local: bool = False

@@ -26,11 +26,12 @@ from purelb.kube.errors import KubeError, NotFound
 from purelb.kube.informer import Informer
 from purelb.kube.metrics import Sample, Sink
 from purelb.kube.model import Lease, Namespace, Node, ObjectReference, Service
-from purelb.kube.owner import Owner
+from purelb.kube.owner import Done, Outcome, Owner
 from purelb.kube.queue import LIVE, URGENT, WorkQueue
 from purelb.kube.recorder import Recorder
 from purelb.kube.resources import SERVICES, Resource
 from purelb.kube.writer import Fence, Target, Write, Writer, WriteResult, Written
+from purelb.process.metrics import UPDATE_ERRORS, UPDATES
 
 log: Final = logging.getLogger(__name__)
 
@@ -177,6 +178,8 @@ class Term:
     ) -> None:
         self.ready = False
         self.state = State(config, world.stores)
+        self._draining = False
+        self._asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._world = world
         self._clock = clock
         self._queue: WorkQueue[Key] = WorkQueue(clock=clock, name="allocator", sink=sink)
@@ -193,14 +196,16 @@ class Term:
             answered_at=answered_at,
             landed=self.state.flights.answer,
         )
-        reconciler = Reconciler(self.state, self._courier)
+        self._reconciler = Reconciler(self.state, self._courier)
         self.owner = Owner(
-            name="allocator", queue=self._queue, step=reconciler.step, clock=clock, gate=lambda: self.ready, sink=sink
+            name="allocator", queue=self._queue, step=self._step, clock=clock, gate=lambda: self.ready, sink=sink
         )
 
     def stop(self) -> None:
-        """Take no more keys; the turn in progress ends, and what was submitted is sent."""
-        self._queue.shut_down()
+        """Decide nothing more; what was submitted is sent, and its answers are taken in."""
+        self._draining = True
+        if not self._asked.done():
+            self._asked.set_result(None)
 
     def samples(self, now: float) -> list[Sample]:
         """The gauges of this term."""
@@ -225,14 +230,27 @@ class Term:
                 await rebuild(self.state, self._courier, self._clock)
                 self.ready = True
                 started()
-                await self.owner.run()
+                working = group.create_task(self.owner.run(), name="allocator:owner")
+                await self._asked
                 await self._writer.drain(DRAIN_FOR)
+                self._queue.shut_down()
+                await working
                 for helper in helpers:
                     helper.cancel()
         finally:
             self.ready = False
             for registration in registrations:
                 registration.remove()
+
+    async def _step(self, key: Key, now: float) -> Outcome:
+        if self._draining and not isinstance(key, Wrote):
+            return Done()
+        self._courier.sink.count(UPDATES)
+        try:
+            return await self._reconciler.step(key, now)
+        except Exception:
+            self._courier.sink.count(UPDATE_ERRORS)
+            raise
 
     async def _listed(self) -> None:
         """Wait for a list of Services that was read from the quorum after this term began."""
