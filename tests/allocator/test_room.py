@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promises of the room as a whole: what decides knows no loop, no clock and no log; what is declared is used."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import purelb.allocator
+from purelb.allocator import access, metrics
+from purelb.allocator.main import AllocatorSettings, command
+from purelb.process.settings import Loaded, load
+
+ROOM = Path(purelb.allocator.__file__).parent
+TALKS = {"configuring", "landing", "main", "rebuild", "reconciler", "term", "watching", "__init__"}
+BANNED = {"asyncio", "aiohttp", "time", "random", "logging", "socket", "threading", "os"}
+DECIDES = sorted(path.stem for path in ROOM.glob("*.py") if path.stem not in TALKS)
+
+
+@pytest.mark.parametrize("name", DECIDES)
+def test_a_deciding_file_knows_no_loop_clock_log_or_chance(name: str) -> None:
+    tree = ast.parse((ROOM / f"{name}.py").read_text())
+    imported = {
+        alias.name.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+    }
+    imported |= {(node.module or "").partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not imported & BANNED
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef)]
+
+
+@pytest.mark.parametrize("metric", metrics.METRICS, ids=lambda metric: metric.name)
+def test_every_declared_metric_is_used(metric: object) -> None:
+    name = next(name for name, value in vars(metrics).items() if value is metric)
+    uses = [path.name for path in ROOM.glob("*.py") if path.stem != "metrics" and f"metrics.{name}" in path.read_text()]
+    assert uses
+
+
+def test_every_row_of_the_access_table_says_what_it_is_for() -> None:
+    rows = access.access("purelb-system")
+    assert all(row.reason for row in rows)
+    assert all(row.namespaces == ("purelb-system",) for row in rows if row.resource in {"leases", "lbnodestatuses"})
+    assert not [row for row in rows if row.resource in {"secrets", "configmaps"}]
+
+
+def given(environment: dict[str, str], **flags: str) -> list[str] | AllocatorSettings:
+    answer = load(AllocatorSettings, flags=flags, environment=environment, config=None, rules=command._rules)
+    return answer.settings if isinstance(answer, Loaded) else [str(problem) for problem in answer]
+
+
+def test_settings_come_from_flags_and_environment() -> None:
+    found = given({"PURELB_NAMESPACE": "lb", "DEFAULT_ANNOUNCER": "PureLB", "PURELB_LB_CLASS": ""}, writers="4")
+    assert isinstance(found, AllocatorSettings)
+    assert (found.namespace, found.default_announcer, found.writers) == ("lb", "PureLB", 4)
+    assert found.lb_class == ("purelb.io/purelb", "purelb.io/purelbv2")
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({}, "the install namespace is unknown: set PURELB_NAMESPACE"),
+        ({"PURELB_NAMESPACE": "lb", "DEFAULT_ANNOUNCER": "purelb"}, '"purelb" is not PureLB'),
+        (
+            {"PURELB_NAMESPACE": "lb", "PURELB_LEADER_LEASE_DURATION": "5s"},
+            "lease duration 5 s is not longer than renew deadline 10 s",
+        ),
+        ({"PURELB_NAMESPACE": "lb", "PURELB_WRITERS": "0"}, '"0" is below the least allowed, 1'),
+        ({"PURELB_NAMESPACE": "lb", "PURELB_EXTERNAL_TRAFFIC_POLICY": "x"}, '"x" is not one of override, honor'),
+    ],
+)
+def test_bad_settings_are_refused_with_the_rule(environment: dict[str, str], said: str) -> None:
+    found = given(environment)
+    assert isinstance(found, list)
+    assert any(said in problem for problem in found), found
