@@ -279,12 +279,12 @@ class Hosting:
             self._core.queue.add_after(keys.Sweep(), max(0.0, min(nexts) - now), priority=URGENT)
 
     async def sweep(self, now: float) -> None:
-        """Renew, if we are fit to; before everything is known only what would run out."""
+        """Renew, if we are fit to; before everything is known, or while our lease is not ours yet, only what would run out."""
         core, state = self._core, self._core.state
-        if not state.present.known or state.passive:
+        if not state.present.known or (state.passive and not state.vips):
             core.queue.add_after(keys.Sweep(), 1.0)
             return
-        if not state.synced:
+        if not state.synced or state.passive:
             await core.applier.carry_out(_renewals(state.kept_alive(now, under_s=UNSYNCED_UNDER_S), state.duration))
             core.queue.add_after(keys.Sweep(), 1.0)
             return

@@ -77,6 +77,7 @@ class Peering:
             log.info("the lease is ours again", extra={"code": "leaseOwned"})
             state.passive = False
             state.adopt()
+            state.dirty.update(state.vips)
             core.queue.add(keys.Links(), priority=URGENT)
         newly = leasing.held and not state.holds_lease
         state.holds_lease = leasing.held
@@ -145,9 +146,11 @@ class Peering:
             self._lease_key(state.node),
             extra={"code": "foreignInstance", "lease": self._lease_key(state.node)},
         )
-        state.passive, state.holds_lease = True, False
-        for ip in list(state.vips):
-            self._core.feed(ip, Foreign(), now)
+        state.passive = True
+        if state.holds_lease:  # it was ours and was taken: what is in the kernel is the other's now
+            state.holds_lease = False
+            for ip in list(state.vips):
+                self._core.feed(ip, Foreign(), now)
 
     def _confirm(self, now: float) -> None:
         """A suspect of one of our segments: renew for the echo, at most once a second; without an echo list again."""

@@ -125,7 +125,7 @@ class State:
         for address in self.present.ours():
             link = self.present.interfaces.get(address.ifindex)
             local = address.priority and address.prefixlen == address.ip.max_prefixlen
-            if local and (link is None or link.alias != ALIAS):
+            if local and address.ip not in self.vips and (link is None or link.alias != ALIAS):
                 self.vips[address.ip] = adopted(address.ip, address.ifindex)
 
     def lay_out(self, now: float) -> tuple[Layout, Layout]:

@@ -312,6 +312,11 @@ def _not_ignored(vip: Vip, event: VipEvent, now: float) -> bool:
     return now >= vip.ignore_until
 
 
+def _answered_for(vip: Vip, event: VipEvent, now: float) -> bool:
+    """Somebody else answered for what we found at start."""
+    return vip.ignore_until == float("inf")
+
+
 def _due(vip: Vip, event: VipEvent, now: float) -> bool:
     return vip.timer_at is not None and now >= vip.timer_at
 
@@ -328,7 +333,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("1", ("Idle",), ("Mine(offered)",), _take("1", burst=True, ignore_s=IGNORE_OFFERER_S), _linked),
     Row("2", ("Idle",), ("Mine(fresh)",), _take("2", burst=False), _linked),
     Row("4", ("Idle",), ("Mine(vacant)",), _take("4", burst=True), _linked),
-    Row("13", ("Holding", "Adopted"), ("Theirs(now)",), _offer),
+    Row("13", ("Holding",), ("Theirs(now)",), _offer),
     Row("14", ("Holding",), ("Theirs(later)",), _moved),
     Row(
         "15",
@@ -352,8 +357,10 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("30", ("Closing",), ("Timer",), _drop("30"), _due),
     Row("31", ("Holding", "Offering"), ("AddRefused",), _refused),
     Row("11.3", ("Holding",), _MINE, _moved),
+    Row("15", ("Adopted",), ("Mine(contested)", "Theirs(now)", "Theirs(later)"), _drop("15"), _answered_for),
     Row("34", ("Adopted",), ("Mine(offered)", "Mine(fresh)", "Mine(vacant)"), _hold()),
     Row("34", ("Adopted",), ("Mine(contested)",), _hold(Burst())),
+    Row("13", ("Adopted",), ("Theirs(now)",), _offer),
     Row("35", ("Adopted",), ("Theirs(later)",), _hold()),
     Row("36", ("Adopted",), ("Unclaimed", "Nobody"), _drop("36", "orphanRemoved")),
     Row("37", ("Adopted",), ("Answer",), _yield_quietly, _not_ignored),

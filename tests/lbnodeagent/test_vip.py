@@ -210,6 +210,13 @@ def test_what_was_found_at_start_is_not_renewed_once_somebody_else_answered_for_
     assert script.vip.ignore_until == float("inf")
 
 
+def test_what_somebody_else_answered_for_is_given_up_with_the_first_verdict_that_names_a_rival() -> None:
+    for event in (CONTESTED, GIVE, LATER):
+        script = Script(adopted(IP, 2)).feed(Answer(MAC), Note("yield"), state="Adopted")
+        script.feed(event, Delete("15"), state="Idle")
+    Script(adopted(IP, 2)).feed(Answer(MAC), Note("yield"), state="Adopted").feed(VACANT, state="Holding")
+
+
 def test_a_foreign_instance_makes_us_forget_without_touching_the_kernel() -> None:
     for script in (idle(), holding(), closing(), Script(adopted(IP, 2))):
         script.feed(Foreign(), state="Idle")
