@@ -181,17 +181,15 @@ class Elector:
                     if lost is not None:
                         term.fence.close()
                         _log.info("leadership lost", extra={"code": "notLeading", "lease": self._name, "why": lost})
-                    if not await self._ended(working):
+                    ending = group.create_task(self._finish(election, term, working, lost), name="elector:end")
+                    if not await _patiently(ending):
                         term.fence.close()
                         stack.pop_all()
                         raise Fatal(
                             f"the work of term {term.number} went on for {BODY_GRACE:g} s after it was cancelled"
                         )
-                    term.fence.close()
-                    self._leading = False
-                    if lost is None:
-                        await self._release(election)
-        finally:
+        finally:  # also when whoever cancelled us lost patience and cancelled once more
+            term.fence.close()
             self._leading = False
         error = None if working.cancelled() else working.result()
         if error is not None:
@@ -246,6 +244,18 @@ class Elector:
             if asking is not None:
                 asking.cancel()
 
+    async def _finish(
+        self, election: Election, term: Term, working: asyncio.Task[Exception | None], lost: Why | None
+    ) -> bool:
+        """End the work of a term, then give back a lease that still is ours; False if the work does not end."""
+        if not await self._ended(working):
+            return False
+        term.fence.close()
+        self._leading = False
+        if lost is None:
+            await self._give_back(election)
+        return True
+
     async def _ended(self, working: asyncio.Task[Exception | None]) -> bool:
         """Cancel the work of a term and wait for its end; whether it came in time."""
         working.cancel()
@@ -256,7 +266,7 @@ class Elector:
             return False
         return True
 
-    async def _release(self, election: Election) -> None:
+    async def _give_back(self, election: Election) -> None:
         self._tell(election, Stop())
         while True:
             for action in election.actions():
@@ -320,6 +330,20 @@ class Elector:
 
     def _election(self) -> Election:
         return Election(identity=self._identity, timing=self._timing, rng=self._clock.random)
+
+
+async def _patiently(ending: asyncio.Task[bool]) -> bool:
+    """Wait for the end of a term, which has deadlines of its own: a first cancellation waits for it too, a second does not."""
+    try:
+        return await asyncio.shield(ending)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling() > 1:
+            raise
+        await asyncio.wait({ending})
+        if ending.cancelled() or ending.exception() is not None or ending.result():
+            raise
+        return False
 
 
 async def _outcome(body: Callable[[Term], Awaitable[None]], term: Term) -> Exception | None:
