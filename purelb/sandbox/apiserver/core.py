@@ -106,8 +106,8 @@ class ApiCore:
                 watcher.ring()
                 later = watcher.due()
                 if later is not None:
-                    # Not yet read: ask again a little later instead of spinning on the same instant.
-                    self._remind(watcher, later if later > now else now + 0.05)
+                    # Not read yet: it is asked again a second later, in case its reader is slow.
+                    self._remind(watcher, later if later > now else now + 1.0)
 
     def _remind(self, watcher: Watcher, at: float) -> None:
         self._order += 1

@@ -46,6 +46,11 @@ class Server:
     def url(self) -> str:
         return self.urls[0]
 
+    @property
+    def open_streams(self) -> int:
+        """How many watches and waiting answers are being served."""
+        return len(self._streams)
+
     def now(self) -> float:
         """The core's time: seconds since this server was made."""
         return self._loop.time() - self._start
