@@ -34,8 +34,9 @@ from purelb.sandbox import tour
 from purelb.sandbox.cluster.kubelet import put
 from purelb.sandbox.cluster.launch import StartFailed, Starting, start
 from purelb.sandbox.cluster.programs import DEMO_NAMESPACE
-from purelb.sandbox.cluster.reach import Sandbox
+from purelb.sandbox.cluster.reach import NotRunning, Sandbox
 from purelb.sandbox.cluster.server import admin_access
+from purelb.sandbox.cluster.state import Unusable
 from purelb.sandbox.commands import choose_proxy, tell_what_is_missing, unready
 from purelb.sandbox.invariants import every_address_has_one_holder, no_address_is_given_twice
 from purelb.sandbox.rig import doctor
@@ -99,7 +100,7 @@ def demo(state: StateDirectory, *, keep: bool, proxy: str) -> int:
             pid = starting.pid
         if not keep:
             _check_gone(state, screen, pid, before)
-    except (Broken, StartFailed, KubeError, OSError) as error:
+    except (Broken, StartFailed, Unusable, NotRunning, KubeError, OSError) as error:
         screen.say()
         screen.say(f"broken: {error}", style=RED)
         screen.say(f"logs are in {state.logs}")
@@ -359,7 +360,7 @@ async def probing(sandbox: Sandbox, *, rate: int) -> AsyncIterator[Prober]:
             yield prober
         finally:
             listening.cancel()
-            process.kill()
+            process.terminate()  # not kill: it is the parent of the prober, which the sandbox cannot end without
             await process.wait()
 
 

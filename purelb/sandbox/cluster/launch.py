@@ -117,7 +117,6 @@ def start(state: StateDirectory, *, nodes: int, proxy: ProxyKind) -> Iterator[St
     state.make()
     state.empty_logs()
     with ExitStack() as stack:
-        stack.enter_context(adopting())
         report_in, report_out = _pipe(stack)
         life_in, life_out = _pipe(stack)
         api = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=128))
@@ -133,15 +132,16 @@ def start(state: StateDirectory, *, nodes: int, proxy: ProxyKind) -> Iterator[St
             "lifeline": life_in.fileno(),
         }
         log = stack.enter_context(state.supervisor_log.open("ab"))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "purelb.sandbox.cluster.supervisor", msgspec.json.encode(order).decode()],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            pass_fds=[api.fileno(), control_socket.fileno(), report_out.fileno(), life_in.fileno()],
-            start_new_session=True,
-        )
-        stack.callback(process.wait)  # it only makes the namespaces and leaves the first process of them behind
+        with adopting():  # what it leaves behind, the first process of the sandbox, is ours to wait for
+            subprocess.run(
+                [sys.executable, "-m", "purelb.sandbox.cluster.supervisor", msgspec.json.encode(order).decode()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[api.fileno(), control_socket.fileno(), report_out.fileno(), life_in.fileno()],
+                start_new_session=True,
+                check=False,  # it says itself why it failed
+            )
         for ours in (api, control_socket, report_out, life_in):
             ours.close()  # they would look alive after the sandbox has died
         starting = Starting(state, report_in.fileno(), life_out.fileno())

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from purelb.sandbox.cluster.state import StateDirectory
 
 ANSWER_LIMIT_S: Final = 10.0
+END_LIMIT_S: Final = 10.0
 
 
 class NotRunning(Exception):
@@ -147,6 +148,9 @@ def end_process(descriptor: int) -> None:
     """Kill the process behind the pidfd and wait until it is gone, its entry in the process table too if we are its parent."""
     with suppress(ProcessLookupError):  # it was faster
         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-    select.select([descriptor], [], [])
+    if not select.select([descriptor], [], [], END_LIMIT_S)[0]:
+        raise Unusable(
+            f"the sandbox is killed and has not ended after {END_LIMIT_S:g} s: who visits it (`exec`) must leave"
+        )
     with suppress(ChildProcessError):
         os.waitid(os.P_PIDFD, descriptor, os.WEXITED)
