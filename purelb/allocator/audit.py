@@ -2,7 +2,7 @@
 """What must be true of a ledger at rest between two steps, counted again from its claims alone.
 
 This file knows nothing of how the ledger keeps its promises. Tests call it after every step. Each broken promise is one sentence;
-none is the normal answer. It costs as much as the ledger is large, so a running allocator asks for one group at a time.
+none is the normal answer. A running allocator recounts one group a minute.
 """
 
 from collections import Counter
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from purelb.net.ranges import Family
 
 
-def broken(ledger: Ledger, *, group: str | None = None) -> Iterator[str]:
-    """The promises the ledger breaks; `group` limits the recount of numbers to one group."""
+def broken(ledger: Ledger) -> Iterator[str]:
+    """The promises the ledger breaks."""
     yield from _holders_may_share(ledger)
     yield from _records_and_claims_agree(ledger)
     yield from _bindings(ledger)
-    yield from _numbers(ledger, group)
+    yield from recount(ledger)
 
 
 def _holders_may_share(ledger: Ledger) -> Iterator[str]:
@@ -81,7 +81,8 @@ def _bindings(ledger: Ledger) -> Iterator[str]:
             yield f"I4: {key} is bound in {group}, but nobody has it"
 
 
-def _numbers(ledger: Ledger, only: str | None) -> Iterator[str]:
+def recount(ledger: Ledger, *, only: str | None = None) -> Iterator[str]:
+    """The numbers that differ from a recount; of one group, or of all."""
     claimed = Counter(claim.entry for claim in ledger.claims.values() if claim.entry is not None)
     users: Counter[tuple[str, str, Family]] = Counter()
     for address, claim in ledger.claims.items():

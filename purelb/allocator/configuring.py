@@ -8,7 +8,7 @@ Services of which something visible changes are looked at again.
 import logging
 from typing import Final
 
-from purelb.allocator import groupstatus, reservations
+from purelb.allocator import audit, groupstatus, reservations
 from purelb.allocator.flights import Flight
 from purelb.allocator.groups import Groups
 from purelb.allocator.keys import Deadline, Reported, StatusDue
@@ -20,12 +20,14 @@ from purelb.allocator.state import PRIORITY_FOLD, Hands, State
 from purelb.api import leases
 from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.model import ObjectReference
+from purelb.kube.owner import Fatal
 from purelb.kube.queue import INITIAL
 
 log: Final = logging.getLogger(__name__)
 
 STATUS_APART: Final = 1.0
 FOLD_AFTER: Final = 0.2
+AUDIT_EVERY: Final = 60.0
 
 
 def read_groups(state: State) -> Groups:
@@ -102,9 +104,21 @@ def node_changed(state: State, hands: Hands, name: str | None, now: float) -> No
     arm(state, hands, now)
 
 
+def recount(state: State, now: float) -> None:
+    """Once a minute, one group. A difference is a mistake of ours: a restart rebuilds the truth. Raises Fatal."""
+    if now < state.audit_at:
+        return
+    state.audit_at = now + AUDIT_EVERY
+    names = sorted(state.groups.accepted)
+    state.audited = next((name for name in names if name > state.audited), names[0] if names else "")
+    wrong = list(audit.recount(state.ledger, only=state.audited))
+    if wrong:
+        raise Fatal("the ledger does not agree with itself: " + "; ".join(wrong[:5]))
+
+
 def arm(state: State, hands: Hands, now: float) -> None:
     """Keep the one timer of the core."""
-    ends = (state.ledger.deadline(), state.liveness.deadline(now, answered_at=hands.answered_at()))
+    ends = (state.ledger.deadline(), state.liveness.deadline(now, answered_at=hands.answered_at()), state.audit_at)
     due = min((end for end in ends if end is not None), default=None)
     if due is not None:
         hands.later(Deadline(), max(0.01, due - now))

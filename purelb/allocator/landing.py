@@ -129,6 +129,9 @@ def _tell(
 ) -> None:
     desired = flight.desired
     for told in flight.occasions:
+        if told.lasting:
+            state.lasting.enter(key, told, now)
+            continue
         if told.apart and not state.once.new(str(key), told.reason, told.note, now, apart=told.apart):
             continue
         hands.tell(reference(obj), told)

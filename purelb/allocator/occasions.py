@@ -10,6 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from purelb.allocator.keys import ServiceKey
 from purelb.allocator.observed import condition, published
 from purelb.allocator.publish import Desired, Said
 from purelb.allocator.refusals import ip_list
@@ -26,12 +27,13 @@ class Occasion(Struct, frozen=True, gc=False):
     type: Literal["Normal", "Warning"]
     action: str
     apart: float = 0.0
+    lasting: float = 0.0
 
 
 def occasion(reason: str, note: str, kind: rules.Kind = "Service") -> Occasion | None:
     """The Event of a reason, None when it never is one."""
     rule = rules.event_rule(kind, reason)
-    return None if rule is None else Occasion(rule.reason, note, rule.type, rule.action, rule.apart)
+    return None if rule is None else Occasion(rule.reason, note, rule.type, rule.action, rule.apart, rule.lasting)
 
 
 def of_change(service: Service, desired: Desired, *, adopted: bool) -> Iterator[Occasion]:
@@ -50,9 +52,9 @@ def of_change(service: Service, desired: Desired, *, adopted: bool) -> Iterator[
     ):
         yield from _told(said.reason, said.message)
     told = desired.announced
-    if told is not None and told.status:
+    if told is not None:
         found = condition(service, reasons.ANNOUNCED)
-        if _entered(found, told) or (found is not None and found.message != told.message):
+        if _entered(found, told) or (told.status and found is not None and found.message != told.message):
             yield from _told(told.reason, told.message)
 
 
@@ -64,6 +66,40 @@ def _told(reason: str, note: str) -> Iterator[Occasion]:
     found = occasion(reason, note)
     if found is not None:
         yield found
+
+
+class Lasting:
+    """States that become Events only if they last: entered when their write was applied, told when still true then."""
+
+    def __init__(self) -> None:
+        self._entered: dict[ServiceKey, tuple[Occasion, float]] = {}
+
+    def enter(self, service: ServiceKey, occasion: Occasion, now: float) -> None:
+        """The state was entered; whatever was entered before is over."""
+        self._entered[service] = (occasion, now)
+
+    def leave(self, service: ServiceKey) -> None:
+        """The state is over, or its Service is gone."""
+        self._entered.pop(service, None)
+
+    def due(self, service: ServiceKey) -> float | None:
+        """When the state has lasted long enough."""
+        known = self._entered.get(service)
+        return None if known is None else known[1] + known[0].lasting
+
+    def lasted(self, service: ServiceKey, said: Said | None, now: float) -> Occasion | None:
+        """The Event of a state that lasted long enough, once. A Service that says something else has left it."""
+        known = self._entered.get(service)
+        if known is None:
+            return None
+        occasion, since = known
+        if said is None or said.reason != occasion.reason:
+            self.leave(service)
+            return None
+        if now < since + occasion.lasting:
+            return None
+        self.leave(service)
+        return occasion
 
 
 class Once:

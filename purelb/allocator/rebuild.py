@@ -10,7 +10,7 @@ import logging
 from typing import Final
 
 from purelb.allocator import reservations
-from purelb.allocator.configuring import node_changed, read_groups
+from purelb.allocator.configuring import AUDIT_EVERY, arm, node_changed, read_groups
 from purelb.allocator.keys import ServiceKey, StatusDue
 from purelb.allocator.landing import reference
 from purelb.allocator.learning import learn, learn_leaving
@@ -64,6 +64,8 @@ async def rebuild(state: State, hands: Hands, clock: Clock) -> None:
         log.info("ServiceGroup %s: %s: %s", standing.name, standing.reason, standing.text, extra=fields)
         hands.soon(StatusDue(*place), priority=INITIAL)
     state.rebuild_took = clock.now() - began
+    state.audit_at = clock.now() + AUDIT_EVERY
+    arm(state, hands, clock.now())
     log.info(
         "the ledger is rebuilt",
         extra={"code": "ledgerRebuilt", "services": len(services), "learnt": learnt, "took": state.rebuild_took},

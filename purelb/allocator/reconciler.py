@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Final, Literal, assert_never
 
 from purelb.allocator import metrics, reservations
-from purelb.allocator.configuring import arm, groups_changed, node_changed, status_due
+from purelb.allocator.configuring import arm, groups_changed, node_changed, recount, status_due
 from purelb.allocator.decision import Foreign, Ignore, Leave, Settle, Wait, decide
 from purelb.allocator.desired import outlook
 from purelb.allocator.flights import Flight
@@ -89,6 +89,8 @@ class Reconciler:
                 status_due(state, hands, key, now)
             case _:
                 assert_never(key)
+        if isinstance(key, Deadline):
+            recount(state, now)
         if isinstance(key, NodeChanged | Deadline):
             arm(state, hands, now)
         return Done()
@@ -180,11 +182,13 @@ class Reconciler:
             now=now,
         )
         self._count(key, settle, seen.desired, now)
+        self._tell(service, state.lasting.lasted(key, seen.desired.announced, now))
         outcome = self._publish(
             key, service, seen.desired, now, settled=settled, adopted=settle.adopted, more=self._warnings(settle)
         )
-        if isinstance(outcome, Done) and seen.due is not None:
-            return After(max(0.0, seen.due - now))
+        due = min((at for at in (seen.due, state.lasting.due(key)) if at is not None), default=None)
+        if isinstance(outcome, Done) and due is not None:
+            return After(max(0.0, due - now))
         return outcome
 
     def _publish(
@@ -303,8 +307,7 @@ class Reconciler:
             unannounced = told.reason
         new = state.tally.stands(key, kind, refusal.reason if refusal is not None else "", now, unannounced=unannounced)
         if new and refusal is not None:
-            pool = refusal.considered[0].group if refusal.considered else settle.wish.group or ""
-            self._hands.sink.count(metrics.REJECTED, pool if pool in state.groups.accepted else "", refusal.reason)
+            self._hands.sink.count(metrics.REJECTED, refusal.group, refusal.reason)
             self._hands.sink.count(metrics.ALLOCATIONS, "local", "refused")
             log.info(
                 "%s: %s",
@@ -349,6 +352,7 @@ class Reconciler:
         state.waiting.put(key, "", ())
         state.tally.gone(key)
         state.overrides.forget(key)
+        state.lasting.leave(key)
         state.last.pop(key, None)
 
     def _pass_on(self, key: ServiceKey) -> None:

@@ -77,6 +77,13 @@ class Refusal(Struct, frozen=True, gc=False):
     considered: tuple[Considered, ...] = ()
     again: Again = OnChange()
 
+    @property
+    def group(self) -> str:
+        """The accepted group that refused first, empty when it was none in particular."""
+        if self.considered:
+            return self.considered[0].group
+        return next((wait.group for wait in self.waits if isinstance(wait, PoolHasRoom | QuotaHasRoom)), "")
+
 
 def with_waits(refusal: Refusal, waits: tuple[Wait, ...]) -> Refusal:
     """The same refusal, waiting for more."""

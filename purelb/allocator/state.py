@@ -15,7 +15,7 @@ from purelb.allocator.keys import Key, ServiceKey
 from purelb.allocator.ledger import Ledger
 from purelb.allocator.liveness import Liveness
 from purelb.allocator.observed import Claims
-from purelb.allocator.occasions import Occasion, Once
+from purelb.allocator.occasions import Lasting, Occasion, Once
 from purelb.allocator.overrides import Overrides
 from purelb.allocator.serving import Rules
 from purelb.allocator.tally import Tally
@@ -126,10 +126,13 @@ class State(Struct):
     overrides: Overrides = field(default_factory=Overrides)
     tally: Tally = field(default_factory=Tally)
     once: Once = field(default_factory=Once)
+    lasting: Lasting = field(default_factory=Lasting)
     last: dict[ServiceKey, Last] = field(default_factory=dict)
     nodes_seen: dict[str, tuple[Node | None, LBNodeStatus | None]] = field(default_factory=dict)
     group_written_at: dict[tuple[str, str], float] = field(default_factory=dict)
     rebuild_took: float = 0.0
+    audit_at: float = 0.0
+    audited: str = ""
 
     def service(self, key: ServiceKey) -> Service | None:
         """The newest known object."""

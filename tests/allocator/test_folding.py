@@ -245,3 +245,23 @@ async def test_who_sets_local_again_and_again_is_left_alone_for_an_hour(cluster:
         assert len(patched) == 3
         assert await cluster.addresses() == ("192.0.2.10",)
         assert "LocalOverrideContested" in {reason for _, reason, _ in await cluster.events()}
+
+
+async def test_a_missing_announcement_becomes_an_event_only_when_it_lasts(cluster: Cluster) -> None:
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(14.0)
+        assert "NoLiveAgent" not in {reason for _, reason, _ in await cluster.events()}
+        await cluster.clock.advance(3.0)
+        assert ("web", "NoLiveAgent", "no node agent is alive") in await cluster.events()
+        await cluster.clock.advance(600.0)
+        assert [reason for _, reason, _ in await cluster.events()].count("NoLiveAgent") == 1
+
+
+async def test_a_short_absence_of_agents_is_no_event(cluster: Cluster) -> None:
+    node = Node(cluster, "n1")
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(5.0)
+        await node.live(20)
+        assert "NoLiveAgent" not in {reason for _, reason, _ in await cluster.events()}
