@@ -390,6 +390,26 @@ async def test_a_load_that_fails_is_not_repeated_before_five_seconds_have_passed
     assert loads == 2
 
 
+async def test_a_request_that_waited_for_a_long_load_does_not_start_another() -> None:
+    clock = VirtualClock(0.0)
+    loads: list[float] = []
+
+    async def load() -> Credential:
+        loads.append(clock.now())
+        await clock.until(clock.now() + 10.0)
+        raise AccessError("no answer")
+
+    old = bearer("old")
+    credentials = KubeconfigCredentials(old, load)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(credentials.renewed(old, clock.now()))
+        await clock.advance(6.0)
+        late = group.create_task(credentials.renewed(old, clock.now()))
+        await clock.advance(20.0)
+    assert late.result() is old
+    assert loads == [0.0]
+
+
 # Kubeconfig files
 
 

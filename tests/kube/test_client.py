@@ -437,6 +437,51 @@ async def test_a_watch_hands_out_events_whatever_they_are() -> None:
     assert transport.seen[0].query["timeoutSeconds"] == "300"
 
 
+class Ticking(VirtualClock):
+    """Each look at it takes a millisecond."""
+
+    def now(self) -> float:
+        self.jump(0.001)
+        return super().now()
+
+
+async def test_a_large_chunk_is_decoded_in_slices_between_which_others_have_turns() -> None:
+    turns: list[int] = []
+    seen = 0
+
+    def answer(call: Call) -> None:
+        stream = call.open()
+        stream.send(*({"type": "ADDED", "object": SERVICE} for _ in range(100)))
+        stream.end()
+
+    async def others() -> None:
+        while seen < 100:
+            turns.append(seen)
+            await asyncio.sleep(0)
+
+    client = client_over(Scripted(answer), Ticking(0.0))
+    async with client.watch(SERVICES, rv="5", timeout_s=300) as stream, asyncio.TaskGroup() as group:
+        group.create_task(others())
+        async for batch in stream:
+            assert len(batch) <= 5
+            seen += len(batch)
+    assert seen == 100
+    assert turns == list(range(5, 100, 5))
+
+
+async def test_a_bad_object_of_a_kind_of_which_only_metadata_is_wanted_is_not_foreign() -> None:
+    def answer(call: Call) -> None:
+        stream = call.open()
+        stream.send({"type": "ADDED", "object": {"kind": "Secret", "metadata": {"name": "a", "labels": 5}}})
+        stream.end()
+
+    client, _ = answering(answer)
+    async with client.watch(SECRETS, rv="5", timeout_s=300) as stream:
+        [(event,)] = [batch async for batch in stream]
+    assert isinstance(event, Spoiled)
+    assert event.poison.key == "a"
+
+
 async def test_error_events_are_recognised_for_kinds_without_a_tag() -> None:
     def answer(call: Call) -> None:
         stream = call.open()

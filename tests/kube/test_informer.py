@@ -287,6 +287,27 @@ async def test_what_became_unreadable_stays_in_its_older_version_until_repaired(
         assert at.informer.undecodable == {}
 
 
+async def test_what_was_repaired_and_breaks_in_the_same_way_again_is_named_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with rig() as at:
+        await at.list_and_watch()
+        for _ in range(2):
+            await at.events(change("MODIFIED", service("a", "11", ports="all")))
+            await at.events(change("MODIFIED", service("a", "12")))
+        assert len([record for record in caplog.records if getattr(record, "code", None) == "undecodable"]) == 2
+        await at.events(change("MODIFIED", service("a", "13", ports="all")))
+        await at.events(change("ERROR", {"kind": "Status", "code": 410, "reason": "Expired"}))
+        await at.clock.advance(2.0)
+        at.transport.take("GET").reply(listed(rv="20"))
+        await at.clock.settle()
+        stream = at.transport.take("GET").open()
+        stream.send(change("ADDED", service("a", "13", ports="all")))
+        await at.clock.settle()
+        assert len([record for record in caplog.records if getattr(record, "code", None) == "undecodable"]) == 4
+
+
 async def test_what_is_unreadable_can_be_deleted() -> None:
     async with rig() as at:
         await at.list_and_watch(service("a", "1"))
@@ -343,6 +364,21 @@ async def test_a_handler_that_raises_does_not_cost_the_others_a_thing(caplog: py
         await at.events(change("ADDED", service("b", "11")))
         assert [name for _, name, _ in after.taken()] == ["a", "b"]
         assert [name for _, name, _ in at.told.taken()] == ["a", "b"]
+
+
+async def test_a_write_that_a_handler_makes_known_is_told_after_what_the_handler_was_told() -> None:
+    class Eager(Told):
+        def added(self, obj: Service, *, initial: bool) -> None:
+            super().added(obj, initial=initial)
+            at.informer.note_write(_decoded(service("a", "50", type="LoadBalancer")))
+
+    async with rig() as at:
+        eager, after = Eager(), Told()
+        at.informer.add_handler(eager)
+        at.informer.add_handler(after)
+        await at.list_and_watch()
+        await at.events(change("ADDED", service("a", "11")))
+        assert eager.taken() == after.taken() == [("added", "a", False), ("updated", "a", "50")]
 
 
 async def test_a_version_in_which_nothing_changed_is_told_only_on_request() -> None:
@@ -521,6 +557,21 @@ async def test_a_relist_asked_for_during_a_list_is_answered_by_the_next_one() ->
         at.transport.take("GET").reply(listed(service("a", "1"), rv="11"))
         await at.clock.settle()
         assert answered == ["done"]
+
+
+async def test_each_relist_is_answered_by_a_list_that_began_after_it() -> None:
+    async with rig() as at:
+        await at.list_and_watch()
+        answered: list[str] = []
+        at.informer.relist("first", reply=lambda: answered.append("first"))
+        await at.clock.settle()
+        at.informer.relist("second", reply=lambda: answered.append("second"))
+        at.transport.take("GET").reply(listed(rv="20"))
+        await at.clock.settle()
+        assert answered == ["first"]
+        at.transport.take("GET").reply(listed(rv="21"))
+        await at.clock.settle()
+        assert answered == ["first", "second"]
 
 
 # Ending

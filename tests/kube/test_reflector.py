@@ -217,6 +217,13 @@ def test_a_relist_asked_for_during_a_list_is_served_by_another_one() -> None:
         script.feed(page("a")).expect(Replace(page("a").objects, (), "10", 1), WATCH)
 
 
+def test_a_consistent_relist_that_follows_an_ordinary_one_is_still_consistent() -> None:
+    with watching() as script:
+        script.feed(Relist("first")).expect(Close(), List(rv="10"))
+        script.feed(Relist("second", consistent=True)).expect()
+        script.feed(page("a", rv="20")).expect(Replace(page("a", rv="20").objects, (), "20", 1), List(rv="", limit=500))
+
+
 def test_a_relist_asked_for_during_a_wait_does_not_shorten_it() -> None:
     with watching() as script:
         script.feed(Ended(REFUSED)).expect()
