@@ -62,6 +62,10 @@ def read_wish(service: Service) -> Wish | Refusal:
     group = words.value(noted, words.SERVICE_GROUP)
     if isinstance(group, words.Malformed):
         return _refused(group)
+    if group is not None and any(
+        char.isspace() for char in group
+    ):  # no group has such a name, and no wish could record it
+        return invalid_request(words.SERVICE_GROUP, "white space", group)
     key = words.sharing_key(noted)
     if isinstance(key, words.Malformed):
         return _refused(key)
