@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CALL_MAX_S = 5.0
+RELEASE_S = 2.0
 
 
 class Leasing:

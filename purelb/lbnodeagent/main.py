@@ -21,11 +21,12 @@ from purelb.api import events, leases
 from purelb.api.kinds import LB_NODE_AGENTS, LB_NODE_STATUSES, SERVICE_GROUPS
 from purelb.api.words import API_VERSION
 from purelb.kube.access import ClusterAccess, load_access
+from purelb.kube.bell import Bell
 from purelb.kube.client import ApiClient
 from purelb.kube.clock import Clock
 from purelb.kube.lease import Timing
 from purelb.kube.metrics import Sample, Sink
-from purelb.kube.owner import Owner
+from purelb.kube.owner import Outcome, Owner
 from purelb.kube.queue import URGENT, WorkQueue
 from purelb.kube.recorder import Recorder, Reference
 from purelb.kube.transport import Transport
@@ -62,7 +63,6 @@ log = logging.getLogger(__name__)
 
 HAND_OVER_S: Final = 12.0
 LAST_WORD_S: Final = 2.0
-LOOK_S: Final = 0.02
 
 
 class AgentSettings(ProcessSettings, frozen=True, kw_only=True):
@@ -109,6 +109,7 @@ class Agent:
         self._queue: WorkQueue[keys.Key] = WorkQueue(clock=deps.clock, name="lbnodeagent", sink=deps.sink)
         self._stopping = False
         self._slices_wanted = False
+        self._moved = Bell(deps.clock)
         self._parts: _Parts | None = None
 
     async def run(self) -> None:
@@ -162,8 +163,7 @@ class Agent:
                 await self._leave()
                 lease.cancel()
                 await asyncio.wait({lease})
-                async with asyncio.timeout(LAST_WORD_S):
-                    await parts.leasing.release()
+                await parts.leasing.release()
                 self._queue.shut_down()
                 await asyncio.wait({owner})
                 for task in (*helpers, writer):
@@ -174,6 +174,7 @@ class Agent:
         self._stopping = True
         self._phase.become("Draining")
         self._queue.add(keys.Leave(), priority=URGENT)
+        self._moved.ring_all()
 
     def phase(self) -> Phase:
         return self._phase.current
@@ -279,7 +280,7 @@ class Agent:
             configuring=configuring,
             reporting=reporting,
             reconciler=reconciler,
-            owner=Owner(name="lbnodeagent", queue=queue, step=reconciler.step, clock=clock, sink=sink),
+            owner=Owner(name="lbnodeagent", queue=queue, step=self._step, clock=clock, sink=sink),
             preflight=Preflight(
                 client,
                 who="the agent",
@@ -290,7 +291,17 @@ class Agent:
         )
 
     def _want_slices(self) -> None:
-        self._slices_wanted = True
+        if not self._slices_wanted:
+            self._slices_wanted = True
+            self._moved.ring_all()
+
+    async def _step(self, key: keys.Key, now: float) -> Outcome:
+        """The owner's step, after which those who wait for a state look again."""
+        assert self._parts is not None  # noqa: S101 - started after the wiring
+        outcome = await self._parts.reconciler.step(key, now)
+        if self._moved.waiting:
+            self._moved.ring_all()
+        return outcome
 
     # Tasks
 
@@ -302,9 +313,7 @@ class Agent:
             await informer.wait_synced()
         self._queue.add(keys.Config())
         while not (self.state.synced and self.state.holds_lease):
-            await self._clock.until(self._clock.now() + LOOK_S)
-            if parts.leasing.passive:
-                self._queue.add_after(keys.OwnLease(), 1.0)
+            await self._moved.wait(None)
         if not self._stopping:
             self._phase.become("Running")
 
@@ -328,7 +337,7 @@ class Agent:
         parts = self._parts
         assert parts is not None  # noqa: S101 - started after the wiring
         while not self._slices_wanted:
-            await self._clock.until(self._clock.now() + LOOK_S)
+            await self._moved.wait(None)
         async with asyncio.TaskGroup() as group:
             group.create_task(parts.inputs.slices.run(), name="lbnodeagent:endpointslices")
             await parts.inputs.slices.wait_synced()
@@ -339,25 +348,25 @@ class Agent:
 
     async def _until_stopped(self) -> None:
         while not self._stopping:
-            await self._clock.until(self._clock.now() + LOOK_S)
+            await self._moved.wait(None)
 
     async def _leave(self) -> None:
         """Offers go out, heirs take over; at the end of our patience the rest is left to its lifetime."""
         parts = self._parts
         assert parts is not None  # noqa: S101 - started after the wiring
-        began = self._clock.now()
+        patience = self._clock.now() + HAND_OVER_S
         while not self.state.leaving:
-            await self._clock.until(self._clock.now() + LOOK_S)
-        while self._handing_over() and self._clock.now() < began + HAND_OVER_S:
-            await self._clock.until(self._clock.now() + LOOK_S)
+            await self._moved.wait(None)
+        while self._handing_over() and self._clock.now() < patience:
+            await self._moved.wait(patience)
         left = sorted(str(ip) for ip, vip in self.state.vips.items() if vip.in_kernel)
         if left:
             log.info(
                 "leaving %d addresses to their lifetime", len(left), extra={"code": "leftToLifetime", "ips": left[:64]}
             )
-        self._queue.add(keys.Report())
         ends = self._clock.now() + LAST_WORD_S
-        await self._clock.until(min(ends, self._clock.now() + 2 * LOOK_S))
+        while not parts.reporting.settled and self._clock.now() < ends:
+            await self._moved.wait(ends)
         parts.reporting.step(self._clock.now(), stale=False, last_word=True)
         await parts.writer.drain(max(0.1, ends - self._clock.now()))
 

@@ -1,0 +1,372 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole agents in one process: the embedded API server, a link that carries their frames, kernels that follow the model.
+
+Time is virtual. `Lan.answering` is what a client on the link would find: the hosts whose kernel has an address now. A kernel
+drops an address when its lifetime ends, tells of it, and goes on when its agent is gone, as a real one does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from ipaddress import ip_address, ip_interface
+from typing import TYPE_CHECKING, Any
+
+from purelb.api.crds import all_definitions
+from purelb.api.kinds import LB_NODE_AGENTS, LB_NODE_STATUSES, SERVICE_GROUPS
+from purelb.kube.access import fixed_access
+from purelb.kube.client import ApiClient
+from purelb.kube.resources import CRDS, LEASES, NAMESPACES, NODES, SERVICES
+from purelb.kube.wire import PatchType
+from purelb.lbnodeagent.host import (
+    Address,
+    AddressAdded,
+    AddressGone,
+    DeleteAddress,
+    Interface,
+    KernelEvent,
+    KernelState,
+    LinkChanged,
+    MakeLink,
+    Op,
+    OpResult,
+    RemoveLink,
+    Route,
+    Seen,
+    SetAddress,
+)
+from purelb.lbnodeagent.main import Agent, AgentSettings, Deps
+from purelb.net.frames import claimed
+from purelb.sandbox.apiserver.core import ApiCore
+from purelb.sandbox.apiserver.memory import MemoryTransport
+from tests.lbnodeagent.kernel_model import ModelKernel
+from tests.virtual_clock import VirtualClock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from purelb.kube.metrics import Metric
+
+INSTALL = "purelb"
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.counts: dict[tuple[str, ...], float] = {}
+
+    def count(self, metric: Metric, *labels: str, by: float = 1) -> None:
+        self.counts[metric.name, *labels] = self.counts.get((metric.name, *labels), 0) + by
+
+    def observe(self, metric: Metric, value: float, *labels: str) -> None:
+        pass
+
+
+class Host:
+    """A node's kernel and network card. One per node; agents come and go."""
+
+    def __init__(self, lan: Lan, number: int) -> None:
+        self.lan = lan
+        self.name = f"n{number}"
+        self.mac = bytes((2, 0, 0, 0, 0, number))
+        self.model = ModelKernel(promotes=True)
+        self.interfaces = {
+            1: Interface(index=1, name="lo", up=True, carrier=True, loopback=True),
+            2: Interface(index=2, name="eth0", up=True, carrier=True, mac=self.mac),
+        }
+        self.routes = (Route(family=4, network=None, hops=(2,), gateways=(ip_address("192.0.2.1"),)),)
+        self.give(f"192.0.2.{200 + number}/24")
+        self.events_: asyncio.Queue[KernelEvent] | None = None
+        self.frames_: asyncio.Queue[Seen] | None = None
+        self.listening: dict[int, bytes] = {}
+        self.sent: list[bytes] = []
+        self.log: list[tuple[float, str, str]] = []
+        self.refuse: dict[str, str] = {}
+        self.interrupted = 0
+        self.connected = True
+
+    def give(self, text: str, *, ifindex: int = 2) -> None:
+        """An address by somebody else's hand."""
+        found = ip_interface(text)
+        address = Address(ip=found.ip, prefixlen=found.network.prefixlen, ifindex=ifindex)
+        self.model.addresses[address.key] = address
+
+    def has(self, ip: str) -> bool:
+        self.expire()
+        return any(str(key[0]) == ip for key in self.model.addresses)
+
+    def take_away(self, ip: str) -> None:
+        """A foreign hand deletes an address."""
+        for key in [key for key in self.model.addresses if str(key[0]) == ip]:
+            self._tell(AddressGone(self.model.addresses.pop(key)))
+
+    def set_link(self, index: int = 2, **changes: Any) -> None:
+        from msgspec.structs import replace
+
+        self.interfaces[index] = replace(self.interfaces[index], **changes)
+        self._tell(LinkChanged(self.interfaces[index]))
+
+    def expire(self) -> None:
+        now = self.lan.clock.now()
+        for key, address in list(self.model.addresses.items()):
+            if address.ends_at is not None and address.ends_at <= now:
+                self._tell(AddressGone(self.model.addresses.pop(key)))
+
+    def _tell(self, event: KernelEvent) -> None:
+        if self.events_ is not None:
+            self.events_.put_nowait(event)
+
+    # host.Kernel
+
+    async def dump(self) -> KernelState:
+        if self.interrupted > 0:
+            self.interrupted -= 1
+            raise OSError(11, "the kernel interrupted 5 dumps in a row")
+        self.expire()
+        return KernelState(
+            interfaces=tuple(self.interfaces.values()),
+            addresses=tuple(self.model.addresses.values()),
+            routes=self.routes,
+        )
+
+    async def events(self) -> AsyncIterator[KernelEvent]:
+        assert self.events_ is not None
+        while True:
+            yield await self.events_.get()
+
+    async def apply(self, ops: Sequence[Op]) -> Sequence[OpResult]:
+        return [self._apply(op) for op in ops]
+
+    def _apply(self, op: Op) -> OpResult:
+        self.expire()
+        now = self.lan.clock.now()
+        if isinstance(op, MakeLink):
+            if op.kind in self.refuse:
+                return OpResult(op, self.refuse[op.kind])
+            index = max(self.interfaces) + 1
+            self.interfaces[index] = Interface(
+                index=index, name=op.name, up=True, carrier=True, kind=op.kind, alias="purelb", promotes=True
+            )
+            return OpResult(op)
+        if isinstance(op, RemoveLink):
+            del self.interfaces[op.ifindex]
+            return OpResult(op)
+        if str(op.ip) in self.refuse and isinstance(op, SetAddress):
+            return OpResult(op, self.refuse[str(op.ip)])
+        before = self.model.addresses.get((op.ip, op.prefixlen, op.ifindex))
+        result = self.model.apply(op, now)
+        if result.error is None:
+            self.log.append((now, op.verb, str(op.ip)))
+            if isinstance(op, DeleteAddress):
+                assert before is not None
+                self._tell(AddressGone(before))
+            else:
+                self._tell(AddressAdded(self.model.addresses[op.ip, op.prefixlen, op.ifindex]))
+        return result
+
+    # host.Wire
+
+    def use(self, interfaces: Mapping[int, bytes]) -> None:
+        self.listening = dict(interfaces)
+
+    def send(self, ifindex: int, frame: bytes) -> str | None:
+        if ifindex not in self.listening:
+            return "ENODEV"
+        self.sent.append(frame)
+        self.lan.carry(self, frame)
+        return None
+
+    async def frames(self) -> AsyncIterator[Seen]:
+        assert self.frames_ is not None
+        while True:
+            yield await self.frames_.get()
+
+    def hear(self, frame: bytes) -> None:
+        found = claimed(frame, own=frozenset({self.mac}))
+        if found is not None and self.frames_ is not None and 2 in self.listening:
+            self.frames_.put_nowait(Seen(2, found.ip, found.mac, found.solicited))
+
+    def close(self) -> None:
+        self.events_ = self.frames_ = None
+        self.listening = {}
+
+    def opened(self) -> tuple[Host, Host]:
+        self.events_, self.frames_ = asyncio.Queue(), asyncio.Queue()
+        return self, self
+
+
+class Broken(MemoryTransport):
+    """An API server that can be away."""
+
+    lan: Lan
+
+    async def exchange(self, request: Any) -> Any:
+        await self._reach()
+        return await super().exchange(request)
+
+    @asynccontextmanager
+    async def stream(self, request: Any) -> AsyncIterator[Any]:
+        await self._reach()
+        async with super().stream(request) as found:
+            yield found
+
+    async def _reach(self) -> None:
+        from purelb.kube.errors import TransportError
+
+        if self.lan.api_down:
+            raise TransportError("refused", "as if")
+
+
+class Lan:
+    """The cluster. Use `agent()` for one that leaves in order, `start` and `kill` for others."""
+
+    def __init__(self, nodes: int = 3) -> None:
+        self.clock = VirtualClock(chance=0.5)
+        self.core = ApiCore(rng=random.Random(1).random, epoch=datetime(2030, 1, 1, tzinfo=UTC))
+        self.admin = ApiClient(
+            fixed_access("http://memory"),
+            user_agent="admin",
+            clock=self.clock,
+            transport=MemoryTransport(self.core, clock=self.clock),
+        )
+        self.hosts = [Host(self, number) for number in range(1, nodes + 1)]
+        self.sinks = {host.name: Sink() for host in self.hosts}
+        self.api_down = False
+        self.deaf = False
+        self.holders_seen: dict[str, set[int]] = {}
+
+    async def prepare(self, **config: Any) -> None:
+        for definition in all_definitions().values():
+            await self.admin.create(CRDS, definition)
+        await self.create(NAMESPACES, {"metadata": {"name": INSTALL}})
+        await self.create(NAMESPACES, {"metadata": {"name": "shop"}})
+        for host in self.hosts:
+            await self.create(NODES, {"metadata": {"name": host.name}})
+        await self.create(LB_NODE_AGENTS, {"metadata": {"name": "default"}, "spec": {"local": config}}, INSTALL)
+        pool = {"pool": "192.0.2.10-192.0.2.99", "subnet": "192.0.2.0/24"}
+        await self.create(SERVICE_GROUPS, {"metadata": {"name": "lan"}, "spec": {"local": {"v4pool": pool}}}, INSTALL)
+        far = {"pool": "198.51.100.0/24", "subnet": "198.51.100.0/24"}
+        await self.create(SERVICE_GROUPS, {"metadata": {"name": "wan"}, "spec": {"remote": {"v4pool": far}}}, INSTALL)
+
+    async def create(self, r: Any, body: Mapping[str, Any], namespace: str | None = None) -> Any:
+        return await self.admin.create(r, {"apiVersion": r.api_version, "kind": r.kind, **body}, namespace=namespace)
+
+    async def serve(self, name: str, *ips: str, group: str = "lan", policy: str = "Cluster", **notes: str) -> None:
+        """A Service as the allocator leaves it."""
+        pool_type = "local" if group == "lan" else "remote"
+        written = {"allocated-by": "PureLB", "allocated-from": group, "pool-type": pool_type}
+        written |= {key.replace("_", "-"): value for key, value in notes.items()}
+        body = {
+            "metadata": {"name": name, "annotations": {f"purelb.io/{key}": value for key, value in written.items()}},
+            "spec": {"type": "LoadBalancer", "ports": [{"port": 80}], "externalTrafficPolicy": policy},
+        }
+        await self.create(SERVICES, body, "shop")
+        ingress = [{"ip": ip, "ipMode": "VIP"} for ip in ips]
+        status = {"status": {"loadBalancer": {"ingress": ingress}}}
+        await self.patch(SERVICES, name, status, "shop", subresource="status")
+
+    async def patch(self, r: Any, name: str, body: Mapping[str, Any], namespace: str | None = None, **more: Any) -> Any:
+        return await self.admin.patch(r, name, body, kind=PatchType.MERGE, namespace=namespace, **more)
+
+    async def fold(self) -> None:
+        """What the allocator does with the reports: who announces is written to the Services."""
+        found: dict[str, list[str]] = {}
+        async for page in self.admin.list_pages(LB_NODE_STATUSES, namespace=INSTALL):
+            for report in page.objects:
+                for entry in (report.status.announced if report.status else ()) or ():
+                    for service in entry.services or ():
+                        found.setdefault(service, []).append(f"{report.metadata.name},{entry.interface},{entry.ip}")
+        async for services in self.admin.list_pages(SERVICES, namespace="shop"):
+            for item in services.objects:
+                name = item.metadata.name
+                text = " ".join(sorted(found.get(f"shop/{name}", [])))
+                note = {"metadata": {"annotations": {"purelb.io/announcing-IPv4": text or None}}}
+                await self.patch(SERVICES, name, note, "shop")
+
+    async def report(self, node: str) -> Any:
+        return (await self.admin.get(LB_NODE_STATUSES, node, namespace=INSTALL)).status
+
+    async def lease(self, node: str) -> Any:
+        return await self.admin.get(LEASES, f"purelb-node-{node}", namespace=INSTALL)
+
+    def host(self, name: str) -> Host:
+        return next(host for host in self.hosts if host.name == name)
+
+    def carry(self, sender: Host, frame: bytes) -> None:
+        if self.deaf or not sender.connected:
+            return
+        for host in self.hosts:
+            if host is not sender and host.connected:
+                host.hear(frame)
+
+    def answering(self, ip: str) -> list[str]:
+        """Who answers for an address on the link."""
+        return [host.name for host in self.hosts if host.has(ip)]
+
+    def component(self, name: str, **settings: Any) -> Agent:
+        transport = Broken(self.core, clock=self.clock)
+        transport.lan = self
+        wanted = AgentSettings(**{"namespace": INSTALL, "node_name": name, "pod_uid": f"uid-{name}", **settings})
+        return Agent(
+            wanted,
+            Deps(
+                clock=self.clock,
+                sink=self.sinks[name],
+                access=fixed_access("http://memory"),
+                transport=transport,
+                host=self.host(name).opened,
+            ),
+        )
+
+    @asynccontextmanager
+    async def running(self, *names: str, **settings: Any) -> AsyncIterator[Crew]:
+        """Agents of these nodes (all if none is named); those that still run are cancelled at the end."""
+        async with asyncio.TaskGroup() as group:
+            crew = Crew(self, group, settings)
+            group.create_task(self._kernels_live(), name="kernels")
+            for name in names or tuple(host.name for host in self.hosts):
+                crew.start(name)
+            await self.clock.advance(3.0)
+            try:
+                yield crew
+            finally:
+                crew.end()
+
+    async def _kernels_live(self) -> None:
+        while True:
+            for host in self.hosts:
+                host.expire()
+            await self.clock.until(self.clock.now() + 0.25)
+
+
+class Crew:
+    """Agents that run."""
+
+    def __init__(self, lan: Lan, group: asyncio.TaskGroup, settings: dict[str, Any]) -> None:
+        self.lan = lan
+        self.agents: dict[str, Agent] = {}
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+        self._group = group
+        self._settings = settings
+
+    def start(self, name: str, **settings: Any) -> Agent:
+        agent = self.lan.component(name, **{**self._settings, **settings})
+        self.agents[name] = agent
+        self.tasks[name] = self._group.create_task(agent.run(), name=f"agent-{name}")
+        return agent
+
+    async def kill(self, name: str) -> None:
+        """As SIGKILL: no last word, the kernel keeps what it has."""
+        self.tasks[name].cancel()
+        await asyncio.wait({self.tasks[name]})
+
+    async def leave(self, name: str) -> None:
+        """As SIGTERM; returns when it is gone."""
+        self.agents[name].stop()
+        await self.lan.clock.run_until(self.tasks[name].done, within=30.0)
+
+    def end(self) -> None:
+        for task in asyncio.all_tasks():
+            if task.get_name() == "kernels" or task in self.tasks.values():
+                task.cancel()

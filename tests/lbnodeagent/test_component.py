@@ -1,0 +1,416 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole agents over a virtual link: who answers for an address, through starts, deaths, outages and leavings."""
+
+from __future__ import annotations
+
+import pytest
+
+from purelb.api.kinds import LB_NODE_AGENTS
+from purelb.kube.resources import LEASES, NODES, SERVICES
+from tests.lbnodeagent.lan import INSTALL, Lan
+
+WEB = "192.0.2.10"
+FAR = "198.51.100.10"
+
+
+async def lan(**config: object) -> Lan:
+    made = Lan()
+    await made.prepare(**config)
+    return made
+
+
+async def test_a_service_is_announced_by_exactly_one_node_within_a_blink_of_being_seen() -> None:
+    cluster = await lan()
+    async with cluster.running() as crew:
+        assert {agent.phase() for agent in crew.agents.values()} == {"Running"}
+        await cluster.serve("web", WEB)
+        await cluster.clock.settle()
+        (holder,) = cluster.answering(WEB)
+        await cluster.clock.advance(2.0)
+        assert cluster.answering(WEB) == [holder]
+        report = await cluster.report(holder)
+        assert [(entry.ip, entry.interface, entry.services) for entry in report.announced] == [
+            (WEB, "eth0", ("shop/web",))
+        ]
+        assert all(check is None for agent in crew.agents.values() for check in agent.checks().values())
+
+
+async def test_a_thousand_services_are_spread_and_each_is_on_one_node() -> None:
+    cluster = Lan()
+    await cluster.prepare()
+    for number in range(60):
+        await cluster.serve(f"web{number}", f"192.0.2.{10 + number}")
+    async with cluster.running():
+        for number in range(60):
+            assert len(cluster.answering(f"192.0.2.{10 + number}")) == 1
+        held = [sum(host.has(f"192.0.2.{10 + number}") for number in range(60)) for host in cluster.hosts]
+        assert min(held) > 5
+
+
+async def test_a_remote_address_is_on_every_node_and_leaves_with_its_service() -> None:
+    cluster = await lan()
+    async with cluster.running():
+        await cluster.serve("far", FAR, group="wan")
+        await cluster.clock.advance(1.0)
+        assert cluster.answering(FAR) == ["n1", "n2", "n3"]
+        (address,) = [found for found in cluster.hosts[0].model.addresses.values() if str(found.ip) == FAR]
+        assert (address.prefixlen, address.ends_at) == (24, None)
+        await cluster.admin.delete(SERVICES, "far", namespace="shop")
+        await cluster.clock.advance(1.0)
+        assert cluster.answering(FAR) == []
+
+
+async def test_a_deleted_service_leaves_the_kernel_and_the_report() -> None:
+    cluster = await lan()
+    async with cluster.running():
+        await cluster.serve("web", WEB)
+        await cluster.clock.advance(2.0)
+        (holder,) = cluster.answering(WEB)
+        await cluster.admin.delete(SERVICES, "web", namespace="shop")
+        await cluster.clock.settle()
+        assert cluster.answering(WEB) == []
+        await cluster.clock.advance(2.0)
+        assert (await cluster.report(holder)).announced == ()
+
+
+async def test_who_leaves_hands_over_without_a_gap_and_deletes_its_lease() -> None:
+    cluster = await lan()
+    async with cluster.running() as crew:
+        await cluster.serve("web", WEB)
+        await cluster.clock.advance(2.0)
+        await cluster.fold()
+        (holder,) = cluster.answering(WEB)
+        crew.agents[holder].stop()
+        for _ in range(400):
+            await cluster.clock.advance(0.01)
+            assert cluster.answering(WEB)
+            if crew.tasks[holder].done():
+                break
+        assert crew.tasks[holder].done()
+        assert len(cluster.answering(WEB)) == 1
+        assert cluster.answering(WEB) != [holder]
+        leases = [lease.metadata.name async for page in cluster.admin.list_pages(LEASES) for lease in page.objects]
+        assert f"purelb-node-{holder}" not in leases
+        report = await cluster.report(holder)
+        assert (report.announced, report.failure_detection.state) == ((), "draining")
+
+
+async def test_the_last_node_leaves_its_addresses_to_their_lifetime_and_the_next_agent_adopts_them() -> None:
+    cluster = await lan()
+    async with cluster.running("n1") as crew:
+        await cluster.serve("web", WEB)
+        await cluster.clock.advance(2.0)
+        await crew.leave("n1")
+        assert cluster.answering(WEB) == ["n1"]
+        frames = len(cluster.hosts[0].sent)
+        crew.start("n1", pod_uid="the next")
+        await cluster.clock.advance(30.0)
+        assert cluster.answering(WEB) == ["n1"]
+        assert len(cluster.hosts[0].sent) == frames
+
+
+async def test_an_address_that_nobody_adopts_runs_out() -> None:
+    cluster = await lan()
+    async with cluster.running("n1") as crew:
+        await cluster.serve("web", WEB)
+        await cluster.clock.advance(2.0)
+        await crew.kill("n1")
+        await cluster.clock.advance(21.0)
+        assert cluster.answering(WEB) == []
+
+
+async def test_an_agent_that_is_killed_and_restarted_loses_nothing_and_says_nothing() -> None:
+    cluster = await lan()
+    async with cluster.running() as crew:
+        await cluster.serve("web", WEB)
+        await cluster.clock.advance(5.0)
+        await cluster.fold()
+        (holder,) = cluster.answering(WEB)
+        host = cluster.host(holder)
+        frames, log = len(host.sent), len(host.log)
+        await crew.kill(holder)
+        await cluster.clock.advance(2.0)
+        crew.start(holder)
+        for _ in range(40):
+            await cluster.clock.advance(0.5)
+            assert cluster.answering(WEB) == [holder]
+        assert len(host.sent) == frames
+        assert {verb for _, verb, _ in host.log[log:]} == {"renew"}
+
+
+async def test_the_addresses_of_a_dead_node_are_taken_over_once_its_lease_is_confirmed_to_have_run_out() -> None:
+    cluster = await lan()
+    async with cluster.running() as crew:
+        await cluster.serve("web", WEB)
+        await cluster.clock.advance(5.0)
+        await cluster.fold()
+        (holder,) = cluster.answering(WEB)
+        await crew.kill(holder)
+        cluster.host(holder).connected = False
+        died = cluster.clock.now()
+        taken = await cluster.clock.run_until(
+            lambda: any(name != holder for name in cluster.answering(WEB)), within=20.0
+        )
+        assert 5.0 < taken - died <= 11.5
+        await cluster.clock.advance(20.0)
+        (heir,) = cluster.answering(WEB)
+        assert heir != holder
+
+
+async def test_an_outage_of_the_api_moves_nothing_however_long_it_lasts() -> None:
+    cluster = await lan()
+    async with cluster.running() as crew:
+        for number in range(12):
+            await cluster.serve(f"web{number}", f"192.0.2.{20 + number}")
+        await cluster.clock.advance(5.0)
+        await cluster.fold()
+        await cluster.clock.advance(5.0)
+        before = {number: cluster.answering(f"192.0.2.{20 + number}") for number in range(12)}
+        logs = {host.name: len(host.log) for host in cluster.hosts}
+        cluster.api_down = True
+        for _ in range(60):
+            await cluster.clock.advance(10.0)
+            assert {number: cluster.answering(f"192.0.2.{20 + number}") for number in range(12)} == before
+        assert all("could not be renewed" in str(agent.checks()["lease"]) for agent in crew.agents.values())
+        cluster.api_down = False
+        await cluster.clock.advance(60.0)
+        assert {number: cluster.answering(f"192.0.2.{20 + number}") for number in range(12)} == before
+        for host in cluster.hosts:
+            assert {verb for _, verb, _ in host.log[logs[host.name] :]} <= {"renew"}
+        assert all(agent.checks()["lease"] is None for agent in crew.agents.values())
+
+
+async def test_with_withdraw_a_node_without_the_api_lets_go_before_its_peers_may_act() -> None:
+    cluster = await lan(onAPIOutage="Withdraw")
+    async with cluster.running():
+        await cluster.serve("web", WEB)
+        await cluster.clock.advance(5.0)
+        cluster.api_down = True
+        await cluster.clock.advance(11.0)
+        assert cluster.answering(WEB) == []
+        cluster.api_down = False
+        await cluster.clock.advance(30.0)
+        assert len(cluster.answering(WEB)) == 1
+
+
+async def test_an_agent_that_starts_during_an_outage_keeps_what_it_finds() -> None:
+    cluster = await lan()
+    async with cluster.running("n1") as crew:
+        await cluster.serve("web", WEB)
+        await cluster.clock.advance(5.0)
+        await crew.kill("n1")
+        cluster.api_down = True
+        agent = crew.start("n1")
+        await cluster.clock.advance(300.0)
+        assert cluster.answering(WEB) == ["n1"]
+        assert agent.phase() == "Syncing"
+        assert "refused" in str(agent.checks()["synced"])
+        cluster.api_down = False
+        await cluster.clock.advance(60.0)
+        assert (cluster.answering(WEB), agent.phase()) == (["n1"], "Running")
+
+
+async def test_a_better_node_is_given_an_address_back_after_thirty_seconds_without_a_gap() -> None:
+    cluster = await lan()
+    async with cluster.running() as crew:
+        await cluster.serve("web", WEB)
+        await cluster.clock.advance(2.0)
+        await cluster.fold()
+        (holder,) = cluster.answering(WEB)
+        await crew.leave(holder)
+        await cluster.fold()
+        (heir,) = cluster.answering(WEB)
+        crew.start(holder, pod_uid="again")
+        returned = cluster.clock.now()
+        while cluster.answering(WEB) != [holder]:
+            await cluster.clock.advance(0.05)
+            assert cluster.answering(WEB)
+            assert cluster.clock.now() < returned + 40
+        assert cluster.clock.now() > returned + 29
+        assert heir != holder
+
+
+@pytest.mark.parametrize("mark", ["cordon", "label", "annotation"])
+async def test_a_node_that_is_cordoned_or_excluded_hands_its_addresses_over(mark: str) -> None:
+    cluster = await lan()
+    async with cluster.running():
+        await cluster.serve("web", WEB)
+        await cluster.serve("far", FAR, group="wan")
+        await cluster.clock.advance(2.0)
+        await cluster.fold()
+        (holder,) = cluster.answering(WEB)
+        bodies: dict[str, dict[str, object]] = {
+            "cordon": {"spec": {"unschedulable": True}},
+            "label": {"metadata": {"labels": {"node.kubernetes.io/exclude-from-external-load-balancers": ""}}},
+            "annotation": {"metadata": {"annotations": {"purelb.io/drain": ""}}},
+        }
+        await cluster.patch(NODES, holder, bodies[mark])
+        for _ in range(100):
+            await cluster.clock.advance(0.05)
+            assert cluster.answering(WEB)
+        assert len(cluster.answering(WEB)) == 1
+        assert cluster.answering(WEB) != [holder]
+        assert (holder in cluster.answering(FAR)) == (mark == "cordon")
+
+
+async def test_a_lease_that_somebody_deletes_is_written_again_and_nothing_moves() -> None:
+    cluster = await lan()
+    async with cluster.running():
+        await cluster.serve("web", WEB)
+        await cluster.clock.advance(3.0)
+        await cluster.fold()
+        (holder,) = cluster.answering(WEB)
+        await cluster.admin.delete(LEASES, f"purelb-node-{holder}", namespace=INSTALL)
+        for _ in range(100):
+            await cluster.clock.advance(0.1)
+            assert cluster.answering(WEB)
+        assert (await cluster.lease(holder)).spec.holder_identity == holder
+
+
+async def test_of_two_agents_with_one_name_the_second_does_nothing_and_says_who_is_there() -> None:
+    cluster = await lan()
+    async with cluster.running("n1") as crew:
+        await cluster.serve("web", WEB)
+        await cluster.clock.advance(3.0)
+        first = crew.tasks["n1"]
+        log = len(cluster.hosts[0].log)
+        second = crew.start("n1", pod_uid="another")
+        other = crew.tasks["n1"]
+        await cluster.clock.advance(60.0)
+        assert not first.done()
+        assert "another agent (uid-n1) renews lease purelb-node-n1" in str(second.checks()["lease"])
+        assert {verb for _, verb, _ in cluster.hosts[0].log[log:]} <= {"renew"}
+        assert cluster.answering(WEB) == ["n1"]
+        first.cancel()
+        other.cancel()
+
+
+async def test_what_a_foreign_hand_removes_is_back_at_once_and_a_fight_is_slowed_down() -> None:
+    cluster = await lan()
+    async with cluster.running("n1"):
+        await cluster.serve("web", WEB)
+        await cluster.clock.advance(2.0)
+        host = cluster.hosts[0]
+        for _ in range(4):
+            host.take_away(WEB)
+            await cluster.clock.advance(0.09)
+            assert host.has(WEB)
+        before = sum(verb == "add" for _, verb, _ in host.log)
+        for _ in range(30):
+            host.take_away(WEB)
+            await cluster.clock.advance(1.0)
+        assert sum(verb == "add" for _, verb, _ in host.log) - before <= 10
+        await cluster.clock.advance(6.0)
+        assert host.has(WEB)
+
+
+async def test_an_address_that_is_not_ours_is_never_touched_and_the_vip_is_withheld() -> None:
+    cluster = await lan()
+    host = cluster.hosts[0]
+    host.give(f"{WEB}/32")
+    before = dict(host.model.addresses)
+    async with cluster.running("n1"):
+        await cluster.serve("web", WEB)
+        await cluster.clock.advance(3.0)
+        assert host.model.addresses == before
+        (entry,) = (await cluster.report("n1")).withheld
+        assert (entry.reason, entry.message) == ("AnnouncementFailed", f"{WEB} is an address of this node on eth0")
+
+
+async def test_what_the_kernel_refuses_is_reported_and_its_neighbours_are_announced() -> None:
+    cluster = await lan()
+    cluster.hosts[0].refuse[WEB] = "EINVAL"
+    async with cluster.running("n1"):
+        await cluster.serve("web", WEB)
+        await cluster.serve("shop", "192.0.2.11")
+        await cluster.clock.advance(3.0)
+        assert cluster.answering("192.0.2.11") == ["n1"]
+        (entry,) = (await cluster.report("n1")).withheld
+        assert (entry.reason, entry.message) == ("AnnouncementFailed", f"add {WEB}/32 on eth0: EINVAL")
+        del cluster.hosts[0].refuse[WEB]
+        await cluster.clock.advance(61.0)
+        assert cluster.answering(WEB) == ["n1"]
+        await cluster.clock.advance(2.0)
+        assert (await cluster.report("n1")).withheld == ()
+
+
+async def test_a_dummy_kind_that_the_kernel_does_not_have_is_reported_and_local_addresses_do_not_mind() -> None:
+    cluster = await lan()
+    cluster.hosts[0].refuse["dummy"] = "EOPNOTSUPP"
+    async with cluster.running("n1"):
+        await cluster.serve("web", WEB)
+        await cluster.serve("far", FAR, group="wan")
+        await cluster.clock.advance(3.0)
+        assert cluster.answering(WEB) == ["n1"]
+        (entry,) = (await cluster.report("n1")).withheld
+        assert (entry.ip, entry.message) == (FAR, "cannot create kube-lb0: EOPNOTSUPP")
+        await cluster.patch(LB_NODE_AGENTS, "default", {"spec": {"local": {"dummyKind": "ifb"}}}, INSTALL)
+        await cluster.clock.advance(70.0)
+        assert cluster.answering(FAR) == ["n1"]
+
+
+async def test_while_the_kernel_cannot_be_read_nothing_is_done_and_readiness_says_so() -> None:
+    cluster = await lan()
+    cluster.hosts[0].interrupted = 3
+    await cluster.serve("web", WEB)
+    async with cluster.running("n1") as crew:
+        await cluster.clock.advance(10.0)
+        assert cluster.answering(WEB) == ["n1"]
+        cluster.hosts[0].interrupted = 1_000_000
+        await cluster.clock.advance(120.0)
+        assert "cannot be read" in str(crew.agents["n1"].checks()["netlink"])
+        assert cluster.answering(WEB) == ["n1"]
+
+
+async def test_without_carrier_the_address_goes_to_another_node() -> None:
+    cluster = await lan()
+    async with cluster.running():
+        await cluster.serve("web", WEB)
+        await cluster.clock.advance(2.0)
+        await cluster.fold()
+        (holder,) = cluster.answering(WEB)
+        cluster.host(holder).set_link(carrier=False)
+        await cluster.clock.advance(0.4)
+        assert cluster.answering(WEB) == [holder]
+        await cluster.clock.advance(2.0)
+        assert len(cluster.answering(WEB)) == 1
+        assert cluster.answering(WEB) != [holder]
+
+
+async def test_a_node_that_is_not_selected_announces_nothing_and_hands_over() -> None:
+    cluster = await lan()
+    async with cluster.running():
+        await cluster.serve("web", WEB)
+        await cluster.clock.advance(2.0)
+        await cluster.fold()
+        (holder,) = cluster.answering(WEB)
+        for host in cluster.hosts:
+            await cluster.patch(NODES, host.name, {"metadata": {"labels": {"lb": str(host.name != holder)}}})
+        selector = {"spec": {"nodeSelector": {"matchLabels": {"lb": "True"}}}}
+        await cluster.patch(LB_NODE_AGENTS, "default", selector, INSTALL)
+        for _ in range(60):
+            await cluster.clock.advance(0.05)
+            assert cluster.answering(WEB)
+        assert cluster.answering(WEB) != [holder]
+        assert (await cluster.report(holder)).config.state == "deselected"
+
+
+async def test_at_rest_nothing_is_written_but_leases() -> None:
+    cluster = await lan()
+    async with cluster.running():
+        await cluster.serve("web", WEB)
+        await cluster.clock.advance(10.0)
+        await cluster.fold()
+        await cluster.clock.advance(10.0)
+        writes = {
+            host.name: cluster.sinks[host.name].counts.get(("purelb_lbnodeagent_report_writes_total", "success"))
+            for host in cluster.hosts
+        }
+        log = {host.name: len(host.log) for host in cluster.hosts}
+        await cluster.clock.advance(600.0)
+        assert writes == {
+            host.name: cluster.sinks[host.name].counts.get(("purelb_lbnodeagent_report_writes_total", "success"))
+            for host in cluster.hosts
+        }
+        for host in cluster.hosts:
+            assert {verb for _, verb, _ in host.log[log[host.name] :]} <= {"renew"}
