@@ -6,6 +6,7 @@ Without root the control plane listens on loopback and the stories, which need n
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -78,13 +79,22 @@ def applier(admin: Api) -> Applier:
     return Applier(admin)
 
 
-@pytest.fixture
-def namespace(admin: Api) -> Iterator[str]:
-    """A namespace of one test's own, deleted with all that is in it."""
+@contextlib.contextmanager
+def own_namespace(admin: Api) -> Iterator[str]:
+    """A namespace for the length of a `with`, deleted with all that is in it."""
     name = f"purelb-conf-{secrets.token_hex(4)}"
     admin.post("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}).ok()
-    yield name
-    admin.delete(f"/api/v1/namespaces/{name}").ok()
+    try:
+        yield name
+    finally:
+        admin.delete(f"/api/v1/namespaces/{name}").ok()
+
+
+@pytest.fixture
+def namespace(admin: Api) -> Iterator[str]:
+    """A namespace of one test's own."""
+    with own_namespace(admin) as name:
+        yield name
 
 
 @pytest.fixture(scope="session")
