@@ -204,6 +204,7 @@ async def steady(stage: Stage) -> list[Row]:
         stage.allocator() as allocator,
         stage.agent() as agent,
     ):
+        before = (cpu_s(allocator.pid), cpu_s(agent.pid))
         began = time.perf_counter()
         await _create(stage.client, names, lb_class=None)
         await until("1000 addresses", lambda: len(seen.served(names)) == BURST, within_s=120)
@@ -214,6 +215,7 @@ async def steady(stage: Stage) -> list[Row]:
         await until_quiet(seen)
         per_service = [float(len(seen.versions[name]) - 1) for name in names]
         cpu = (cpu_s(allocator.pid), cpu_s(agent.pid))
+        each = [(now - then) * 1000 / BURST for now, then in zip(cpu, before, strict=True)]
         versions = sum(map(len, seen.versions.values()))
         await asyncio.sleep(10)
         rest = ((cpu_s(allocator.pid) - cpu[0]) * 100, (cpu_s(agent.pid) - cpu[1]) * 100)
@@ -236,6 +238,8 @@ async def steady(stage: Stage) -> list[Row]:
             values=[float(late)],
             budget=Budget(of="max", at_most=0),
         ),
+        row(suite="steady", case="CPU of the allocator per Service, to Announced", unit="ms", values=[each[0]]),
+        row(suite="steady", case="CPU of the agent per Service, to Announced", unit="ms", values=[each[1]]),
         row(suite="steady", case="RSS of the allocator, 1000 Services", unit="MiB", values=[memory[0]]),
         row(suite="steady", case="RSS of the agent, 1000 Services", unit="MiB", values=[memory[1]]),
         row(suite="steady", case="CPU of the allocator at rest, ms per second", unit="ms", values=[rest[0]]),
