@@ -17,6 +17,8 @@ from purelb.sandbox.apiserver.answers import (
     PlainNotFound,
     Refusal,
     bad_request,
+    invalid,
+    invalid_object,
     method_not_allowed,
 )
 from purelb.sandbox.apiserver.bodies import Body, decode
@@ -268,9 +270,8 @@ class ApiCore:
         spec = spec if isinstance(spec, dict) else {}
         seconds = spec.get("expirationSeconds") or 3600
         if not isinstance(seconds, int) or not 600 <= seconds <= 2**32:
-            raise bad_request(
-                "spec.expirationSeconds: may not specify a duration less than 10 minutes or more than 2^32 seconds"
-            )
+            wrong = invalid("spec.expirationSeconds", seconds, "may not specify a duration less than 10 minutes")
+            raise invalid_object("TokenRequest", "authentication.k8s.io", "", [wrong])
         bound = spec.get("boundObjectRef") or {}
         pod = (
             self._state.store.get("pods", (target.namespace or "", str(bound.get("name"))))

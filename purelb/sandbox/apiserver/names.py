@@ -53,6 +53,8 @@ def is_subdomain(text: str) -> bool:
 def wrong_name(name: str, syntax: str) -> str | None:
     """What is wrong with an object's name, None if nothing. `syntax` is `Kind.dns`."""
     match syntax:
+        case "label" if "." in name:
+            return "must not contain dots"
         case "label":
             most, pattern, text = 63, _LABEL, LABEL_TEXT
         case "label1035":

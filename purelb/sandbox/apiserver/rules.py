@@ -22,7 +22,7 @@ from purelb.sandbox.apiserver.answers import (
     unsupported,
 )
 from purelb.sandbox.apiserver.kinds import Kind
-from purelb.sandbox.apiserver.names import is_label, wrong_key
+from purelb.sandbox.apiserver.names import LABEL_TEXT, is_label, wrong_key
 
 _STATUS_GOES_AT_CREATE = frozenset(
     {"services", "namespaces", "deployments.apps", "daemonsets.apps", "replicasets.apps"}
@@ -61,16 +61,20 @@ def complete(kind: Kind, obj: Obj, old: Obj | None, *, subresource: str) -> Obj:
         case "pods":
             obj.setdefault("status", {}).setdefault("phase", "Pending")
             obj.setdefault("spec", {}).setdefault("restartPolicy", "Always")
+            for container in obj["spec"].get("containers") or ():
+                for port in container.get("ports") or ():
+                    port.setdefault("protocol", "TCP")
         case "secrets":
             _complete_secret(obj)
         case "endpointslices.discovery.k8s.io":
             for port in obj.get("ports") or ():
                 port.setdefault("name", "")
                 port.setdefault("protocol", "TCP")
-            obj.setdefault("endpoints", [])
+            obj["endpoints"] = obj.get("endpoints") or None  # no endpoints are null on this wire
         case "events":
-            obj.setdefault("type", "Normal")
             obj.setdefault("source", {})
+            for field in ("eventTime", "firstTimestamp", "lastTimestamp"):
+                obj.setdefault(field, None)
             for field in ("reportingComponent", "reportingInstance"):
                 obj.setdefault(field, "")
         case _:
@@ -94,8 +98,8 @@ def _complete_secret(obj: Obj) -> None:
         obj.setdefault("data", {})[name] = base64.b64encode(text.encode()).decode()
 
 
-def check(kind: Kind, obj: Obj, old: Obj | None, *, subresource: str) -> Iterator[FieldError]:
-    """Mistakes of a completed object. Its types were checked before (`builtins`), its metadata elsewhere (`names`)."""
+def check(kind: Kind, obj: Obj, old: Obj | None, *, group: str, subresource: str) -> Iterator[FieldError]:
+    """Mistakes of a completed object that came through an API group. Its types were checked before (`builtins`), its metadata elsewhere (`names`)."""
     match kind.key:
         case "services":
             if subresource != "status":
@@ -106,7 +110,7 @@ def check(kind: Kind, obj: Obj, old: Obj | None, *, subresource: str) -> Iterato
         case "endpointslices.discovery.k8s.io":
             yield from _check_slice(obj, old)
         case "events":
-            yield from _check_event(obj, old)
+            yield from _check_event(obj, old, group=group)
         case "nodes":
             yield from _check_node(obj, old)
         case "secrets" | "configmaps":
@@ -147,9 +151,9 @@ def _check_slice(obj: Obj, old: Obj | None) -> Iterator[FieldError]:
             yield FieldError(
                 "FieldValueTooMany", f"{at}.addresses", f"Too many: {len(addresses)}: must have at most 100 items"
             )
-        for place, address in enumerate(addresses):
+        for address in addresses:
             if family in {"IPv4", "IPv6"} and not _is_family(address, family):
-                yield invalid(f"{at}.addresses[{place}]", address, f"must be an {family} address")
+                yield invalid(f"{at}.addresses", address, f"must be an {family} address")
         if (node := endpoint.get("nodeName")) is not None and not node:
             yield invalid(f"{at}.nodeName", node, "must not be empty")
     names: set[str] = set()
@@ -159,7 +163,7 @@ def _check_slice(obj: Obj, old: Obj | None) -> Iterator[FieldError]:
             yield duplicate(f"ports[{index}].name", name)
         names.add(name)
         if name and not is_label(name):
-            yield invalid(f"ports[{index}].name", name, "must be a lowercase RFC 1123 label")
+            yield invalid(f"ports[{index}].name", name, LABEL_TEXT)
         if port.get("protocol") not in {"TCP", "UDP", "SCTP"}:
             yield unsupported(f"ports[{index}].protocol", port.get("protocol"), ("SCTP", "TCP", "UDP"))
 
@@ -172,15 +176,19 @@ def _is_family(address: str, family: str) -> bool:
 
 
 _EVENT_LIMITS = (("reason", 128), ("action", 128), ("reportingInstance", 128), ("message", 1024))
+_EVENT_STAYS = ("involvedObject", "reason", "message", "type", "action", "related", "eventTime", "reportingComponent",
+                "reportingInstance")  # fmt: skip
 
 
-def _check_event(obj: Obj, old: Obj | None) -> Iterator[FieldError]:
-    """New-style Events (with eventTime) are checked in full, old-style ones only for their namespace: as the real server."""
+def _check_event(obj: Obj, old: Obj | None, *, group: str) -> Iterator[FieldError]:
+    """New-style Events (of events.k8s.io, with eventTime) are checked in full, old ones for their namespace only."""
     regarding = obj.get("involvedObject") or {}
     namespace, of_object = obj["metadata"].get("namespace", ""), regarding.get("namespace", "")
-    if (not of_object and namespace not in {"", "default"}) or (of_object and of_object != namespace):
+    new_style = group == "events.k8s.io" and bool(obj.get("eventTime"))
+    stray = namespace not in {"", "default"} if not of_object else of_object != namespace and not new_style
+    if stray:
         yield invalid("involvedObject.namespace", of_object, "does not match event.namespace")
-    if not obj.get("eventTime"):
+    if not new_style:
         return
     if not obj.get("reportingComponent"):
         yield required("reportingController")
@@ -192,19 +200,16 @@ def _check_event(obj: Obj, old: Obj | None) -> Iterator[FieldError]:
         if not obj.get(field):
             yield required(field)
     if obj.get("type") not in {"Normal", "Warning"}:
-        yield invalid("type", obj.get("type", ""), "")
+        yield invalid("type", "", f"has invalid value: {str(obj.get('type', ''))[:64]}")
     for field, most in _EVENT_LIMITS:
         if len(obj.get(field, "").encode()) > most:
-            yield too_long({"message": "note"}.get(field, field), most)
+            yield invalid(field, "", f"can have at most {most} characters")
     series = obj.get("series")
     if series is not None and series.get("count", 0) < 2:
-        yield invalid("series.count", series.get("count", 0), "should be at least 2")
-    if old is not None:
-        for field in ("involvedObject", "reason", "message", "type", "action", "related", "eventTime",
-                      "reportingComponent", "reportingInstance"):  # fmt: skip
-            if obj.get(field) != old.get(field):
-                shown = {"involvedObject": "regarding", "message": "note", "reportingComponent": "reportingController"}
-                yield invalid(shown.get(field, field), obj.get(field), "field is immutable")
+        yield invalid("series.count", "", "should be at least 2")
+    for field in _EVENT_STAYS if old is not None else ():
+        if obj.get(field) != (old or {}).get(field):
+            yield invalid(field, obj.get(field), "field is immutable")
 
 
 def _check_node(obj: Obj, old: Obj | None) -> Iterator[FieldError]:
@@ -216,9 +221,15 @@ def _check_node(obj: Obj, old: Obj | None) -> Iterator[FieldError]:
         if taint.get("effect") not in effects:
             yield unsupported(f"metadata.taints[{index}].effect", taint.get("effect"), effects)
     before: Obj = (old or {}).get("spec") or {}
-    for field in ("podCIDRs", "providerID"):
+    for field, word in (("podCIDRs", "podCIDR"), ("providerID", "providerID")):
         if before.get(field) and spec.get(field) != before[field]:
-            yield forbidden_field(f"spec.{field}", "node updates may not change it except from unset to valid")
+            yield forbidden_field(f"spec.{field}", f'node updates may not change {word} except from "" to valid')
+
+
+_KEY_TEXT = (
+    "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or "
+    "'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
+)
 
 
 def _check_data(obj: Obj, old: Obj | None) -> Iterator[FieldError]:
@@ -230,7 +241,7 @@ def _check_data(obj: Obj, old: Obj | None) -> Iterator[FieldError]:
                 yield invalid(
                     f"{field}[{name[:64]}]",
                     name[:64],
-                    "a valid config key must consist of alphanumeric characters, '-', '_' or '.'",
+                    _KEY_TEXT,
                 )
     if size > 1024 * 1024:
         yield too_long("data", 1024 * 1024)
@@ -244,8 +255,9 @@ def _check_data(obj: Obj, old: Obj | None) -> Iterator[FieldError]:
 
 def next_generation(kind: Kind, obj: Obj, old: Obj) -> int:
     """`metadata.generation` after an update: one more if anything but metadata and status changed."""
-    was = old["metadata"].get("generation", 1)
-    names = (obj.keys() | old.keys()) - (
-        _WITHOUT_SPEC if "status" in kind.subresources or not kind.custom else _WITHOUT_SPEC - {"status"}
-    )
-    return int(was) + any(obj.get(name) != old.get(name) for name in names)
+    was = int(old["metadata"].get("generation", 1))
+    apart = _WITHOUT_SPEC if "status" in kind.subresources or not kind.custom else _WITHOUT_SPEC - {"status"}
+    changed = any(obj.get(name) != old.get(name) for name in (obj.keys() | old.keys()) - apart)
+    if kind.key == "endpointslices.discovery.k8s.io":  # whose labels count as well
+        changed = changed or obj["metadata"].get("labels") != old["metadata"].get("labels")
+    return was + changed

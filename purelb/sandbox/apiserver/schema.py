@@ -386,6 +386,9 @@ def _cidr(value: str) -> bool:
     return "/" in value
 
 
+_MICROTIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[-+]\d\d:\d\d)")
+
+
 def _instant(value: str) -> bool:
     try:
         return datetime.fromisoformat(value).tzinfo is not None and "T" in value.upper()
@@ -398,6 +401,7 @@ _FORMATS: Mapping[str, Callable[[str], bool]] = {
     "ipv6": lambda value: _ip(value, 6),
     "cidr": _cidr,
     "date-time": _instant,
+    "microtime": lambda value: _MICROTIME.fullmatch(value) is not None and _instant(value),  # of built-in kinds only
     "uuid": lambda value: re.fullmatch(r"(?i)[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}", value) is not None,
     "duration": lambda value: (
         re.fullmatch(r"[-+]?([0-9]+(\.[0-9]*)?\s*(ns|us|µs|ms|s|m|h|d|w)\s*)+|0", value) is not None

@@ -253,7 +253,7 @@ class Writes:
         errors = list(self._errors(target, obj, old))
         if errors:
             name = str(obj["metadata"].get("name") or obj["metadata"].get("generateName") or "")
-            raise invalid_object(target.kind.kind, target.group, name[:300], errors[:64])
+            raise invalid_object(target.kind.kind, target.kind.group, name[:300], errors[:64])
 
     def _errors(self, target: Target, obj: Obj, old: Obj | None) -> Iterator[FieldError]:
         kind = target.kind
@@ -268,7 +268,7 @@ class Writes:
                         f'Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{{"{finalizer}"}}',
                     )
         if not kind.custom:
-            yield from rules.check(kind, obj, old, subresource=target.subresource)
+            yield from rules.check(kind, obj, old, group=target.group, subresource=target.subresource)
             if kind.key == DEFINITIONS:
                 yield from check_definition(obj, old, epoch=0)[1]
             return
@@ -296,13 +296,18 @@ class Writes:
                 "propagationPolicy Foreground needs a garbage collector, which this server does not have: use Background"
             )
         obj = self._state.views.decoded(version, target.kind, target.kind.stored_as)
+        if target.kind.key == "namespaces" and version.key[1] in _PERMANENT:
+            raise forbidden("namespaces", version.key[1], "this namespace may not be deleted")
         if _dry(query) or options.get("dryRun"):
             return Done(200, version, gone=not obj["metadata"].get("finalizers"))
         if target.kind.key == "namespaces":
             return self._terminate(target.kind, obj, version, now)
         grace = _grace(target.kind, obj, options, query)
         if not obj["metadata"].get("finalizers") and not grace:
-            return Done(200, self._gone(target.kind, obj, version, now), gone=True)
+            if target.kind.key == "pods":  # whose last state is shown, as the real server does
+                stamp = self._state.stamp(now)
+                obj["metadata"] |= {"deletionTimestamp": stamp, "deletionGracePeriodSeconds": 0}
+            return Done(200, self._gone(target.kind, obj, version, now), gone=target.kind.key != "pods")
         if obj["metadata"].get("deletionTimestamp"):
             return Done(200, version)
         obj["metadata"] |= {"deletionTimestamp": self._state.stamp(now + grace), "deletionGracePeriodSeconds": grace}
@@ -324,8 +329,6 @@ class Writes:
     def _terminate(self, kind: Kind, obj: Obj, version: Version, now: float) -> Done:
         """A namespace is marked, emptied, and removed once nothing in it is held by a finalizer any more."""
         name = version.key[1]
-        if name in _PERMANENT:
-            raise forbidden("namespaces", name, "this namespace may not be deleted")
         if not obj["metadata"].get("deletionTimestamp"):
             obj["metadata"]["deletionTimestamp"] = self._state.stamp(now)
             obj["status"] = {"phase": "Terminating"}

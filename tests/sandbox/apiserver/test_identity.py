@@ -73,7 +73,7 @@ def test_a_token_can_be_asked_for_and_dies_with_its_account(api: Api) -> None:
     assert (made.code, made.body["status"]["expirationTimestamp"]) == (201, "2026-01-01T00:10:01Z")
     assert code(api, "/api", token) == 200
     api.user = admin
-    assert api.post(f"{ACCOUNTS}/agent/token", {"spec": {"expirationSeconds": 5}}).code == 400
+    assert api.post(f"{ACCOUNTS}/agent/token", {"spec": {"expirationSeconds": 5}}).code == 422
     assert api.post(f"{ACCOUNTS}/other/token", {}).code == 404
     api.delete(f"{ACCOUNTS}/agent")
     assert code(api, "/api", token) == 401

@@ -37,13 +37,13 @@ def event(**change: Any) -> dict[str, Any]:
     [
         pytest.param(LEASES, meta("l", spec={"leaseDurationSeconds": 0}), "spec.leaseDurationSeconds", id="a lease of no duration"),
         pytest.param(SLICES, meta("s"), "addressType", id="a slice without a type"),
-        pytest.param(SLICES, meta("s", addressType="IPv4", endpoints=[{"addresses": ["2001:db8::1"]}]), "endpoints[0].addresses[0]", id="an address of another family"),
+        pytest.param(SLICES, meta("s", addressType="IPv4", endpoints=[{"addresses": ["2001:db8::1"]}]), "endpoints[0].addresses", id="an address of another family"),
         pytest.param(SLICES, meta("s", addressType="IPv4", endpoints=[{"addresses": []}]), "endpoints[0].addresses", id="an endpoint without an address"),
         pytest.param(EVENTS, event(reportingController=""), "reportingController", id="an event of nobody"),
         pytest.param(EVENTS, event(action=""), "action", id="an event without an action"),
-        pytest.param(EVENTS, event(note="x" * 1025), "note", id="an event with a long note"),
+        pytest.param(EVENTS, event(note="x" * 1025), "message", id="an event with a long note"),
         pytest.param(EVENTS, event(type="Odd"), "type", id="an event of an odd type"),
-        pytest.param(EVENTS, event(regarding={"kind": "Node", "name": "n", "namespace": "other"}), "involvedObject.namespace", id="an event in the wrong namespace"),
+        pytest.param(EVENTS.replace("/default/", "/kube-system/"), event(regarding={"kind": "Node", "name": "n"}), "involvedObject.namespace", id="an event in the wrong namespace"),
         pytest.param(EVENTS, event(series={"count": 1}), "series.count", id="a series of one"),
         pytest.param("/api/v1/nodes", meta("n", spec={"taints": [{"key": "a", "effect": "Odd"}]}), "metadata.taints[0].effect", id="an odd taint"),
         pytest.param(f"{DEFAULT}/configmaps", meta("c", data={"a b": "c"}), "data[a b]", id="an odd key of data"),
@@ -58,6 +58,20 @@ def test_refused(api: Api, path: str, body: dict[str, Any], field: str) -> None:
     assert answer.code == 422
     assert field in [cause["field"] for cause in answer.body["details"]["causes"]]
     assert api.core.revision == before
+
+
+def test_a_time_has_six_digits_where_the_api_says_so(api: Api) -> None:
+    for stamp, code in (("2026-01-01T00:00:00.000000Z", 201), ("2026-01-01T00:00:00Z", 400), ("yesterday", 400)):
+        assert api.post(LEASES, meta(f"l{code}", spec={"renewTime": stamp})).code == code
+
+
+def test_an_empty_slice_says_null(api: Api) -> None:
+    made = api.post(SLICES, meta("s", addressType="IPv4", endpoints=[{"addresses": ["10.0.0.1"]}]))
+    after = api.patch(f"{SLICES}/s", {"endpoints": []})
+    assert (after.body["endpoints"], after.body["metadata"]["generation"]) == (
+        None,
+        made.body["metadata"]["generation"] + 1,
+    )
 
 
 def test_one_store_of_events_is_seen_through_both_groups(api: Api) -> None:

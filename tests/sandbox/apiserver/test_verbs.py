@@ -262,7 +262,7 @@ def test_a_pod_on_a_node_has_its_grace_and_goes_when_its_node_says_so(api: Api) 
     pods = "/api/v1/namespaces/default/pods"
     api.post(pods, {"metadata": {"name": "p"}, "spec": {"nodeName": "n1", "terminationGracePeriodSeconds": 5}})
     assert api.delete(f"{pods}/p").body["metadata"]["deletionGracePeriodSeconds"] == 5
-    assert api.delete(f"{pods}/p", {"gracePeriodSeconds": 0}).body["status"] == "Success"
+    assert api.delete(f"{pods}/p", {"gracePeriodSeconds": 0}).body["metadata"]["deletionGracePeriodSeconds"] == 0
     assert api.get(f"{pods}/p").code == 404
 
 
