@@ -33,13 +33,14 @@ from purelb.process.command import ANSWER_IS_NO, CANNOT_WORK_HERE, DONE
 from purelb.sandbox import tour
 from purelb.sandbox.cluster.kubelet import put
 from purelb.sandbox.cluster.launch import StartFailed, Starting, start
-from purelb.sandbox.cluster.programs import DEMO_NAMESPACE
+from purelb.sandbox.cluster.programs import DEMO_NAMESPACE, layout
 from purelb.sandbox.cluster.reach import NotRunning, Sandbox
 from purelb.sandbox.cluster.server import admin_access
 from purelb.sandbox.cluster.state import Unusable
 from purelb.sandbox.commands import choose_proxy, tell_what_is_missing, unready
 from purelb.sandbox.invariants import every_address_has_one_holder, no_address_is_given_twice
 from purelb.sandbox.rig import doctor
+from purelb.sandbox.rig.links import hub_links
 from purelb.sandbox.rig.topology import POOL4, POOL6
 from purelb.sandbox.screen import BOLD, RED, Screen, milliseconds
 
@@ -61,7 +62,7 @@ STEPS: Final = {
     "namespaces": "three nodes and a client, as network namespaces",
     "api": "an API server answers",
     "nodes": "our kinds are installed, n1 n2 n3 have joined",
-    "started": "allocator, three agents, backends and proxies run",
+    "started": "allocator, three agents, backends, proxies are started",
     "ready": "and are ready",
 }
 
@@ -90,7 +91,7 @@ def demo(state: StateDirectory, *, keep: bool, proxy: str) -> int:
         line.note = "; ".join(finding.text for finding in findings if finding.what in {"namespaces", "proxy"})
     if not tell_what_is_missing(findings):
         return CANNOT_WORK_HERE
-    before, seen = _outside(), Seen()
+    before, seen = _links(), Seen()
     try:
         with start(state, nodes=NODES, proxy=choose_proxy(proxy, findings)) as starting:
             _come_up(starting, screen, state)
@@ -257,7 +258,7 @@ class _Tour:
         deadline = time.monotonic() + STEP_LIMIT_S
         while not (found := look()):
             if time.monotonic() > deadline:
-                raise Broken(otherwise())
+                raise Broken("\n".join((otherwise(), *unready(self._state))))
             await asyncio.sleep(LOOK_S)
         return found
 
@@ -364,26 +365,25 @@ async def probing(sandbox: Sandbox, *, rate: int) -> AsyncIterator[Prober]:
             await process.wait()
 
 
-def _outside() -> tuple[list[tuple[int, str]], str]:
-    """What of this machine the demo must leave as it was: links and mounts."""
-    return socket.if_nameindex(), Path("/proc/self/mountinfo").read_text(encoding="utf-8")
-
-
-def _check_gone(state: StateDirectory, screen: Screen, pid: int, before: tuple[list[tuple[int, str]], str]) -> None:
+def _check_gone(state: StateDirectory, screen: Screen, pid: int, links_before: frozenset[str]) -> None:
     with screen.step("the cluster ends and takes everything with it") as line:
         if Path(f"/proc/{pid}").exists():
             raise Broken(f"process {pid} is still there")
-        left = [
-            entry.parent.name
-            for entry in Path("/proc").glob("[0-9]*/cmdline")
-            if str(state.path).encode() in _cmdline(entry)
-        ]
+        name = str(state.path).encode()
+        left = [entry.parent.name for entry in Path("/proc").glob("[0-9]*/cmdline") if name in _cmdline(entry)]
         if left:
             raise Broken(f"processes are still there: {', '.join(left)}")
-        if _outside() != before:
-            raise Broken("links or mounts of this machine have changed")
+        if name in Path("/proc/self/mountinfo").read_bytes():
+            raise Broken(f"something is still mounted below {state.path}")
+        if new := (_links() - links_before) & hub_links(layout(nodes=NODES)):
+            raise Broken(f"links are still there: {', '.join(sorted(new))}")
         shutil.rmtree(state.path)
         line.note = "no process, link, mount or file is left"
+
+
+def _links() -> frozenset[str]:
+    """The links of this machine."""
+    return frozenset(name for _, name in socket.if_nameindex())
 
 
 def _cmdline(entry: Path) -> bytes:

@@ -19,7 +19,7 @@ GREEN: Final = "32"
 RED: Final = "31"
 DIM: Final = "2"
 BOLD: Final = "1"
-WIDTH: Final = 52
+WIDTH: Final = 54
 
 
 class Line:

@@ -24,7 +24,7 @@ DEMO = [sys.executable, "-m", "purelb.cli.main", "sandbox", "demo"]
 
 @pytest.mark.parametrize("proxy", ["nft", "user"])
 def test_it_keeps_its_promises_and_leaves_nothing(proxy: str, tmp_path: Path) -> None:
-    before = machine()
+    before = machine(tmp_path)
     environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
     ran = subprocess.run(
         [*DEMO, "--proxy", proxy],
@@ -37,13 +37,13 @@ def test_it_keeps_its_promises_and_leaves_nothing(proxy: str, tmp_path: Path) ->
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "\x1b" not in ran.stdout
     assert "probes lost" in ran.stdout
-    assert machine() == before
+    assert machine(tmp_path) == before
     assert list((tmp_path / "purelb" / "sandbox").iterdir()) == []
 
 
 @pytest.mark.parametrize("after", [0.3, 1.0, 2.5, 5.0])
 def test_ctrl_c_at_any_second_leaves_nothing(after: float, tmp_path: Path) -> None:
-    before = machine()
+    before = machine(tmp_path)
     environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
     with subprocess.Popen(
         DEMO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -53,4 +53,4 @@ def test_ctrl_c_at_any_second_leaves_nothing(after: float, tmp_path: Path) -> No
         said, _ = running.communicate(timeout=20)
     assert running.returncode in {0, 130, -signal.SIGINT}, said
     assert processes_of(StateDirectory("any", home=tmp_path)) == set()
-    assert machine() == before
+    assert machine(tmp_path) == before

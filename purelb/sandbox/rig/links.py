@@ -117,6 +117,12 @@ def _makes(ipr: IPRoute, kind: str) -> bool:
     return True
 
 
+def hub_links(topology: Topology) -> frozenset[str]:
+    """The names of all links that `build` makes in the hub: none of them may ever be seen outside."""
+    ports = (f"{node.name}-{link}" for node in topology.nodes for link in ("eth0", "api0"))
+    return frozenset((*ports, "client-eth0", "lan1", "mgmt0"))
+
+
 def build(topology: Topology) -> Rig:
     """Make all of `topology` around the present network namespace, which becomes the hub."""
     networks = {name: new_network() for name in _names(topology)}

@@ -30,21 +30,21 @@ def is_running(state: StateDirectory) -> bool:
 
 
 def test_up_and_down_again_and_again_leave_the_machine_as_it_was(state: StateDirectory) -> None:
-    before = machine()
+    before = machine(state.path)
     for _ in range(3):
         bring_up(state).end()
         assert processes_of(state) == set()
-    assert machine() == before
+    assert machine(state.path) == before
 
 
 def test_a_killed_supervisor_takes_everything_with_it_within_a_second(state: StateDirectory) -> None:
-    before = machine()
+    before = machine(state.path)
     sandbox = bring_up(state, nodes=2)
     assert len(processes_of(state)) > 6
     os.kill(sandbox.pid, signal.SIGKILL)
     until(lambda: not processes_of(state), what="no process is left", limit_s=1.0)
     until(lambda: not is_running(state), what="nobody answers", limit_s=1.0)
-    assert machine() == before
+    assert machine(state.path) == before
 
 
 def test_a_sandbox_that_was_not_let_live_dies_with_whoever_started_it(state: StateDirectory) -> None:
@@ -74,7 +74,7 @@ def test_a_sandbox_that_was_not_let_live_dies_with_whoever_started_it(state: Sta
 
 
 def test_an_interrupted_start_leaves_nothing(state: StateDirectory) -> None:
-    before = machine()
+    before = machine(state.path)
 
     def interrupted() -> None:
         with start(state, nodes=1, proxy="user") as starting:
@@ -84,7 +84,7 @@ def test_an_interrupted_start_leaves_nothing(state: StateDirectory) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert processes_of(state) == set()
-    assert machine() == before
+    assert machine(state.path) == before
 
 
 def test_two_sandboxes_do_not_know_each_other(state: StateDirectory, tmp_path: Path) -> None:

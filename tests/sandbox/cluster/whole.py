@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from purelb.sandbox.cluster.launch import start
+from purelb.sandbox.cluster.programs import layout
 from purelb.sandbox.cluster.reach import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from purelb.sandbox.cluster.state import StateDirectory
+from purelb.sandbox.rig.links import hub_links
 
 
 def bring_up(state: StateDirectory, *, nodes: int = 1) -> Sandbox:
@@ -47,13 +49,14 @@ def processes_of(state: StateDirectory) -> set[int]:
     return found
 
 
-def machine() -> tuple[object, ...]:
-    """What a sandbox must leave as it was: links, mounts, our descriptors."""
-    return (
-        socket.if_nameindex(),
-        Path("/proc/self/mountinfo").read_text(),
-        sorted(os.listdir("/proc/self/fd")),  # noqa: PTH208  names are what is compared
-    )
+def machine(home: Path) -> tuple[object, ...]:
+    """What a sandbox in `home` must leave as it was: links of its kind, mounts below `home`, our descriptors.
+
+    Only what could be a sandbox's is looked at: somebody else may be working on this machine.
+    """
+    links = {name for _, name in socket.if_nameindex()} & hub_links(layout(nodes=3))
+    mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(home) in line]
+    return sorted(links), mounts, len(os.listdir("/proc/self/fd"))  # noqa: PTH208  only their number is asked
 
 
 def until(predicate: Callable[[], object], *, what: str, limit_s: float = 10.0) -> None:
