@@ -86,7 +86,7 @@ def recount(ledger: Ledger, *, only: str | None = None) -> Iterator[str]:
     claimed = Counter(claim.entry for claim in ledger.claims.values() if claim.entry is not None)
     users: Counter[tuple[str, str, Family]] = Counter()
     for address, claim in ledger.claims.items():
-        place = ledger.where(address)
+        place = ledger.pools.where(address)
         entry = None if place is None or place.excluded else place.entry
         if entry != claim.entry:
             yield f"I3: {ip_text(address)} is attributed to {claim.entry}, but lies in {entry}"
@@ -95,10 +95,10 @@ def recount(ledger: Ledger, *, only: str | None = None) -> Iterator[str]:
     for place_of_use, count in users.items():
         if ledger.used_by_namespace(place_of_use[0], place_of_use[1], place_of_use[2]) != count:
             yield f"I3: {place_of_use} should count {count}"
-    for entry in ledger.entries():
+    for entry in ledger.pools.entries():
         if only is not None and entry.group != only:
             continue
-        use = ledger.usage_of(entry)
+        use = ledger.pools.usage_of(entry)
         if use.free + use.claimed + use.quarantined + use.reserved != use.size:
             yield f"I5: {entry}: {use} does not add up"
         if use.claimed != claimed[entry]:

@@ -54,7 +54,7 @@ def groups_changed(state: State, hands: Hands) -> None:
         hands.soon(service, priority=INITIAL)
     for wait in state.waiting.lines():
         if isinstance(wait, PoolHasRoom) and (
-            wait.group not in new.accepted or state.ledger.has_free(wait.group, wait.family)
+            wait.group not in new.accepted or state.ledger.pools.has_free(wait.group, wait.family)
         ):
             for service in state.waiting.wake(wait):
                 hands.soon(service, priority=INITIAL)
@@ -118,7 +118,11 @@ def recount(state: State, now: float) -> None:
 
 def arm(state: State, hands: Hands, now: float) -> None:
     """Keep the one timer of the core."""
-    ends = (state.ledger.deadline(), state.liveness.deadline(now, answered_at=hands.answered_at()), state.audit_at)
+    ends = (
+        state.ledger.quarantine.deadline(),
+        state.liveness.deadline(now, answered_at=hands.answered_at()),
+        state.audit_at,
+    )
     due = min((end for end in ends if end is not None), default=None)
     if due is not None:
         hands.later(Deadline(), max(0.01, due - now))

@@ -40,7 +40,7 @@ def outlook(
     record = ledger.records.get(settle.wish.service)
     addresses = record.addresses if record is not None else ()
     noted = annotations(service)
-    holding = tuple(groups.holding(ledger.where(address)) for address in addresses)
+    holding = tuple(groups.holding(ledger.pools.where(address)) for address in addresses)
     told = condition(service, reasons.ANNOUNCED)
     kinds = _kinds(holding, noted.get(words.POOL_TYPE))
     wanted = tuple(

@@ -12,7 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from purelb.allocator.groups import Groups, Standing
-from purelb.allocator.ledger import Ledger, Usage
+from purelb.allocator.ledger import Ledger
+from purelb.allocator.pools import Usage
 from purelb.api import reasons
 from purelb.api.kinds import ServiceGroup, ServiceGroupStatus
 from purelb.api.messages import cut
@@ -36,8 +37,8 @@ class GroupStatus(Struct, frozen=True):
 def desired(standing: Standing, *, groups: Groups, ledger: Ledger, namespaces: tuple[str, ...]) -> GroupStatus:
     """The status of one stored group. `namespaces` are the names of those that exist, for the selector."""
     group = groups.accepted.get(standing.name) if standing.ready else None
-    four = ledger.usage(standing.name, 4) if group is not None else Usage()
-    six = ledger.usage(standing.name, 6) if group is not None else Usage()
+    four = ledger.pools.usage(standing.name, 4) if group is not None else Usage()
+    six = ledger.pools.usage(standing.name, 6) if group is not None else Usage()
     fields: dict[str, object] = {
         "observedGeneration": standing.generation,
         "allocatedIPv4": four.claimed,

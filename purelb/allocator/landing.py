@@ -141,7 +141,7 @@ def _tell(
             log.info("%s has %s", key, told.note, extra=fields)
             hands.sink.count(metrics.ALLOCATIONS, "local", "assigned")
             for address in desired.addresses:
-                group = state.groups.holding(state.ledger.where(address))
+                group = state.groups.holding(state.ledger.pools.where(address))
                 if group is not None and group.balance_pools:
                     hands.sink.count(metrics.BALANCED, group.name)
             if (took := state.tally.served(key, now)) is not None:
@@ -183,12 +183,12 @@ def wake(state: State, hands: Hands, freed: Iterable[Address], *, namespace: str
     for address in freed:
         for service in state.waiting.wake(AddressChanges(address)):
             hands.soon(service, priority=INITIAL)
-        place = state.ledger.where(address)
+        place = state.ledger.pools.where(address)
         if place is None or place.excluded:
             continue
         group, family = place.entry.group, place.entry.family
         note_use(state, hands, address)
-        if state.ledger.has_free(group, family):
+        if state.ledger.pools.has_free(group, family):
             for service in state.waiting.wake(PoolHasRoom(group, family)):
                 hands.soon(service, priority=INITIAL)
         if namespace:
@@ -198,7 +198,7 @@ def wake(state: State, hands: Hands, freed: Iterable[Address], *, namespace: str
 
 def note_use(state: State, hands: Hands, address: Address) -> None:
     """The numbers of the address's group changed: its status is due, at most once a second."""
-    group = state.groups.holding(state.ledger.where(address))
+    group = state.groups.holding(state.ledger.pools.where(address))
     if group is not None:
         hands.soon(StatusDue(group.namespace, group.name), priority=INITIAL)
 

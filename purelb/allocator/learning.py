@@ -56,7 +56,7 @@ def learn(
     if not addresses:
         return ()
     wish = rough_wish(service)
-    facts = wish.facts(local=effective_local(wish, [groups.holding(ledger.where(a)) for a in addresses], rules))
+    facts = wish.facts(local=effective_local(wish, [groups.holding(ledger.pools.where(a)) for a in addresses], rules))
     conflicts: list[Conflict] = []
     for address in addresses:
         contest = _contest(ledger, address, facts, in_spite_of)

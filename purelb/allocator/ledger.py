@@ -13,21 +13,21 @@ Not promised: that the holders of a *contested* claim may share. They were found
 """
 
 from collections.abc import Iterable, Mapping
-from heapq import heappop, heappush
 from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from purelb.allocator.keys import ServiceKey
-from purelb.allocator.ranges import Address, Atlas, EntryId, FreeSet, Layout, Place
+from purelb.allocator.pools import Category, Pools
+from purelb.allocator.quarantine import Quarantine
+from purelb.allocator.ranges import Address, Atlas, EntryId, Layout
 from purelb.allocator.refusals import Refusal
 from purelb.allocator.sharing import Facts
 from purelb.net.ranges import Family
 
 State = Literal["publishing", "held", "leaving"]
 Contest = Literal["", "learnt", "changed", "taken"]
-Category = Literal["free", "claimed", "quarantined", "reserved"]
 SourceKind = Literal["cluster IP", "published", "node", "gateway"]
 
 
@@ -80,56 +80,20 @@ class Plan(Struct, frozen=True, gc=False):
     shortfall: Refusal | None = None
 
 
-class _Entry(Struct):
-    layout: Layout
-    free: FreeSet
-    claimed: int = 0
-    quarantined: int = 0
-    reserved: int = 0
-
-
-class Usage(Struct, frozen=True, gc=False):
-    """Numbers of distinct addresses."""
-
-    size: int = 0
-    free: int = 0
-    claimed: int = 0
-    quarantined: int = 0
-    reserved: int = 0
-
-
 class Ledger:
     def __init__(self) -> None:
         self.claims: dict[Address, Claim] = {}
         self.records: dict[ServiceKey, Record] = {}
-        self.quarantine: dict[Address, tuple[float, ServiceKey]] = {}
+        self.quarantine = Quarantine()
         self.reserved: dict[Address, tuple[Source, ...]] = {}
-        self._atlas = Atlas(())
-        self._entries: dict[EntryId, _Entry] = {}
-        self._of_group: dict[tuple[str, Family], tuple[EntryId, ...]] = {}
+        self.pools = Pools()
         self._delays: Mapping[str, float] = {}
         self._keyed: dict[tuple[str, Family, str], dict[Address, int]] = {}
         self._by_namespace: dict[tuple[str, str, Family], int] = {}
         self._by_source: dict[Source, tuple[Address, ...]] = {}
-        self._ends: list[tuple[float, Address]] = []
-        self._kept_back: dict[ServiceKey, set[Address]] = {}
         self._contested: dict[Address, int] = {}
 
     # Reading
-
-    def where(self, address: Address) -> Place | None:
-        """Which accepted group mentions an address."""
-        return self._atlas.where(address)
-
-    def entries_of(self, group: str, family: Family) -> tuple[EntryId, ...]:
-        """The entries of a group in the order they are used."""
-        return self._of_group.get((group, family), ())
-
-    def lowest(self, entry: EntryId) -> Address | None:
-        """The address the entry would hand out next."""
-        found = self._entries[entry]
-        number = found.free.lowest()
-        return None if number is None else (entry.family, found.layout.address_at(number))
 
     def bound(self, group: str, family: Family, key: str) -> Address | None:
         """The address a sharing key stands for in a group."""
@@ -140,23 +104,6 @@ class Ledger:
         """The (group, family, sharing key) that stand for an address."""
         return self._keyed.keys()
 
-    def entries(self) -> Iterable[EntryId]:
-        """All entries of all accepted groups."""
-        return self._entries.keys()
-
-    def usage(self, group: str, family: Family) -> Usage:
-        """The numbers of a group, O(entries)."""
-        return total(self.usage_of(entry) for entry in self.entries_of(group, family))
-
-    def usage_of(self, entry: EntryId) -> Usage:
-        """The numbers of one entry."""
-        e = self._entries[entry]
-        return Usage(e.layout.size, e.free.count, e.claimed, e.quarantined, e.reserved)
-
-    def has_free(self, group: str, family: Family) -> bool:
-        """Whether anything is free in a family of a group."""
-        return any(self._entries[entry].free.count for entry in self.entries_of(group, family))
-
     @property
     def contested(self) -> int:
         """How many addresses have holders that may not share."""
@@ -164,8 +111,8 @@ class Ledger:
 
     def quarantined_for(self, service: ServiceKey, group: str, family: Family) -> Address | None:
         """The address of a group that is kept back for a Service of this namespace and name, lowest first."""
-        for address in sorted(self._kept_back.get(service, ())):
-            entry = self._entry_of(address)
+        for address in self.quarantine.of(service):
+            entry = self.pools.entry_of(address)
             if entry is not None and entry.group == group and entry.family == family and address not in self.reserved:
                 return address
         return None
@@ -182,32 +129,21 @@ class Ledger:
             return "quarantined"
         return "reserved" if address in self.reserved else "free"
 
-    def deadline(self) -> float | None:
-        """When the next quarantine ends."""
-        while self._ends and self.quarantine.get(self._ends[0][1], (None,))[0] != self._ends[0][0]:
-            heappop(self._ends)
-        return self._ends[0][0] if self._ends else None
-
     # Changing
 
     def configure(
         self, entries: Mapping[EntryId, Layout], atlas: Atlas, *, reuse_delays: Mapping[str, float] | None = None
     ) -> None:
         """Take over what the accepted groups say. No claim is lost: it is attributed anew, or becomes stray."""
-        self._atlas = atlas
+        self.pools.configure(entries, atlas)
         self._delays = reuse_delays or {}
-        self._entries = {entry: _Entry(layout, FreeSet(layout.size)) for entry, layout in entries.items()}
-        of_group: dict[tuple[str, Family], list[EntryId]] = {}
-        for entry in sorted(entries):
-            of_group.setdefault((entry.group, entry.family), []).append(entry)
-        self._of_group = {place: tuple(found) for place, found in of_group.items()}
         self._keyed.clear()
         self._by_namespace.clear()
-        for address in {**self.quarantine, **dict.fromkeys(self.reserved)}:
+        for address in {*self.quarantine, *self.reserved}:
             if address not in self.claims:
                 self._account(address, "free")
         for address, claim in self.claims.items():
-            claim.entry = self._entry_of(address)
+            claim.entry = self.pools.entry_of(address)
             self._account(address, "free")
             holders, claim.holders = claim.holders, {}
             for service, holder in holders.items():  # one after the other, so that a namespace counts once
@@ -305,15 +241,12 @@ class Ledger:
 
     def expire(self, now: float) -> tuple[Address, ...]:
         """End the quarantines that are due; answers their addresses."""
-        ended: list[Address] = []
-        while self._ends and self._ends[0][0] <= now:
-            deadline, address = heappop(self._ends)
-            if self.quarantine.get(address, (None,))[0] == deadline:
-                before = self.category(address)
-                self._unquarantine(address)
-                self._account(address, before)
-                ended.append(address)
-        return tuple(ended)
+        ended = self.quarantine.due(now)
+        for address in ended:
+            before = self.category(address)
+            self.quarantine.drop(address)
+            self._account(address, before)
+        return ended
 
     # The only writers of the indices
 
@@ -327,16 +260,12 @@ class Ledger:
         claim = self.claims.get(address)
         return None if claim is None else claim.holders.get(service)
 
-    def _entry_of(self, address: Address) -> EntryId | None:
-        place = self._atlas.where(address)
-        return None if place is None or place.excluded else place.entry
-
     def _put(self, address: Address, service: ServiceKey, holder: Holder) -> None:
         claim = self.claims.get(address)
         if claim is None:
             before = self.category(address)
-            claim = self.claims[address] = Claim(self._entry_of(address), {})
-            self._unquarantine(address)
+            claim = self.claims[address] = Claim(self.pools.entry_of(address), {})
+            self.quarantine.drop(address)
             self._account(address, before)
         old = claim.holders.get(service)
         self._count_contest(address, (1 if holder.contest else 0) - (1 if old is not None and old.contest else 0))
@@ -360,9 +289,7 @@ class Ledger:
         del self.claims[address]
         delay = self._delays.get(claim.entry.group, 0.0) if claim.entry else 0.0
         if quarantine and holder.published and delay > 0:
-            self.quarantine[address] = (now + delay, service)
-            self._kept_back.setdefault(service, set()).add(address)
-            heappush(self._ends, (now + delay, address))
+            self.quarantine.add(address, service, now + delay)
         self._account(address, before)
 
     def _count_contest(self, address: Address, by: int) -> None:
@@ -372,14 +299,6 @@ class Ledger:
                 self._contested[address] = count
             else:
                 del self._contested[address]
-
-    def _unquarantine(self, address: Address) -> None:
-        known = self.quarantine.pop(address, None)
-        if known is not None:
-            kept_back = self._kept_back[known[1]]
-            kept_back.discard(address)
-            if not kept_back:
-                del self._kept_back[known[1]]
 
     def _index(self, address: Address, claim: Claim, service: ServiceKey, holder: Holder) -> None:
         entry = claim.entry
@@ -413,31 +332,4 @@ class Ledger:
                     del self._keyed[place_of_key]
 
     def _account(self, address: Address, before: Category) -> None:
-        """Move an address from one category of its entry to another."""
-        after = self.category(address)
-        entry = self._entry_of(address) if before != after else None
-        if entry is None:
-            return
-        found = self._entries[entry]
-        number = found.layout.number_of(address[1])
-        assert number is not None  # noqa: S101 - the atlas was made from the layouts
-        if before == "free":
-            found.free.take(number)
-        else:
-            setattr(found, before, getattr(found, before) - 1)
-        if after == "free":
-            found.free.give(number)
-        else:
-            setattr(found, after, getattr(found, after) + 1)
-
-
-def total(parts: Iterable[Usage]) -> Usage:
-    """The sum of some usages."""
-    size = free = claimed = quarantined = reserved = 0
-    for part in parts:
-        size += part.size
-        free += part.free
-        claimed += part.claimed
-        quarantined += part.quarantined
-        reserved += part.reserved
-    return Usage(size, free, claimed, quarantined, reserved)
+        self.pools.move(address, before, self.category(address))

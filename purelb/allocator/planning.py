@@ -85,7 +85,7 @@ def _planned(
 ) -> Planned | Refusal:
     if not given.addresses and given.shortfall is not None and wish.service not in ledger.records:
         return given.shortfall
-    local = effective_local(wish, [groups.holding(ledger.where(a)) for a in given.addresses], rules)
+    local = effective_local(wish, [groups.holding(ledger.pools.where(a)) for a in given.addresses], rules)
     made = Plan(
         service=wish.service,
         uid=wish.uid,
@@ -103,7 +103,9 @@ def _mine(wish: Wish, *, ledger: Ledger, groups: Groups, rules: Rules) -> _Mine:
     record = ledger.records.get(wish.service)
     if record is None or record.uid != wish.uid:
         return _Mine()
-    facts = wish.facts(local=effective_local(wish, [groups.holding(ledger.where(a)) for a in record.addresses], rules))
+    facts = wish.facts(
+        local=effective_local(wish, [groups.holding(ledger.pools.where(a)) for a in record.addresses], rules)
+    )
     kept: list[Address] = []
     movable: list[Address] = []
     contests: list[tuple[Address, Contest]] = []

@@ -63,7 +63,7 @@ class Reconciler:
             case ServiceKey():
                 outcome = self._service(key, now)
                 self._pass_on(key)
-                if (end := state.ledger.deadline()) is not None:
+                if (end := state.ledger.quarantine.deadline()) is not None:
                     hands.later(Deadline(), max(0.01, end - now))
                 return outcome
             case Wrote(ticket=number):
@@ -261,7 +261,7 @@ class Reconciler:
         record = state.ledger.records.get(key)
         if not wish.local_policy or record is None or not record.addresses or settle.refusal is not None:
             return False
-        holding = [state.groups.holding(state.ledger.where(address)) for address in record.addresses]
+        holding = [state.groups.holding(state.ledger.pools.where(address)) for address in record.addresses]
         if effective_local(wish, holding, state.config.rules):
             return False
         if state.overrides.contested(key, now):
@@ -361,7 +361,7 @@ class Reconciler:
         wait = state.waiting.woken_for(key)
         if wait is None or state.waiting.waits_for(key, wait):
             return
-        if not isinstance(wait, PoolHasRoom) or state.ledger.has_free(wait.group, wait.family):
+        if not isinstance(wait, PoolHasRoom) or state.ledger.pools.has_free(wait.group, wait.family):
             self._wake_all(wait)
 
     def _wake_all(self, wait: WaitFor) -> None:

@@ -62,12 +62,12 @@ class Asker:
 
     def home(self, addresses: tuple[Address, ...]) -> Group | None:
         """The group of the first of some addresses, when they have one."""
-        return self._groups.holding(self._ledger.where(addresses[0])) if addresses else None
+        return self._groups.holding(self._ledger.pools.where(addresses[0])) if addresses else None
 
     def could_be_given(self, address: Address) -> bool:
         """Whether a held address could be given to its Service today."""
         wish = self.wish
-        group = self._groups.holding(self._ledger.where(address))
+        group = self._groups.holding(self._ledger.pools.where(address))
         if group is None or group.drain or self._groups.denial(group, wish.service.namespace) is not None:
             return False
         if wish.addresses:  # a family without a request is filled from the group of the first request
@@ -82,7 +82,7 @@ class Asker:
         """The address the group would give, or why it gives none."""
         if group.drain:
             return because.group_draining(group.name)
-        entries = self._ledger.entries_of(group.name, family)
+        entries = self._ledger.pools.entries_of(group.name, family)
         if not entries:
             return because.family_unavailable(group.name, family)
         bound = self._bound(group, family)
@@ -91,16 +91,16 @@ class Asker:
         if (mine := self._ledger.quarantined_for(self.wish.service, group.name, family)) is not None:
             return self._within_quota(mine, group) or mine
         for entry in self._in_turn(group, entries):
-            if (found := self._ledger.lowest(entry)) is not None:
+            if (found := self._ledger.pools.lowest(entry)) is not None:
                 return self._within_quota(found, group) or found
-        use = self._ledger.usage(group.name, family)
+        use = self._ledger.pools.usage(group.name, family)
         return because.pool_exhausted(
             group.name, family, used=use.claimed, size=use.size, quarantined=use.quarantined, reserved=use.reserved
         )
 
     def request(self, address: Address) -> Refusal | None:
         """Why a requested address that the Service does not hold cannot be given; None when it can."""
-        wish, place = self.wish, self._ledger.where(address)
+        wish, place = self.wish, self._ledger.pools.where(address)
         if place is None:
             return because.not_in_any_pool(address)
         group = self._groups.accepted[place.entry.group]
@@ -113,7 +113,7 @@ class Asker:
         sources = [s for s in self._ledger.reserved.get(address, ()) if s.name != str(wish.service)]
         if sources:
             return because.reserved(address, sources[0].kind, sources[0].name)
-        held_back = self._ledger.quarantine.get(address)
+        held_back = self._ledger.quarantine.kept_for(address)
         if held_back is not None and held_back[1] != wish.service:
             return because.quarantined(address, held_back[1], held_back[0])
         if (refusal := self._join(address, group)) is not None:
@@ -174,4 +174,4 @@ class Asker:
     def _in_turn(self, group: Group, entries: tuple[EntryId, ...]) -> tuple[EntryId, ...]:
         if not group.balance_pools or self.wish.sharing_key is not None:
             return entries
-        return tuple(sorted(entries, key=lambda entry: (self._ledger.usage_of(entry).claimed, entry.index)))
+        return tuple(sorted(entries, key=lambda entry: (self._ledger.pools.usage_of(entry).claimed, entry.index)))

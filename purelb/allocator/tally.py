@@ -106,7 +106,7 @@ def pool_samples(ledger: Ledger, groups: Groups) -> Iterator[Sample]:
     for name in groups.accepted:
         size = used = 0
         for family in _FAMILIES:
-            use = ledger.usage(name, family)
+            use = ledger.pools.usage(name, family)
             if not use.size:
                 continue
             size, used = size + use.size, used + use.claimed

@@ -67,9 +67,9 @@ def test_an_address_is_not_free_before_its_going_is_confirmed() -> None:
 def test_refusing_changes_nothing() -> None:
     desk = Desk(group("default", v4("192.0.2.7/32")))
     desk.get(service("first"))
-    before = (dict(desk.ledger.records), desk.ledger.usage("default", 4))
+    before = (dict(desk.ledger.records), desk.ledger.pools.usage("default", 4))
     assert isinstance(desk.plan(service("second")), Refusal)
-    assert (dict(desk.ledger.records), desk.ledger.usage("default", 4)) == before
+    assert (dict(desk.ledger.records), desk.ledger.pools.usage("default", 4)) == before
 
 
 def test_deciding_twice_without_a_change_decides_the_same() -> None:
@@ -409,7 +409,7 @@ def test_a_released_address_is_kept_back_for_its_former_service() -> None:
     assert desk.get(service("b")) == ("192.0.2.11",)
     assert desk.get(service("a")) == ("192.0.2.10",)
     desk.gone(service("a"))
-    assert desk.ledger.deadline() == 600.0
+    assert desk.ledger.quarantine.deadline() == 600.0
     assert desk.ledger.expire(600.0) == (ip("192.0.2.10"),)
     desk.check()
 
