@@ -14,10 +14,11 @@ import msgspec
 from purelb.sandbox.apiserver import rules
 from purelb.sandbox.apiserver.answers import Obj, bad_request, invalid_object, unsupported, unsupported_media_type
 from purelb.sandbox.apiserver.builtins import METADATA_NODE, NODES
+from purelb.sandbox.apiserver.defaults import fill, prune
 from purelb.sandbox.apiserver.paths import Target
 from purelb.sandbox.apiserver.protobuf import PROTOBUF, decode_protobuf
-from purelb.sandbox.apiserver.schema import fill, prune, validate
 from purelb.sandbox.apiserver.state import State
+from purelb.sandbox.apiserver.validation import validate
 from purelb.sandbox.apiserver.views import EVENTS, event_to_core
 
 DEPTH_MAX = 500

@@ -9,7 +9,8 @@ it comes. Field names and meanings: the Kubernetes API reference, v1.34.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from purelb.sandbox.apiserver.schema import Node, compile_schema
+from purelb.sandbox.apiserver.defaults import compile_schema
+from purelb.sandbox.apiserver.schema import Node
 
 if TYPE_CHECKING:
     from purelb.sandbox.apiserver.answers import FieldError

@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 
 from purelb.sandbox.apiserver.answers import FieldError, Obj, invalid, required, unsupported
+from purelb.sandbox.apiserver.defaults import compile_schema
 from purelb.sandbox.apiserver.kinds import Kind
 from purelb.sandbox.apiserver.names import LABEL_1035_TEXT, is_label, is_subdomain
-from purelb.sandbox.apiserver.schema import Node, compile_schema
+from purelb.sandbox.apiserver.schema import Node
 
 DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 

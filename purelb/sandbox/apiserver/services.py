@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Service: what the server fills in, allocates, keeps and refuses.
+"""The Service: what the server fills in, keeps and refuses. Addresses and ports are given out in `allocations`.
 
-Three steps, as in the real server: `complete` sets defaults and carries allocated values over, `check` validates,
-`Allocations.give` hands out clusterIPs and node ports. Allocation decides on a copy of nothing: it reads the index of what
-stored Services hold, and the index changes only in `Allocations.committed`, after a commit, so a dry run or a refusal leaves
-no trace. The cluster is dual stack with IPv4 first.
+Two steps, as in the real server: `complete` sets defaults and carries over what was allocated before, `check` validates. The
+cluster is dual stack with IPv4 first.
 """
 
 import ipaddress
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 from purelb.sandbox.apiserver.answers import (
     FieldError,
@@ -22,38 +19,37 @@ from purelb.sandbox.apiserver.answers import (
 )
 from purelb.sandbox.apiserver.names import LABEL_TEXT, check_labels, is_label, wrong_key
 
-RANGES = {"IPv4": ipaddress.ip_network("10.96.0.0/16"), "IPv6": ipaddress.ip_network("fd00:10:96::/112")}
-NODE_PORTS = range(30000, 32768)
+FAMILIES = ("IPv4", "IPv6")
 _POLICIES = ("SingleStack", "PreferDualStack", "RequireDualStack")
 _BAD_IP = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 
 
-def _family(address: str) -> str | None:
+def family_of(address: str) -> str | None:
     try:
         return "IPv4" if ipaddress.ip_address(address).version == 4 else "IPv6"
     except ValueError:
         return None
 
 
-def _wants_node_ports(spec: Obj) -> bool:
+def wants_node_ports(spec: Obj) -> bool:
     return spec.get("type") == "NodePort" or (
         spec.get("type") == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts", True) is not False
     )
 
 
-def _may_have_node_ports(spec: Obj) -> bool:
+def may_have_node_ports(spec: Obj) -> bool:
     return spec.get("type") in {"NodePort", "LoadBalancer"}
 
 
 def _external(spec: Obj) -> bool:
-    return _may_have_node_ports(spec) or (spec.get("type") == "ClusterIP" and bool(spec.get("externalIPs")))
+    return may_have_node_ports(spec) or (spec.get("type") == "ClusterIP" and bool(spec.get("externalIPs")))
 
 
-def _wants_health_port(spec: Obj) -> bool:
+def wants_health_port(spec: Obj) -> bool:
     return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
 
 
-def _headless(spec: Obj) -> bool:
+def headless(spec: Obj) -> bool:
     return bool((spec.get("clusterIPs") or [spec.get("clusterIP")])[0] == "None")
 
 
@@ -106,19 +102,19 @@ def _carry_over(spec: Obj, before: Obj) -> None:
             if spec.get(name) == before.get(name):
                 spec.pop(name, None)
     held = {(port.get("protocol"), port.get("port")): port.get("nodePort") for port in before.get("ports") or ()}
-    if _wants_node_ports(spec):
+    if wants_node_ports(spec):
         taken = {port.get("nodePort") for port in spec.get("ports") or () if port.get("nodePort")}
         for port in spec.get("ports") or ():
             kept = held.get((port.get("protocol"), port.get("port")))
             if not port.get("nodePort") and kept and kept not in taken:
                 port["nodePort"] = kept
-    if _may_have_node_ports(before) and not _may_have_node_ports(spec):
+    if may_have_node_ports(before) and not may_have_node_ports(spec):
         for port in spec.get("ports") or ():
             if port.get("nodePort") == held.get((port.get("protocol"), port.get("port"))):
                 port.pop("nodePort", None)
-    if _wants_health_port(spec) and not spec.get("healthCheckNodePort") and before.get("healthCheckNodePort"):
+    if wants_health_port(spec) and not spec.get("healthCheckNodePort") and before.get("healthCheckNodePort"):
         spec["healthCheckNodePort"] = before["healthCheckNodePort"]
-    if not _wants_health_port(spec) and spec.get("healthCheckNodePort") == before.get("healthCheckNodePort"):
+    if not wants_health_port(spec) and spec.get("healthCheckNodePort") == before.get("healthCheckNodePort"):
         spec.pop("healthCheckNodePort", None)
     if spec["type"] != "LoadBalancer" and before.get("type") == "LoadBalancer":
         for name in ("loadBalancerClass", "allocateLoadBalancerNodePorts"):
@@ -136,8 +132,8 @@ def _complete_addresses(spec: Obj, before: Obj) -> None:
     families: list[str] = list(spec.get("ipFamilies") or [])
     policy = spec.get("ipFamilyPolicy")
     if not families:
-        families = [family for family in map(_family, addresses) if family is not None]
-    selectorless = _headless(spec) and not spec.get("selector")
+        families = [family for family in map(family_of, addresses) if family is not None]
+    selectorless = headless(spec) and not spec.get("selector")
     if policy is None:
         policy = "RequireDualStack" if selectorless or len(families) == 2 else "SingleStack"
     if not families:
@@ -172,7 +168,7 @@ def check(service: Obj, old: Obj | None) -> Iterator[FieldError]:
     if spec["type"] == "ExternalName" and not spec.get("externalName"):
         yield required("spec.externalName")
     for index, address in enumerate(spec.get("externalIPs") or ()):
-        if _family(address) is None:
+        if family_of(address) is None:
             yield invalid(f"spec.externalIPs[{index}]", address, _BAD_IP)
     yield from _check_policies(spec)
     yield from _check_class(spec, before)
@@ -194,7 +190,7 @@ def check(service: Obj, old: Obj | None) -> Iterator[FieldError]:
 
 def _check_ports(spec: Obj) -> Iterator[FieldError]:
     ports = spec.get("ports") or []
-    if not ports and not _headless(spec) and spec["type"] != "ExternalName":
+    if not ports and not headless(spec) and spec["type"] != "ExternalName":
         yield required("spec.ports")
     names: set[str] = set()
     numbers: set[tuple[str, int]] = set()
@@ -222,7 +218,7 @@ def _check_ports(spec: Obj) -> Iterator[FieldError]:
             yield invalid(
                 f"{at}.targetPort", target, "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)"
             )
-        if port.get("nodePort") and not _may_have_node_ports(spec):
+        if port.get("nodePort") and not may_have_node_ports(spec):
             yield forbidden_field(f"{at}.nodePort", f"may not be used when `type` is '{spec['type']}'")
         if port.get("nodePort"):
             if (port["protocol"], port["nodePort"]) in node_ports:
@@ -243,7 +239,7 @@ def _check_policies(spec: Obj) -> Iterator[FieldError]:
     inside = spec.get("internalTrafficPolicy")
     if inside is not None and inside not in {"Cluster", "Local"}:
         yield unsupported("spec.internalTrafficPolicy", inside, ("Cluster", "Local"))
-    if spec.get("healthCheckNodePort") and not _wants_health_port(spec):
+    if spec.get("healthCheckNodePort") and not wants_health_port(spec):
         yield invalid(
             "spec.healthCheckNodePort",
             spec["healthCheckNodePort"],
@@ -269,7 +265,7 @@ def _check_addresses(spec: Obj, before: Obj) -> Iterator[FieldError]:
     if policy not in _POLICIES:
         yield unsupported("spec.ipFamilyPolicy", policy, _POLICIES)
     for index, family in enumerate(families):
-        if family not in RANGES:
+        if family not in FAMILIES:
             yield unsupported(f"spec.ipFamilies[{index}]", family, ("IPv4", "IPv6"))
         elif family in families[:index]:
             yield duplicate(f"spec.ipFamilies[{index}]", family)
@@ -284,9 +280,9 @@ def _check_addresses(spec: Obj, before: Obj) -> Iterator[FieldError]:
         if address == "None":
             if len(addresses) > 1:
                 yield invalid(f"spec.clusterIPs[{index}]", address, "must be unset when clusterIPs is 'None'")
-        elif _family(address) is None:
+        elif family_of(address) is None:
             yield invalid(f"spec.clusterIPs[{index}]", address, _BAD_IP)
-        elif index < len(families) and _family(address) != families[index]:
+        elif index < len(families) and family_of(address) != families[index]:
             yield invalid(
                 f"spec.clusterIPs[{index}]",
                 address,
@@ -299,7 +295,7 @@ def _check_addresses(spec: Obj, before: Obj) -> Iterator[FieldError]:
         for index, address in enumerate(held[: max(1, len(families))]):
             if index >= len(addresses) or addresses[index] != address:
                 yield invalid(f"spec.clusterIPs[{index}]", addresses, "may not change once set")
-        if _headless(spec) and families[:1] != (before.get("ipFamilies") or [])[:1]:
+        if headless(spec) and families[:1] != (before.get("ipFamilies") or [])[:1]:
             yield invalid("spec.ipFamilies[0]", families, "may not change once set")
 
 
@@ -311,118 +307,9 @@ def check_status(service: Obj) -> Iterator[FieldError]:
         yield forbidden_field(at, "may only be used when `spec.type` is 'LoadBalancer'")
     for index, entry in enumerate(entries):
         address, mode = entry.get("ip"), entry.get("ipMode")
-        if address and _family(address) is None:
+        if address and family_of(address) is None:
             yield invalid(f"{at}[{index}].ip", address, _BAD_IP)
         if mode is not None and not address:
             yield forbidden_field(f"{at}[{index}].ipMode", "may not be specified when `ip` is not set")
         elif mode is not None and mode not in {"VIP", "Proxy"}:
             yield unsupported(f"{at}[{index}].ipMode", mode, ("Proxy", "VIP"))
-
-
-class Allocations:
-    """Which clusterIPs and node ports are held: an index of the stored Services, rebuilt by feeding it every commit."""
-
-    def __init__(self, rng: Callable[[], float]) -> None:
-        self._rng = rng
-        self._addresses: dict[str, str] = {}  # address -> uid of its Service
-        self._ports: dict[int, str] = {}
-
-    def committed(self, old: Obj | None, new: Obj | None) -> None:
-        for service, held in ((old, False), (new, True)):
-            if service is None:
-                continue
-            uid = service["metadata"]["uid"]
-            spec = service["spec"]
-            for address in spec.get("clusterIPs") or ():
-                self._set(self._addresses, address, uid, held=held)
-            for number in _node_ports(spec):
-                self._set(self._ports, number, uid, held=held)
-
-    @staticmethod
-    def _set(index: dict[Any, str], key: Any, uid: str, *, held: bool) -> None:
-        if held:
-            index[key] = uid
-        elif index.get(key) == uid:
-            del index[key]
-
-    def give(self, service: Obj) -> Iterator[FieldError]:
-        """Fill in what is missing and check what was asked for; mistakes come back, nothing is remembered."""
-        spec, uid = service["spec"], service["metadata"]["uid"]
-        if spec["type"] != "ExternalName" and not _headless(spec):
-            yield from self._give_addresses(spec, uid)
-        if _may_have_node_ports(spec):
-            yield from self._give_ports(spec, uid)
-
-    def _give_addresses(self, spec: Obj, uid: str) -> Iterator[FieldError]:
-        addresses: list[str] = list(spec.get("clusterIPs") or [])
-        for address in addresses:
-            network = RANGES[_family(address) or "IPv4"]
-            if ipaddress.ip_address(address) not in network:
-                why = "the provided network does not match the current range"
-                yield invalid("spec.clusterIPs", addresses, f"failed to allocate IP {address}: {why}")
-            elif self._addresses.get(address, uid) != uid:
-                yield invalid(
-                    "spec.clusterIPs", addresses, f"failed to allocate IP {address}: provided IP is already allocated"
-                )
-        for family in spec["ipFamilies"][len(addresses) :]:
-            found = self._free_address(RANGES[family])
-            if found is None:
-                yield invalid(
-                    "spec.clusterIPs", addresses, f"failed to allocate a serviceIP: range {RANGES[family]} is full"
-                )
-                return
-            addresses.append(found)
-        spec["clusterIP"], spec["clusterIPs"] = addresses[0], addresses
-
-    def _free_address(self, network: Any) -> str | None:
-        # As the real allocator: at random, from above the band that is left for people who choose by hand.
-        reserved, size = 256, network.num_addresses - 1
-        for _ in range(16):
-            candidate = str(network[reserved + int(self._rng() * (size - reserved))])
-            if candidate not in self._addresses:
-                return candidate
-        return next((text for at in range(1, size) if (text := str(network[at])) not in self._addresses), None)
-
-    def _give_ports(self, spec: Obj, uid: str) -> Iterator[FieldError]:
-        mine: set[int] = set()
-        for index, port in enumerate(spec.get("ports") or ()):
-            wanted = port.get("nodePort")
-            if not wanted:
-                continue
-            if wanted not in NODE_PORTS:
-                yield invalid(
-                    f"spec.ports[{index}].nodePort",
-                    wanted,
-                    "provided port is not in the valid range. The range of valid ports is 30000-32767",
-                )
-            elif self._ports.get(wanted, uid) != uid:
-                yield invalid(f"spec.ports[{index}].nodePort", wanted, "provided port is already allocated")
-            mine.add(wanted)
-        if _wants_node_ports(spec):
-            by_number: dict[int, int] = {}
-            for port in spec.get("ports") or ():
-                # One number, several protocols: they share the node port.
-                if not port.get("nodePort"):
-                    port["nodePort"] = by_number.get(port["port"]) or self._free_port(mine)
-                by_number.setdefault(port["port"], port["nodePort"])
-        if _wants_health_port(spec) and not spec.get("healthCheckNodePort"):
-            spec["healthCheckNodePort"] = self._free_port(mine)
-        if any(number is None for number in _node_ports(spec)):
-            yield invalid("spec.ports", None, "failed to allocate a nodePort: range is full")
-
-    def _free_port(self, mine: set[int]) -> int | None:
-        for _ in range(16):
-            candidate = NODE_PORTS[int(self._rng() * len(NODE_PORTS))]
-            if candidate not in self._ports and candidate not in mine:
-                mine.add(candidate)
-                return candidate
-        found = next((number for number in NODE_PORTS if number not in self._ports and number not in mine), None)
-        if found is not None:
-            mine.add(found)
-        return found
-
-
-def _node_ports(spec: Obj) -> Iterator[Any]:
-    yield from (port["nodePort"] for port in spec.get("ports") or () if "nodePort" in port)
-    if "healthCheckNodePort" in spec:
-        yield spec["healthCheckNodePort"]

@@ -9,13 +9,13 @@ is an index of the store and is never changed anywhere else.
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from purelb.sandbox.apiserver.allocations import Allocations
 from purelb.sandbox.apiserver.answers import Obj
 from purelb.sandbox.apiserver.definitions import DEFINITIONS, Custom, check_definition
 from purelb.sandbox.apiserver.exchange import Watcher
 from purelb.sandbox.apiserver.identity import Tokens
 from purelb.sandbox.apiserver.kinds import Kind, Registry
 from purelb.sandbox.apiserver.mvcc import Collection, EventType, History, Key, Store, Version
-from purelb.sandbox.apiserver.services import Allocations
 from purelb.sandbox.apiserver.views import Views, encode
 
 

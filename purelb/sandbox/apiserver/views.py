@@ -13,10 +13,10 @@ import msgspec
 
 from purelb.sandbox.apiserver import table
 from purelb.sandbox.apiserver.answers import Obj
+from purelb.sandbox.apiserver.defaults import fill, prune
 from purelb.sandbox.apiserver.definitions import Column, Custom
 from purelb.sandbox.apiserver.kinds import Kind
 from purelb.sandbox.apiserver.mvcc import Version
-from purelb.sandbox.apiserver.schema import fill, prune
 
 Shape = Literal["object", "meta", "table"]
 META = "meta.k8s.io/v1"

@@ -29,11 +29,12 @@ from purelb.sandbox.apiserver.answers import (
 )
 from purelb.sandbox.apiserver.bodies import Body, shaped
 from purelb.sandbox.apiserver.definitions import DEFINITIONS, check_definition, complete_definition, established
+from purelb.sandbox.apiserver.judgement import judge
 from purelb.sandbox.apiserver.kinds import Kind
 from purelb.sandbox.apiserver.mvcc import Version
 from purelb.sandbox.apiserver.names import check_metadata
 from purelb.sandbox.apiserver.paths import Target
-from purelb.sandbox.apiserver.schema import ABSENT, judge
+from purelb.sandbox.apiserver.schema import ABSENT
 from purelb.sandbox.apiserver.state import State
 
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
