@@ -332,7 +332,7 @@ class Informer(Generic[T]):
             shaped = self._shaped(obj)
             if isinstance(shaped, Poison):
                 self._troubles.spoiled(shaped)
-                replacement.poison[shaped.key] = shaped.error
+                replacement.refuse(shaped.key, shaped.error)
             else:
                 replacement.take(shaped)
             if self._clock.now() >= until:

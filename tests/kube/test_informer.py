@@ -322,14 +322,14 @@ async def test_a_transform_runs_once_per_object_and_one_that_raises_costs_only_i
 
     def transform(obj: Service) -> Service:
         shaped.append(obj.metadata.name)
-        if obj.metadata.name == "bad":
+        if obj.metadata.name in {"bad", ""}:
             raise ValueError("no")
         return obj
 
     async with rig(transform=transform) as at:
-        await at.list_and_watch(service("a", "1"), service("bad", "2"))
+        await at.list_and_watch(service("a", "1"), service("bad", "2"), service("", "3"))
         await at.events(change("ADDED", service("b", "11")))
-        assert shaped == ["a", "bad", "b"]
+        assert shaped == ["a", "bad", "", "b"]
         assert at.informer.store.keys() == ("d/a", "d/b")
         assert set(at.informer.undecodable) == {"d/bad"}
 
