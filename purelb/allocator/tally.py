@@ -15,14 +15,14 @@ from purelb.api import reasons
 from purelb.kube.metrics import Sample
 from purelb.net.ranges import Family
 
-State = Literal["allocated", "partial", "pending"]
+Kind = Literal["allocated", "partial", "pending"]
 _FAMILIES: tuple[Family, ...] = (4, 6)
 
 
 class Standing(Struct, frozen=True, gc=False):
     """Where one Service stands. `since`: when it began to; `unannounced`: the reason, empty when all is announced."""
 
-    state: State
+    state: Kind
     reason: str
     since: float
     unannounced: str = ""
@@ -31,12 +31,12 @@ class Standing(Struct, frozen=True, gc=False):
 class Tally:
     def __init__(self) -> None:
         self._standings: dict[ServiceKey, Standing] = {}
-        self._states: Counter[State] = Counter()
+        self._states: Counter[Kind] = Counter()
         self._unannounced: Counter[str] = Counter()
         self._pending: dict[str, dict[ServiceKey, float]] = {}
         self._first_seen: dict[ServiceKey, float] = {}
 
-    def stands(self, service: ServiceKey, state: State, reason: str, now: float, *, unannounced: str = "") -> bool:
+    def stands(self, service: ServiceKey, state: Kind, reason: str, now: float, *, unannounced: str = "") -> bool:
         """Where a Service stands now. Answers whether its reason is another than before."""
         known = self._standings.get(service)
         if known is not None and (known.state, known.reason, known.unannounced) == (state, reason, unannounced):

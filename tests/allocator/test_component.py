@@ -309,3 +309,24 @@ async def test_the_addresses_of_nodes_are_never_handed_out(cluster: Cluster) -> 
         assert refused is not None
         assert (refused.reason, refused.message) == ("AddressReserved", "192.0.2.10 is an address of node n1")
         assert await cluster.addresses() == ("192.0.2.11",)
+
+
+async def test_as_many_are_served_as_were_released_oldest_first_and_hardly_anybody_else_is_asked(
+    cluster: Cluster,
+) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(text="192.0.2.10-192.0.2.14"), INSTALL)
+    async with cluster.allocator():
+        for number in range(5):
+            await cluster.serve(f"held{number}")
+        await cluster.clock.advance(1.1)
+        for number in range(30):
+            await cluster.serve(f"wait{number:02}")
+        await cluster.clock.advance(5.0)
+        cluster.core.faults.add(Rule(effect=Delay(seconds=0.25), resource="services/status", verb="patch"))
+        turns = cluster.sink.counts["purelb_k8s_client_updates_total",]
+        for number in range(4):
+            await cluster.admin.delete(SERVICES, f"held{number}", namespace="shop")
+        await cluster.clock.advance(5.0)
+        served = [f"wait{number:02}" for number in range(30) if await cluster.addresses(f"wait{number:02}")]
+        assert served == ["wait00", "wait01", "wait02", "wait03"]
+        assert cluster.sink.counts["purelb_k8s_client_updates_total",] - turns <= 4 * 8

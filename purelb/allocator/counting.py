@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a decision looks like from outside: gauges, counters, the log line of a refusal, and what people should be warned of."""
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from purelb.allocator import metrics
+from purelb.allocator.decision import Settle
+from purelb.allocator.keys import ServiceKey
+from purelb.allocator.occasions import Occasion, occasion
+from purelb.allocator.publish import Desired
+from purelb.allocator.refusals import ip_list
+from purelb.allocator.state import Hands, State
+from purelb.api import annotations as words
+from purelb.api import events as rules
+from purelb.api import reasons
+from purelb.api.messages import shown
+
+if TYPE_CHECKING:
+    from purelb.allocator.tally import Kind
+
+log: Final = logging.getLogger(__name__)
+
+
+def count(state: State, hands: Hands, key: ServiceKey, settle: Settle, desired: Desired, now: float) -> None:
+    """Where the Service stands now; a refusal is told once per change of answer."""
+    refusal, told = settle.refusal, desired.announced
+    kind: Kind = "allocated"
+    if refusal is not None:
+        kind = "partial" if settle.partial else "pending"
+    if not desired.addresses:
+        state.tally.seen(key, now)
+    trouble = told is not None and (not told.status or told.reason == reasons.ANNOUNCED_TWICE)
+    unannounced = told.reason if told is not None and trouble and desired.addresses else ""
+    reason = refusal.reason if refusal is not None else ""
+    new = state.tally.stands(key, kind, reason, now, unannounced=unannounced)
+    if new and refusal is not None:
+        hands.sink.count(metrics.REJECTED, refusal.group, reason)
+        hands.sink.count(metrics.ALLOCATIONS, "local", "refused")
+        held = ip_list(desired.addresses) or None
+        fields = {"code": "addressRefused", "service": str(key), "reason": reason, "ips": held}
+        log.info("%s: %s", key, refusal.text, extra=fields)
+
+
+def warnings(settle: Settle) -> list[Occasion]:
+    """What a Service that gets an address should know about the way it asked for it."""
+    wish = settle.wish
+    texts: list[tuple[str, str]] = []
+    if settle.planned is not None and settle.planned.warning:
+        texts.append((rules.CONFIGURATION_WARNING, settle.planned.warning))
+    if wish.addresses and wish.group is not None:
+        text = f"{words.ADDRESSES} decides: {words.SERVICE_GROUP} {shown(wish.group)} has no effect"
+        texts.append((rules.CONFIGURATION_WARNING, text))
+    if wish.deprecated:
+        text = f"{words.LOAD_BALANCER_IP} is deprecated: use the annotation {words.ADDRESSES}"
+        texts.append((rules.DEPRECATION_WARNING, text))
+    if wish.local_policy and wish.allow_local:
+        texts.append((rules.LOCAL_OVERRIDE, f"{words.ALLOW_LOCAL} keeps externalTrafficPolicy Local"))
+    found = (occasion(reason, text) for reason, text in texts)
+    return [each for each in found if each is not None]

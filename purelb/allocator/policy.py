@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one write we make to a Service outside its status: externalTrafficPolicy from Local to Cluster, before an address is published."""
+
+from typing import Final
+
+from purelb.allocator.decision import Settle
+from purelb.allocator.flights import Flight
+from purelb.allocator.keys import ServiceKey
+from purelb.allocator.landing import reference
+from purelb.allocator.occasions import HOUR, occasion
+from purelb.allocator.serving import effective_local
+from purelb.allocator.state import PRIORITY_ALLOCATE, Hands, State
+from purelb.api import events as rules
+from purelb.kube.model import Service
+from purelb.kube.resources import SERVICES
+
+_CLUSTER: Final = b'{"spec":{"externalTrafficPolicy":"Cluster"}}'
+_CONTESTED: Final = "somebody sets externalTrafficPolicy Local again and again: it is left for an hour"
+
+
+def override(state: State, hands: Hands, key: ServiceKey, service: Service, settle: Settle, now: float) -> bool:
+    """Set Cluster where Local would leave an address without an answer. Answers whether that write is on its way."""
+    wish, record = settle.wish, state.ledger.records.get(key)
+    if not wish.local_policy or record is None or not record.addresses or settle.refusal is not None:
+        return False
+    holding = [state.groups.holding(state.ledger.pools.where(address)) for address in record.addresses]
+    if effective_local(wish, holding, state.config.rules):
+        return False
+    if state.overrides.contested(key, now):
+        told = occasion(rules.LOCAL_OVERRIDE_CONTESTED, _CONTESTED)
+        if told is not None and state.once.new(str(key), told.reason, "", now, again_after=HOUR):
+            hands.tell(reference(service), told)
+        return False
+    rv = service.metadata.resource_version
+    hands.write(
+        state.flights.depart(Flight("policy", service=key, rv=rv, sent_at=now)),
+        SERVICES,
+        namespace=key.namespace,
+        name=key.name,
+        body=_CLUSTER,
+        rv=rv,
+        subresource=None,
+        slot="policy",
+        priority=PRIORITY_ALLOCATE,
+    )
+    return True

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what a Service should say to a write on its way, or to the finding that it says so already.
+
+Rest is the rule: equal means no write, a server that keeps dropping a part is not asked again until something changes, and a message
+that alone differs waits a minute.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from purelb.allocator.flights import Flight
+from purelb.allocator.keys import ServiceKey
+from purelb.allocator.landing import fingerprint_of, fingerprint_of_desired, wake, whole
+from purelb.allocator.observed import published
+from purelb.allocator.occasions import HOUR, Occasion, occasion, of_change
+from purelb.allocator.publish import Desired, difference, patch
+from purelb.allocator.state import PRIORITY_ALLOCATE, PRIORITY_FOLD, Hands, Last, State
+from purelb.api import events as rules
+from purelb.api import reasons
+from purelb.kube.model import Service
+from purelb.kube.owner import After, Done, Outcome
+from purelb.kube.resources import SERVICES
+
+MESSAGE_APART: Final = 60.0
+
+
+def submit(
+    state: State,
+    hands: Hands,
+    key: ServiceKey,
+    service: Service,
+    desired: Desired,
+    now: float,
+    *,
+    settled: bool,
+    adopted: bool = False,
+    more: Iterable[Occasion] = (),
+) -> Outcome:
+    """Write what the newest known object lacks. `settled`: no write of unknown outcome is left.
+
+    `more` are Events that belong to a first address.
+    """
+    found = difference(service, desired)
+    wanted = fingerprint_of_desired(desired)
+    last = state.last.get(key)
+    if found.nothing:
+        if settled:
+            gone = state.ledger.confirm(key, frozenset(published(service)), now)
+            wake(state, hands, gone, namespace=key.namespace)
+        if desired.allocated is None:
+            state.last.pop(key, None)
+        elif last is None or last.fingerprint != wanted:
+            state.last[key] = Last(wanted, last.at if last is not None else float("-inf"))
+        return Done()
+    rv = service.metadata.resource_version
+    if last is not None and last.stripped == (rv, whole(desired)):
+        return Done()
+    if found.messages_only and last is not None and now < last.at + MESSAGE_APART:
+        return After(last.at + MESSAGE_APART - now)
+    occasions = list(of_change(service, desired, adopted=adopted))
+    if occasions and occasions[0].reason == reasons.ADDRESS_ASSIGNED:
+        occasions += more
+    if last is not None and last.fingerprint == wanted != fingerprint_of(service):
+        told = occasion(rules.STATUS_RESTORED, "ingress or annotations were edited and are put back")
+        if told is not None and state.once.new(str(key), told.reason, "", now, again_after=HOUR):
+            occasions.append(told)
+    flight = Flight(
+        "status", service=key, rv=rv, desired=desired, occasions=tuple(occasions), adopted=adopted, sent_at=now
+    )
+    hands.write(
+        state.flights.depart(flight),
+        SERVICES,
+        namespace=key.namespace,
+        name=key.name,
+        body=patch(service, desired, found, now=hands.wall()),
+        rv=rv,
+        subresource="status",
+        slot="status",
+        priority=PRIORITY_ALLOCATE if found.ingress else PRIORITY_FOLD,
+    )
+    return Done()
