@@ -45,10 +45,12 @@ def right(access: Access) -> Access:
 
 
 def requests(installed: Installation, account: str) -> Iterator[Request]:
-    """Every finished request of a component, from the audit log."""
+    """Every finished request of a component's process, from the audit log; tests borrow the same tokens."""
     for line in installed.cluster.audit_log.read_text().splitlines():
         event = json.loads(line)
         if event["user"]["username"] != f"system:serviceaccount:{NAMESPACE}:{account}" or "objectRef" not in event:
+            continue
+        if not event.get("userAgent", "").startswith(f"purelb-{account}/"):
             continue
         target = event["objectRef"]
         resource = "/".join(part for part in (target["resource"], target.get("subresource")) if part)

@@ -22,12 +22,19 @@ CONDITION = {
 
 
 def service(name: str, **spec: Any) -> dict[str, Any]:
+    """A LoadBalancer Service of a class that nobody serves, so that only the test writes it."""
     ports = [{"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"}]
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": name},
-        "spec": {"type": "LoadBalancer", "ports": ports, "selector": {"app": name}, **spec},
+        "spec": {
+            "type": "LoadBalancer",
+            "loadBalancerClass": "example.org/facts",
+            "ports": ports,
+            "selector": {"app": name},
+            **spec,
+        },
     }
 
 
@@ -95,7 +102,7 @@ def test_an_address_that_a_service_lost_with_its_type_is_cleared_by_the_server(a
     path = f"/api/v1/namespaces/{namespace}/services"
     admin.post(path, service("web")).ok()
     admin.patch(f"{path}/web/status", {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}}).ok()
-    changed = admin.patch(f"{path}/web", {"spec": {"type": "ClusterIP"}}).ok()
+    changed = admin.patch(f"{path}/web", {"spec": {"type": "ClusterIP", "loadBalancerClass": None}}).ok()
     assert changed["status"] == {"loadBalancer": {}}
 
 
