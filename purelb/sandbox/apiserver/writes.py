@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""POST, PUT, PATCH and DELETE: from a body to the next revision, or to nothing at all.
+"""POST, PUT and PATCH: from a body to the next revision, or to nothing at all. DELETE is in `removal`.
 
 Every write takes the same steps: decode, complete (defaults, and what this kind of write may touch), check everything,
 allocate, commit. Nothing is changed before the last step, so a refusal and a dry run leave no trace. A write that would
@@ -24,7 +24,6 @@ from purelb.sandbox.apiserver.answers import (
     invalid,
     invalid_object,
     not_found,
-    unsupported,
     unsupported_media_type,
 )
 from purelb.sandbox.apiserver.bodies import Body, shaped
@@ -34,27 +33,22 @@ from purelb.sandbox.apiserver.kinds import Kind
 from purelb.sandbox.apiserver.mvcc import Version
 from purelb.sandbox.apiserver.names import check_metadata
 from purelb.sandbox.apiserver.paths import Target
+from purelb.sandbox.apiserver.removal import Done, Removal, is_dry
 from purelb.sandbox.apiserver.schema import ABSENT
 from purelb.sandbox.apiserver.state import State
+
+__all__ = ["Done", "Writes"]
 
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 _SERVERS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink")
 _MADE_BY_PUT = frozenset({"services", "endpoints", "events", "leases.coordination.k8s.io"})
-_PERMANENT = frozenset({"default", "kube-system", "kube-public", "kube-node-lease"})
-
-
-class Done(msgspec.Struct, frozen=True):
-    """What a write left: a state to show (stored or, in a dry run, not), and how to answer."""
-
-    code: int
-    version: Version
-    warnings: tuple[str, ...] = ()
-    gone: bool = False
 
 
 class Writes:
     def __init__(self, state: State) -> None:
         self._state = state
+        self._removal = Removal(state)
+        self.delete = self._removal.delete
 
     # --- create ------------------------------------------------------------------------------------------------------
 
@@ -86,7 +80,7 @@ class Writes:
         self._allocate(target, obj)
         if kind.key == DEFINITIONS:
             established(obj, None, at=self._state.stamp(now))
-        if _dry(query):
+        if is_dry(query):
             version = self._state.version(kind, obj, rv=None)
         else:
             version = self._state.commit(kind, "ADDED", obj, None, now=now)
@@ -223,10 +217,10 @@ class Writes:
             established(obj, stored, at=self._state.stamp(now))
         if obj == version.decode():
             return Done(200, version, warnings)
-        if _dry(query):
+        if is_dry(query):
             return Done(200, self._state.version(kind, obj, rv=version.rv), warnings)
         if before.get("deletionTimestamp") and not obj["metadata"].get("finalizers") and kind.key != "namespaces":
-            return Done(200, self._gone(kind, obj, version, now), warnings, gone=True)
+            return Done(200, self._removal.gone(kind, obj, version, now), warnings, gone=True)
         return Done(200, self._state.commit(kind, "MODIFIED", obj, version.decode(), now=now), warnings)
 
     # --- what both share ---------------------------------------------------------------------------------------------
@@ -282,112 +276,3 @@ class Writes:
             errors = list(self._state.allocations.give(obj))
             if errors:
                 raise invalid_object("Service", "", obj["metadata"]["name"], errors)
-
-    # --- delete ------------------------------------------------------------------------------------------------------
-
-    def delete(self, target: Target, options: Obj, query: Mapping[str, str], now: float) -> Done:
-        """Removes an object, or marks it where finalizers (or a Pod's grace) hold it: `Done.gone` says which."""
-        version = self._existing(target)
-        if version is None:
-            raise not_found(target.resource, target.name or "")
-        _check_preconditions(target, options, version)
-        policy = options.get("propagationPolicy") or query.get("propagationPolicy")
-        if policy == "Foreground":
-            raise bad_request(
-                "propagationPolicy Foreground needs a garbage collector, which this server does not have: use Background"
-            )
-        obj = self._state.views.decoded(version, target.kind, target.kind.stored_as)
-        if target.kind.key == "namespaces" and version.key[1] in _PERMANENT:
-            raise forbidden("namespaces", version.key[1], "this namespace may not be deleted")
-        if _dry(query) or options.get("dryRun"):
-            return Done(200, version, gone=not obj["metadata"].get("finalizers"))
-        if target.kind.key == "namespaces":
-            return self._terminate(target.kind, obj, version, now)
-        grace = _grace(target.kind, obj, options, query)
-        if not obj["metadata"].get("finalizers") and not grace:
-            if target.kind.key == "pods":  # whose last state is shown, as the real server does
-                stamp = self._state.stamp(now)
-                obj["metadata"] |= {"deletionTimestamp": stamp, "deletionGracePeriodSeconds": 0}
-            return Done(200, self._gone(target.kind, obj, version, now), gone=target.kind.key != "pods")
-        if obj["metadata"].get("deletionTimestamp"):
-            return Done(200, version)
-        obj["metadata"] |= {"deletionTimestamp": self._state.stamp(now + grace), "deletionGracePeriodSeconds": grace}
-        if target.kind.generation:
-            obj["metadata"]["generation"] = obj["metadata"].get("generation", 1) + 1
-        return Done(200, self._state.commit(target.kind, "MODIFIED", obj, version.decode(), now=now))
-
-    def _gone(self, kind: Kind, obj: Obj, version: Version, now: float) -> Version:
-        if kind.key == DEFINITIONS:
-            instances = self._state.kinds.get(obj["metadata"]["name"])
-            if instances is not None:
-                for instance in list(self._state.store[instances.key].objects.values()):
-                    self._state.commit(instances, "DELETED", instance.decode(), instance.decode(), now=now)
-        last = self._state.commit(kind, "DELETED", obj, version.decode(), now=now)
-        if kind.namespaced:
-            self._namespace_emptied(version.key[0], now)
-        return last
-
-    def _terminate(self, kind: Kind, obj: Obj, version: Version, now: float) -> Done:
-        """A namespace is marked, emptied, and removed once nothing in it is held by a finalizer any more."""
-        name = version.key[1]
-        if not obj["metadata"].get("deletionTimestamp"):
-            obj["metadata"]["deletionTimestamp"] = self._state.stamp(now)
-            obj["status"] = {"phase": "Terminating"}
-            version = self._state.commit(kind, "MODIFIED", obj, version.decode(), now=now)
-        for content in [one for one in self._state.kinds if one.namespaced]:
-            for found in list(self._state.store[content.key].scan(namespace=name, after=None)):
-                held = Target(
-                    kind=content, group=content.group, version=content.storage, namespace=name, name=found.key[1]
-                )
-                if self._state.get(content, found.key) is not None:
-                    self.delete(held, {"gracePeriodSeconds": 0}, {}, now)
-        self._namespace_emptied(name, now)
-        return Done(200, version)
-
-    def _namespace_emptied(self, name: str, now: float) -> None:
-        version = self._state.store.get("namespaces", ("", name))
-        kind = self._state.kinds.get("namespaces")
-        if version is None or kind is None:
-            return
-        obj = version.decode()
-        if not obj["metadata"].get("deletionTimestamp"):
-            return
-        for content in self._state.kinds:
-            if content.namespaced and any(
-                True for _ in self._state.store[content.key].scan(namespace=name, after=None)
-            ):
-                return
-        self._state.commit(kind, "DELETED", obj | {"spec": {"finalizers": []}}, obj, now=now)
-
-
-def _dry(query: Mapping[str, str]) -> bool:
-    asked = query.get("dryRun", "")
-    if asked not in {"", "All"}:
-        raise invalid_object("CreateOptions", "meta.k8s.io", "", [unsupported("dryRun", [asked], ("All",))])
-    return asked == "All"
-
-
-def _check_preconditions(target: Target, options: Obj, version: Version) -> None:
-    wanted = options.get("preconditions") or {}
-    for field, word, actual, why in (
-        ("uid", "UID", version.uid, "deleted and then recreated"),
-        ("resourceVersion", "ResourceVersion", str(version.rv), "modified"),
-    ):
-        asked = wanted.get(field)
-        if asked and str(asked) != actual:
-            said = f"the {word} in the precondition ({asked}) does not match the {word} in record ({actual}). The object might have been {why}"
-            raise conflict(target.kind.kind, target.name or "", said[:512])
-
-
-def _grace(kind: Kind, obj: Obj, options: Obj, query: Mapping[str, str]) -> int:
-    """Seconds a Pod on a node may take to end; whoever runs it deletes it again with 0. Everything else goes at once."""
-    spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    if kind.key != "pods" or not spec.get("nodeName") or status.get("phase") in {"Succeeded", "Failed"}:
-        return 0
-    asked = options.get(
-        "gracePeriodSeconds", query.get("gracePeriodSeconds", spec.get("terminationGracePeriodSeconds", 30))
-    )
-    try:
-        return max(0, int(asked))
-    except (TypeError, ValueError) as error:
-        raise bad_request("gracePeriodSeconds must be a number") from error
