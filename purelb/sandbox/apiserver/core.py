@@ -10,6 +10,9 @@ import heapq
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import assert_never
+from urllib.parse import urlencode
+
+import msgspec
 
 from purelb.sandbox.apiserver import discovery, faults
 from purelb.sandbox.apiserver.answers import (
@@ -20,13 +23,13 @@ from purelb.sandbox.apiserver.answers import (
     invalid,
     invalid_object,
     method_not_allowed,
+    too_large_revision,
 )
 from purelb.sandbox.apiserver.bodies import Body, decode
 from purelb.sandbox.apiserver.exchange import (
     JSON_TYPE,
     ApiRequest,
     ApiResponse,
-    Head,
     Later,
     Lost,
     Watcher,
@@ -36,7 +39,8 @@ from purelb.sandbox.apiserver.exchange import (
 from purelb.sandbox.apiserver.identity import ANONYMOUS, Tokens, User, authenticate
 from purelb.sandbox.apiserver.mvcc import History
 from purelb.sandbox.apiserver.paths import Target, resolve
-from purelb.sandbox.apiserver.reads import Reads
+from purelb.sandbox.apiserver.reads import Reads, revision, start_token
+from purelb.sandbox.apiserver.spoiling import spoiled
 from purelb.sandbox.apiserver.state import State
 from purelb.sandbox.apiserver.views import View
 from purelb.sandbox.apiserver.writes import Done, Writes
@@ -150,8 +154,23 @@ class ApiCore:
                 return Lost()
             case faults.Delay(seconds=seconds):
                 return self._delayed(request, now + seconds)
-            case faults.CutStream():
-                return _cut(self._routed(request, target, now), effect)
+            case faults.Refuse():
+                return Lost(refused=True)
+            case faults.Compact():
+                self.compact()
+                return self._routed(request, target, now)
+            case faults.Older(revisions=back):
+                return self._routed(self._aged(request, target, back), target, now)
+            case (
+                faults.CutStream()
+                | faults.Silence()
+                | faults.Chunks()
+                | faults.Garble()
+                | faults.Expire()
+                | faults.NoBookmarks()
+                | faults.DropEvent()
+            ):
+                return spoiled(self._routed(request, target, now), effect)
             case _:
                 assert_never(effect)
 
@@ -168,6 +187,25 @@ class ApiCore:
             name = target.name or ""
             resource = target.kind.key + (f"/{target.subresource}" if target.subresource else "")
         return self.faults.fires(subject=user.name, verb=_verb(request, target), resource=resource, name=name)
+
+    def _aged(self, request: ApiRequest, target: Target | None, back: int) -> ApiRequest:
+        """A list that may be served from the cache, asked for as of so many revisions ago; others as they are."""
+        query = dict(_query(request))
+        asked = query.pop("resourceVersion", "")
+        if (
+            target is None
+            or target.name
+            or request.method != "GET"
+            or "watch" in query
+            or "continue" in query
+            or not asked
+        ):
+            return request
+        then = max(self.revision - back, self._state.store.floor_of(self._state.store[target.kind.key]))
+        if revision(asked) > then:
+            raise too_large_revision(revision(asked), then)
+        query["continue"] = start_token(then, target.kind.key)
+        return msgspec.structs.replace(request, target=f"{request.path}?{urlencode(query)}")
 
     def _delayed(self, request: ApiRequest, at: float) -> Watcher:
         def attempt(then: float) -> ApiResponse | None:
@@ -394,6 +432,7 @@ def _anonymous(request: ApiRequest, target: Target | None) -> Refusal:
 
 def _faulty(effect: faults.Answer) -> ApiResponse:
     reasons = {
+        401: "Unauthorized",
         429: "TooManyRequests",
         500: "InternalError",
         503: "ServiceUnavailable",
@@ -406,40 +445,11 @@ def _faulty(effect: faults.Answer) -> ApiResponse:
     headers = {} if effect.retry_after is None else {"Retry-After": str(effect.retry_after)}
     details = {} if effect.retry_after is None else {"retryAfterSeconds": effect.retry_after}
     reason = effect.reason or reasons.get(effect.code, "Unknown")
+    if effect.text is not None:
+        return ApiResponse(status=effect.code, headers=_PLAIN | headers, body=effect.text.encode())
     return _refused(
         Refusal(effect.code, reason, "a fault was ordered for this request", details=details, headers=headers)
     )
-
-
-class _CutWatch(Watcher):
-    """A watch that ends early."""
-
-    def __init__(self, inner: Watcher, effect: faults.CutStream) -> None:
-        super().__init__()
-        self.head: Head | None = inner.head
-        self._inner = inner
-        self._left = effect.after_frames
-        self._clean = effect.clean
-        inner.wake = self.ring
-
-    def frames(self, now: float) -> list[bytes]:
-        found = self._inner.frames(now)[: self._left]
-        self._left -= len(found)
-        if not self._left or self._inner.ended:
-            self.close()
-            self.aborted = not self._clean
-        return found
-
-    def due(self) -> float | None:
-        return None if self.ended else self._inner.due()
-
-    def close(self) -> None:
-        super().close()
-        self._inner.close()
-
-
-def _cut(made: ApiResponse | Watcher, effect: faults.CutStream) -> ApiResponse | Watcher:
-    return _CutWatch(made, effect) if isinstance(made, Watcher) else made
 
 
 def _media(request: ApiRequest) -> str:

@@ -113,11 +113,12 @@ class Later(Watcher):
 
 
 class Lost(Watcher):
-    """No answer: the connection is cut before the first byte."""
+    """No answer: the connection is cut before the first byte, or (`refused`) was never there."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, refused: bool = False) -> None:
         super().__init__()
         self.ended = self.aborted = True
+        self.refused = refused
 
     def frames(self, now: float) -> list[bytes]:  # noqa: ARG002 - the interface
         return []

@@ -2,8 +2,9 @@
 """Misbehaviour on order: rules that match requests and say what goes wrong with them.
 
 A rule has a match (subject, verb, resource, name as globs), a count, a probability from its own seed, and one effect. The
-first rule that matches and fires decides. Only the effects that tests of ours use exist; each is one class here and one
-branch in `core`. Every effect is what a network or a server could do: no hook reaches into the store.
+first rule that matches and fires decides. Each effect is one class here; what is done to a whole request is one branch in
+`core`, what is done to an answer on its way is in `spoiling`. Every effect is what a network or a server could do: no hook
+reaches into the store. A token is rejected by a rule for its subject with `Answer(code=401)`.
 """
 
 import random
@@ -14,11 +15,12 @@ import msgspec
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """This status instead of doing it, with a Status body of the usual reason."""
+    """This status instead of doing it, with a Status body of the usual reason or with this text."""
 
     code: int
     reason: str = ""
     retry_after: int | None = None
+    text: str | None = None
 
 
 class Delay(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -39,14 +41,65 @@ class LoseAnswer(msgspec.Struct, frozen=True, tag=True):
     """It is carried out, and the connection is cut instead of answering."""
 
 
+class Refuse(msgspec.Struct, frozen=True, tag=True):
+    """Nobody listens. Over sockets, where the connection stands already, this is a reset."""
+
+
+class Compact(msgspec.Struct, frozen=True, tag=True):
+    """The past is forgotten, then it is carried out."""
+
+
+class Older(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A list is answered as of so many revisions ago, like a server whose cache lags. Other requests are carried out."""
+
+    revisions: int
+
+
 class CutStream(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """A watch ends after so many frames: `clean` as if the server ended it, else the connection is cut."""
+    """A watch ends after so many frames, or bytes: `clean` as if the server ended it, else the connection is cut."""
 
     after_frames: int = 0
+    after_bytes: int | None = None
     clean: bool = False
 
 
-Effect = Answer | Delay | Hang | Reset | LoseAnswer | CutStream
+class Silence(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The headers come and so many frames, then nothing more and no end: a server that hangs, or half a connection."""
+
+    after_frames: int = 0
+
+
+class Chunks(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A stream comes in pieces of this size, wherever its frames end; a remainder comes when there is nothing more."""
+
+    size_bytes: int
+
+
+class Garble(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The frame after so many frames is not what was sent: some bytes of it differ, or (`truncate`) its second half is gone."""
+
+    after_frames: int = 0
+    truncate: bool = False
+
+
+class Expire(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A watch ends after so many frames with the ERROR event of a revision that is gone."""
+
+    after_frames: int = 0
+
+
+class NoBookmarks(msgspec.Struct, frozen=True, tag=True):
+    """A watch brings no bookmarks."""
+
+
+class DropEvent(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """One event of a watch never comes: that after so many events."""
+
+    after_events: int = 0
+
+
+OnTheWay = CutStream | Silence | Chunks | Garble | Expire | NoBookmarks | DropEvent
+Effect = Answer | Delay | Hang | Reset | LoseAnswer | Refuse | Compact | Older | OnTheWay
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from purelb.kube.clock import Clock
 from purelb.kube.errors import TransportError
 from purelb.kube.transport import ByteStream, Request, Response
 from purelb.sandbox.apiserver.core import ApiCore
-from purelb.sandbox.apiserver.exchange import ApiRequest, ApiResponse, Head, Watcher
+from purelb.sandbox.apiserver.exchange import ApiRequest, ApiResponse, Head, Lost, Watcher
 from purelb.sandbox.apiserver.identity import ADMIN, User
 
 
@@ -119,6 +119,8 @@ class _Stream:
                 await self._more()
 
     async def _more(self) -> None:
+        if isinstance(self._watcher, Lost) and self._watcher.refused:
+            raise TransportError("refused", "nobody listens")
         if self._watcher.aborted:
             raise TransportError("reset", "the connection was cut")
         due = self._watcher.due()

@@ -54,6 +54,11 @@ def _write_token(rv: int, last: Key, of: str) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(_Token("purelb/1", rv, *last, of))).decode().rstrip("=")
 
 
+def start_token(rv: int, of: str) -> str:
+    """A continue token that stands before the first object, at a revision."""
+    return _write_token(rv, ("", ""), of)
+
+
 def _read_token(text: str, of: str) -> _Token:
     try:
         token = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=_Token)
