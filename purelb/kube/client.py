@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from purelb.kube.calls import UNARY_TIMEOUT, Calls
 from purelb.kube.clock import breathe
-from purelb.kube.decode import Codec, Page, Poison
-from purelb.kube.errors import Expired
+from purelb.kube.decode import Codec, Page, Paging, Poison
+from purelb.kube.errors import DecodeError, Expired
 from purelb.kube.metrics import NO_SINK, Sink
 from purelb.kube.model import KubeObject
 from purelb.kube.stream import WatchStream
@@ -162,7 +162,10 @@ class ApiClient:
             r, namespace=namespace, labels=labels, fields=fields, rv=rv, match=match, limit=limit
         )
         yield first
+        pages = Paging()
         while page.continue_:
+            if wrong := pages.complaint(page):
+                raise DecodeError(f"{r.name}: {wrong}")
             try:
                 page = await self.list_page(
                     r, namespace=namespace, labels=labels, fields=fields, limit=limit, continue_=page.continue_

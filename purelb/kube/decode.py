@@ -15,11 +15,15 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 import msgspec
 from msgspec import Struct, field
 
-from purelb.kube.errors import ApiError, DecodeError, Status, api_error
+from purelb.kube.errors import MESSAGE_MAX_CHARS, ApiError, DecodeError, Status, api_error
 from purelb.kube.model import KubeObject
 from purelb.kube.resources import Resource
+from purelb.kube.wire import retry_after
 
 T = TypeVar("T", bound=KubeObject)
+
+PAGES_MAX: Final = 10_000  # five million objects
+EMPTY_PAGES_MAX: Final = 3
 
 REFUSALS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError)
 
@@ -117,8 +121,8 @@ _STATUS: Final = msgspec.json.Decoder(Status)
 
 
 def why(error: Exception) -> str:
-    """What a decoder had to say, for people."""
-    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
+    """What a decoder had to say, for people. It quotes what it could not decode, however long that is."""
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)[:MESSAGE_MAX_CHARS]
 
 
 def poison_of(raw: msgspec.Raw | bytes, error: Exception) -> Poison:
@@ -130,6 +134,29 @@ def poison_of(raw: msgspec.Raw | bytes, error: Exception) -> Poison:
     name, namespace = meta.name or "", meta.namespace or ""
     key = f"{namespace}/{name}" if namespace and name else name
     return Poison(key=key, uid=meta.uid or "", rv=meta.resource_version or "", error=why(error))
+
+
+class Paging:
+    """Watches that the pages of one list come to an end."""
+
+    def __init__(self) -> None:
+        self._tokens: set[str] = set()
+        self._empty = 0
+
+    def complaint(self, page: Page[T]) -> str | None:
+        """What is wrong with a list whose next page is `page`; None as long as it may still end."""
+        token = page.continue_
+        if token is None:
+            return None
+        self._empty = 0 if page.objects or page.poison else self._empty + 1
+        if token in self._tokens:
+            return "the list does not end: the same continue token came twice"
+        if self._empty >= EMPTY_PAGES_MAX:
+            return f"the list does not end: {self._empty} empty pages in a row, each with a continue token"
+        if len(self._tokens) >= PAGES_MAX:
+            return f"the list does not end: a continue token after {PAGES_MAX} pages"
+        self._tokens.add(token)
+        return None
 
 
 class Codec(Generic[T]):
@@ -168,6 +195,11 @@ class Codec(Generic[T]):
         if found.kind not in {"", f"{self._kind}List", f"{self._resource.kind}List", "List"}:
             raise DecodeError(f"{self._resource.name}: the answer is of kind {found.kind}")
         meta = found.metadata or _ListMeta()
+        # What does not say that it is a list must not pass for an empty one.
+        if not found.kind and not meta.resource_version:
+            raise DecodeError(
+                f"{self._resource.name}: the answer is no list, as it has neither kind nor resourceVersion"
+            )
         return found.items or [], meta.resource_version or "", meta.continue_ or None
 
     def event(self, line: bytes) -> WatchEvent[T]:
@@ -190,7 +222,7 @@ class Codec(Generic[T]):
                 status = _STATUS.decode(found.object)
             except REFUSALS as unreadable:
                 status = Status(code=500, reason="InternalError", message=f"an unreadable error: {why(unreadable)}")
-            seconds = status.details.retry_after_seconds if status.details else None
+            seconds = retry_after({}, status.details.retry_after_seconds if status.details else None)
             return Failed(error=api_error(status, retry_after=seconds, method="WATCH", path=self._resource.name))
         try:
             kind = _KIND.decode(found.object).kind or ""

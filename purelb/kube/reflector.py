@@ -19,8 +19,8 @@ from typing import Final, Generic, Literal, TypeVar, assert_never
 
 from msgspec import Struct
 
-from purelb.kube.decode import Event, Failed, Foreign, Garbled, Page, Poison, Spoiled, WatchEvent
-from purelb.kube.errors import ApiError, Expired, KubeError, NotFound, TooManyRequests, TransportError
+from purelb.kube.decode import Event, Failed, Foreign, Garbled, Page, Paging, Poison, Spoiled, WatchEvent
+from purelb.kube.errors import ApiError, DecodeError, Expired, KubeError, NotFound, TooManyRequests, TransportError
 from purelb.kube.model import KubeObject, key
 
 T = TypeVar("T", bound=KubeObject)
@@ -202,6 +202,7 @@ class Reflector(Generic[T]):
         self._list_rv = ""
         self._objects: list[T] = []
         self._poison: list[Poison] = []
+        self._pages = Paging()
         # The watch under way
         self._watch_rv = ""
         self._opened_at = 0.0
@@ -240,7 +241,7 @@ class Reflector(Generic[T]):
                     self._start_list()
             case Page():
                 if self._state == "Listing":
-                    self._page(seen)
+                    self._page(seen, now)
             case ListFailed(error):
                 if self._state == "Listing":
                     self._list_failed(error, now)
@@ -288,11 +289,14 @@ class Reflector(Generic[T]):
 
     def _fetch(self, page: List) -> None:
         if page.continue_ is None:
-            self._objects, self._poison, self._list = [], [], page
+            self._objects, self._poison, self._list, self._pages = [], [], page, Paging()
         self._state = "Listing"
         self._out.append(page)
 
-    def _page(self, page: Page[T]) -> None:
+    def _page(self, page: Page[T], now: float) -> None:
+        if wrong := self._pages.complaint(page):
+            self._list_failed(DecodeError(wrong), now)
+            return
         if not self._paging():
             self._list_rv = page.rv
         self._objects += page.objects

@@ -2,7 +2,7 @@
 """What an informer tells people: each trouble once, again when it changes, then at most once a minute.
 
 An object that cannot be read is named once for each version of it, however often a list repeats it. What is remembered of such
-objects is forgotten when they are mended or gone, so it is bounded by what is wrong at present.
+objects is forgotten when they are mended or gone, so it is bounded by what is wrong at present. A server's own words are cut and made plain before people read them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOG_EVERY: Final = 60.0
+TEXT_MAX_CHARS: Final = 1000
 
 
 class Troubles:
@@ -42,7 +43,12 @@ class Troubles:
             self._spoiled[poison.key] = (poison.uid, poison.rv)
             log.info(
                 "an object cannot be read; what was known of it stays",
-                extra={"code": "undecodable", "resource": self._resource, "key": poison.key, "error": poison.error},
+                extra={
+                    "code": "undecodable",
+                    "resource": self._resource,
+                    "key": _plain(poison.key),
+                    "error": _plain(poison.error),
+                },
             )
 
     def mended(self, key: str) -> None:
@@ -58,14 +64,18 @@ class Troubles:
         """The reflector has something to say."""
         if notice.code == "shortWatch":
             self._sink.count(REFLECTOR_SHORT_WATCHES, self._resource)
-        error = notice.details.get("error")
-        if isinstance(error, str):
-            self.last_error = error
-        fields = {"code": notice.code, "resource": self._resource, **notice.details}
+        details = {name: _plain(value) for name, value in notice.details.items()}
+        self.last_error = details.get("error", self.last_error)
+        fields = {"code": notice.code, "resource": self._resource, **details}
         if notice.level == "debug":
             log.debug("the informer goes on in another way", extra=fields)
             return
         now, said = self._clock.now(), self._noticed.get(notice.code)
-        if said is None or said[0] != notice.details or now - said[1] >= LOG_EVERY:
-            self._noticed[notice.code] = (notice.details, now)
+        if said is None or said[0] != details or now - said[1] >= LOG_EVERY:
+            self._noticed[notice.code] = (details, now)
             log.info("the informer has trouble", extra=fields)
+
+
+def _plain(said: object) -> str:
+    """What a server said, short enough to print and without line ends or control characters."""
+    return "".join(char if char.isprintable() else " " for char in str(said)[:TEXT_MAX_CHARS])

@@ -582,6 +582,7 @@ async def test_a_declared_call_is_made() -> None:
     transport.respond = lambda call: call.reply({"metadata": {"name": "leader"}})
     await client.get(LEASES, "leader", namespace="ours")
     await client.create(LEASES, {}, namespace="ours")
+    transport.respond = lambda call: call.reply({"metadata": {"resourceVersion": "1"}})
     await client.list_page(NODES, fields="metadata.name=n1")
     await client.create(ACCESS_REVIEWS, {})
     await client.raw("GET", "/version")

@@ -239,7 +239,6 @@ def endless_pages(*, items: int, token: Callable[[int], str]) -> tuple[Scripted,
     return Scripted(respond), lists
 
 
-@pytest.mark.xfail(strict=False, reason="found here, not mended yet")
 @pytest.mark.parametrize(
     ("items", "token"),
     [(0, lambda number: f"t{number}"), (3, lambda _: "again")],
@@ -260,7 +259,6 @@ async def test_pages_without_an_end_are_a_failed_list(items: int, token: Callabl
             pass
 
 
-@pytest.mark.xfail(strict=False, reason="found here, not mended yet")
 async def test_an_answer_that_is_no_list_does_not_empty_the_store() -> None:
     clock, answers = VirtualClock(0.0), [b"{}", b'{"items":null}', b'{"kind":"","metadata":{}}', b"{}"]
     whole, streams = msgspec.json.encode(LIST), list[Stream]()
@@ -281,7 +279,6 @@ async def test_an_answer_that_is_no_list_does_not_empty_the_store() -> None:
         assert not answers
 
 
-@pytest.mark.xfail(strict=False, reason="found here, not mended yet")
 @pytest.mark.parametrize("seconds", [10**18, -5])
 async def test_an_error_event_cannot_stop_an_informer_for_ever(seconds: int) -> None:
     clock, streams = VirtualClock(0.0), list[Stream]()
@@ -300,7 +297,6 @@ async def test_an_error_event_cannot_stop_an_informer_for_ever(seconds: int) -> 
         assert len(streams) > 1
 
 
-@pytest.mark.xfail(strict=False, reason="found here, not mended yet")
 async def test_what_a_server_says_is_cut_before_people_read_it(caplog: pytest.LogCaptureFixture) -> None:
     clock, streams = VirtualClock(0.0), list[Stream]()
     caplog.set_level("DEBUG", logger="purelb.kube")
