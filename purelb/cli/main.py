@@ -8,6 +8,7 @@ extra is not installed says which one to install.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
@@ -53,6 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command.run(arguments)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def usage(known: dict[str, EntryPoint]) -> str:
