@@ -17,12 +17,15 @@ from purelb.process.command import DONE
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from purelb.kube.resources import Access
 
 DEFAULT_NAMESPACE: Final = "purelb-system"
-COMPONENTS: Final = {"allocator": allocator_access, "lbnodeagent": lbnodeagent_access}
+COMPONENTS: Final[Mapping[str, Callable[[str], Sequence[Access]]]] = {
+    "allocator": allocator_access,
+    "lbnodeagent": lbnodeagent_access,
+}
 HEADER: Final = (
     "# Made by `purelb rbac` from the access tables of the components; edit those, then run `make generated`.\n"
 )
