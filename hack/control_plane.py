@@ -12,6 +12,7 @@ As a command: `python -m hack.control_plane up | down | kubeconfig | run` (see h
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import socket
@@ -184,6 +185,17 @@ class ControlPlane:
         """The outage of a crash: SIGKILL, connections are reset."""
         self._processes.pop("kube-apiserver").kill()
 
+    def forget(self, *, within_s: float = 60.0) -> None:
+        """Compact etcd up to now and start the API server anew: lists and watches of older revisions answer 410.
+
+        The restart is needed because the API server keeps the recent past of its own, whatever etcd has forgotten.
+        """
+        with inside(self.netns):
+            now = _etcd(self._etcd_url, "kv/range", {"key": "AA=="})["header"]["revision"]
+            _etcd(self._etcd_url, "kv/compaction", {"revision": now, "physical": True})
+        self.stop_api_server()
+        self.start_api_server(within_s=within_s)
+
     def start_controller_manager(self, *, within_s: float = 60.0) -> None:
         """Start kube-controller-manager and wait until it has done something: namespace default has its ServiceAccount."""
         user = "system:kube-controller-manager"
@@ -297,6 +309,20 @@ class ControlPlane:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             json.dump(config, file, indent=1)  # JSON is YAML
         return path
+
+
+def _etcd(url: str, call: str, body: dict[str, object]) -> Any:
+    """One call of etcd's JSON gateway."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10.0)
+    try:
+        connection.request("POST", f"/v3/{call}", json.dumps(body))
+        response = connection.getresponse()
+        read = response.read().decode()
+    finally:
+        connection.close()
+    if response.status != 200:
+        raise RuntimeError(f"etcd answers {call} with {response.status}: {read}")
+    return json.loads(read)
 
 
 def _free_port(host: str) -> int:

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each case is a sequence of requests that is written once: the real server answers it, the embedded one must answer the same.
+
+The first test writes transcripts, from the real server (marker `conformance`); the second compares the embedded server with
+those that are committed. In CI a transcript that would change fails: the real server has changed, or the case asks about what
+is not the same twice.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import MISSING
+from tests.fidelity import transcripts
+from tests.fidelity.cases import CASES
+from tests.fidelity.conftest import unavailable
+from tests.fidelity.runner import Rooms, run
+
+if TYPE_CHECKING:
+    from tests.fidelity.steps import Case
+    from tests.fidelity.targets import Target
+
+MINOR = "1.34"  # the version whose answers the embedded server gives
+
+EACH_CASE = pytest.mark.parametrize(
+    ("module", "case"),
+    [pytest.param(module, case, id=f"{module}: {case.name}") for module, cases in CASES.items() for case in cases],
+)
+
+
+def check_needs(case: Case, target: Target) -> None:
+    if "kubectl" in case.needs and (why := MISSING["kubectl"]()) is not None:
+        unavailable(why)
+    if "compact" in case.needs and not target.can_compact:
+        pytest.skip("compacts etcd, which a cluster that is not ours does not let us")
+
+
+@pytest.mark.conformance
+@EACH_CASE
+def test_the_real_server_says(module: str, case: Case, real: Target, real_rooms: Rooms) -> None:
+    check_needs(case, real)
+    records = run(case, real, real_rooms)
+    before = transcripts.read(real.version, module).get(case.name)
+    if records != before and os.environ.get("CI") == "true" and transcripts.path_of(real.version, module).exists():
+        expected = before or []
+        assert not transcripts.judge(case.name, expected, records[: len(expected)], {}), "the transcript would change"
+        assert len(records) == len(expected), "the transcript would change"
+    transcripts.write(real.version, module, case.name, records, order=[one.name for one in CASES[module]])
+
+
+@EACH_CASE
+def test_the_embedded_server_says_the_same(module: str, case: Case, embedded: Target, embedded_rooms: Rooms) -> None:
+    check_needs(case, embedded)
+    expected = transcripts.read(MINOR, module).get(case.name)
+    assert expected is not None, "no real server has answered this yet: run make conformance and commit the transcript"
+    found = run(case, embedded, embedded_rooms)
+    assert len(found) == len(expected), "the case has changed since a real server answered it: run make conformance"
+    test = f"{module}: {case.name}"
+    complaints = transcripts.judge(test, expected, found, transcripts.listed().get(test, {}))
+    if complaints:
+        pytest.fail("\n".join(complaints), pytrace=False)
+
+
+def test_every_listed_difference_belongs_to_a_case() -> None:
+    known = {f"{module}: {case.name}" for module, cases in CASES.items() for case in cases}
+    assert set(transcripts.listed()) <= known
+
+
+def test_every_committed_transcript_belongs_to_a_case() -> None:
+    for module, cases in CASES.items():
+        assert set(transcripts.read(MINOR, module)) == {case.name for case in cases}
+    files = {path.stem for path in transcripts.path_of(MINOR, "any").parent.glob("*.json")}
+    assert files == set(CASES)
