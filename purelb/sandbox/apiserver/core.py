@@ -15,19 +15,11 @@ from urllib.parse import urlencode
 import msgspec
 
 from purelb.sandbox.apiserver import discovery, faults
-from purelb.sandbox.apiserver.answers import (
-    Obj,
-    PlainNotFound,
-    Refusal,
-    bad_request,
-    invalid,
-    invalid_object,
-    method_not_allowed,
-    too_large_revision,
-)
+from purelb.sandbox.apiserver.about import about
+from purelb.sandbox.apiserver.answers import Obj, PlainNotFound, Refusal, method_not_allowed, too_large_revision
 from purelb.sandbox.apiserver.bodies import Body, decode
 from purelb.sandbox.apiserver.exchange import (
-    JSON_TYPE,
+    PLAIN,
     ApiRequest,
     ApiResponse,
     Later,
@@ -35,22 +27,34 @@ from purelb.sandbox.apiserver.exchange import (
     Watcher,
     answer,
     encoded,
+    refused,
 )
 from purelb.sandbox.apiserver.identity import ANONYMOUS, Tokens, User, authenticate
 from purelb.sandbox.apiserver.mvcc import History
+from purelb.sandbox.apiserver.negotiation import (
+    body_of,
+    delete_options_of,
+    judges_fields,
+    media_of,
+    query_of,
+    refused_to_nobody,
+    verb_of,
+    view_of,
+)
 from purelb.sandbox.apiserver.paths import Target, resolve
 from purelb.sandbox.apiserver.reads import Reads, revision, start_token
+from purelb.sandbox.apiserver.removal import Done
 from purelb.sandbox.apiserver.spoiling import spoiled
 from purelb.sandbox.apiserver.state import State
+from purelb.sandbox.apiserver.subresources import bind, grant_token
 from purelb.sandbox.apiserver.views import View
-from purelb.sandbox.apiserver.writes import Done, Writes
+from purelb.sandbox.apiserver.writes import Writes
 
 __all__ = ["ApiCore", "ApiRequest", "ApiResponse", "History", "Watcher"]
 
 BODY_MAX_BYTES = 3 * 1024 * 1024
 _OPEN = frozenset({"/version", "/version/", "/healthz", "/readyz", "/livez"})
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
-_PLAIN = {"content-type": "text/plain; charset=utf-8"}
 
 
 class ApiCore:
@@ -125,9 +129,9 @@ class ApiCore:
         try:
             made = self._authenticated(request, now)
         except Refusal as refusal:
-            return _refused(refusal)
+            return refused(refusal)
         except PlainNotFound:
-            return ApiResponse(status=404, headers=_PLAIN, body=b"404 page not found\n")
+            return ApiResponse(status=404, headers=PLAIN, body=b"404 page not found\n")
         if isinstance(made, Watcher) and (due := made.due()) is not None:
             self._remind(made, due)
         return made
@@ -135,7 +139,7 @@ class ApiCore:
     def _authenticated(self, request: ApiRequest, now: float) -> ApiResponse | Watcher:
         user = authenticate(request.headers.get("authorization", ""), request.user, self._state.tokens, now)
         if user == ANONYMOUS and request.path not in _OPEN:
-            raise _anonymous(request, self._target(request))
+            raise refused_to_nobody(request, self._target(request))
         if len(request.body) > BODY_MAX_BYTES:
             raise Refusal(413, "RequestEntityTooLarge", f"Request entity too large: limit is {BODY_MAX_BYTES}")
         target = self._target(request)
@@ -186,11 +190,11 @@ class ApiCore:
         if target is not None:
             name = target.name or ""
             resource = target.kind.key + (f"/{target.subresource}" if target.subresource else "")
-        return self.faults.fires(subject=user.name, verb=_verb(request, target), resource=resource, name=name)
+        return self.faults.fires(subject=user.name, verb=verb_of(request, target), resource=resource, name=name)
 
     def _aged(self, request: ApiRequest, target: Target | None, back: int) -> ApiRequest:
         """A list that may be served from the cache, asked for as of so many revisions ago; others as they are."""
-        query = dict(_query(request))
+        query = dict(query_of(request))
         asked = query.pop("resourceVersion", "")
         if (
             target is None
@@ -213,7 +217,7 @@ class ApiCore:
                 return None
             made = self._answered(request, then)
             if isinstance(made, Watcher):
-                return _refused(Refusal(503, "ServiceUnavailable", "a delayed request cannot become a stream"))
+                return refused(Refusal(503, "ServiceUnavailable", "a delayed request cannot become a stream"))
             return made
 
         return Later(attempt, again_at=at)
@@ -222,19 +226,19 @@ class ApiCore:
         try:
             return self._routed(request, self._target(request), now)
         except Refusal as refusal:
-            return _refused(refusal)
+            return refused(refusal)
         except PlainNotFound:
-            return ApiResponse(status=404, headers=_PLAIN, body=b"404 page not found\n")
+            return ApiResponse(status=404, headers=PLAIN, body=b"404 page not found\n")
 
     def _routed(self, request: ApiRequest, target: Target | None, now: float) -> ApiResponse | Watcher:
         if target is None:
-            return self._about(request)
-        query = _query(request)
+            return about(request, self._state.kinds, self._state.customs, minor=self._version)
+        query = query_of(request)
         if target.subresource == "token":
-            return self._token(request, target, now)
+            return grant_token(self._state, request, target, now)
         if target.subresource == "binding":
-            return self._bind(request, target, query, now)
-        view = _view(request, target, query)
+            return bind(self._writes, request, target, query, now)
+        view = view_of(request, target, query)
         match request.method, target.name:
             case "GET", None:
                 if query.get("watch") in {"true", "1", "True"}:
@@ -247,17 +251,19 @@ class ApiCore:
             case "POST", None:
                 if target.kind.namespaced and target.namespace is None:
                     raise method_not_allowed()
-                return self._shown(self._writes.create(target, _body(request, query), query, now), view, now)
+                return self._shown(self._writes.create(target, body_of(request, query), query, now), view, now)
             case "PUT", str():
-                return self._shown(self._writes.update(target, _body(request, query), query, now), view, now)
+                return self._shown(self._writes.update(target, body_of(request, query), query, now), view, now)
             case "PATCH", str():
-                media = _media(request)
-                body = decode(request.body, media, find_duplicates=_strict(query), accepted=(media,))
+                media = media_of(request)
+                body = decode(request.body, media, find_duplicates=judges_fields(query), accepted=(media,))
                 return self._shown(self._writes.patch(target, media, body, query, now), view, now)
             case "DELETE", str() if not target.subresource:
-                return self._deleted(self._writes.delete(target, _options(request), query, now), target, view, now)
+                return self._deleted(
+                    self._writes.delete(target, delete_options_of(request), query, now), target, view, now
+                )
             case "DELETE", None:
-                return self._delete_all(target, _options(request), query, view, now)
+                return self._delete_all(target, delete_options_of(request), query, view, now)
             case _:
                 raise method_not_allowed()
 
@@ -297,137 +303,9 @@ class ApiCore:
         metadata = {"resourceVersion": str(self.revision)}
         return encoded(200, self._state.views.list_body(found, view, metadata, self._state.wall(now)))
 
-    def _token(self, request: ApiRequest, target: Target, now: float) -> ApiResponse:
-        if request.method != "POST":
-            raise method_not_allowed()
-        account = self._state.get(target.kind, (target.namespace or "", target.name or ""))
-        if account is None:
-            raise Refusal(404, "NotFound", f'serviceaccounts "{target.name}" not found')
-        asked = _body(request, {}).value
-        spec = asked.get("spec") if isinstance(asked, dict) else None
-        spec = spec if isinstance(spec, dict) else {}
-        seconds = spec.get("expirationSeconds") or 3600
-        if not isinstance(seconds, int) or not 600 <= seconds <= 2**32:
-            wrong = invalid("spec.expirationSeconds", seconds, "may not specify a duration less than 10 minutes")
-            raise invalid_object("TokenRequest", "authentication.k8s.io", "", [wrong])
-        bound = spec.get("boundObjectRef") or {}
-        pod = (
-            self._state.store.get("pods", (target.namespace or "", str(bound.get("name"))))
-            if bound.get("kind") == "Pod"
-            else None
-        )
-        token = self._state.tokens.issue(
-            namespace=target.namespace or "",
-            account=target.name or "",
-            account_uid=account.uid,
-            pod=pod.key[1] if pod is not None else "",
-            pod_uid=pod.uid if pod is not None else "",
-            node=str((pod.decode().get("spec") or {}).get("nodeName", "")) if pod is not None else "",
-            expires_at=now + seconds,
-        )
-        made = {
-            "kind": "TokenRequest",
-            "apiVersion": "authentication.k8s.io/v1",
-            "metadata": {
-                "name": target.name,
-                "namespace": target.namespace,
-                "creationTimestamp": self._state.stamp(now),
-            },
-            "spec": spec | {"audiences": spec.get("audiences") or [], "expirationSeconds": seconds},
-            "status": {"token": token, "expirationTimestamp": self._state.stamp(now + seconds)},
-        }
-        return answer(201, made)
-
-    def _bind(self, request: ApiRequest, target: Target, query: Mapping[str, str], now: float) -> ApiResponse:
-        wanted = _body(request, {}).value
-        node = ((wanted.get("target") or {}) if isinstance(wanted, dict) else {}).get("name")
-        if request.method != "POST" or not isinstance(node, str):
-            raise bad_request("a Binding names its node in target.name")
-        pod = Target(kind=target.kind, group="", version="v1", namespace=target.namespace, name=target.name)
-        self._writes.patch(pod, "application/merge-patch+json", Body({"spec": {"nodeName": node}}), query, now)
-        return answer(201, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})
-
-    # --- what is no resource -----------------------------------------------------------------------------------------
-
-    def _about(self, request: ApiRequest) -> ApiResponse:
-        path = request.path.rstrip("/") or "/"
-        if path in {"/healthz", "/readyz", "/livez"}:
-            return ApiResponse(status=200, headers=_PLAIN, body=b"ok")
-        if request.method != "GET":
-            raise PlainNotFound
-        kinds = self._state.kinds
-        aggregated = discovery.wants_aggregated(request.headers.get("accept", ""))
-        match path.split("/")[1:]:
-            case ["version"]:
-                return answer(200, discovery.version(self._version))
-            case ["api" | "apis" as root] if aggregated:
-                found = discovery.aggregated(kinds, core=root == "api")
-                return answer(200, found, headers={"content-type": discovery.AGGREGATED_TYPE})
-            case ["api"]:
-                return answer(200, discovery.core_versions())
-            case ["apis"]:
-                return answer(200, discovery.groups(kinds))
-            case ["api", "v1"]:
-                return answer(200, discovery.resources(kinds, "", "v1"))
-            case ["apis", group] if group and group in kinds.group_versions():
-                return answer(200, discovery.group(group, kinds.group_versions()[group], alone=True))
-            case ["apis", group, version] if version in kinds.group_versions().get(group, ()):
-                return answer(200, discovery.resources(kinds, group, version))
-            case ["openapi", "v3"]:
-                return answer(200, discovery.openapi_index(kinds, self._state.customs))
-            case ["openapi", "v3", "api", "v1"]:
-                return answer(200, discovery.openapi(kinds, self._state.customs, "", "v1"))
-            case ["openapi", "v3", "apis", group, version] if version in kinds.group_versions().get(group, ()):
-                return answer(200, discovery.openapi(kinds, self._state.customs, group, version))
-            case _:
-                raise PlainNotFound
-
-
-def _query(request: ApiRequest) -> Mapping[str, str]:
-    try:
-        return request.query()
-    except ValueError as error:
-        raise bad_request("too many query parameters") from error
-
 
 def _ascii(text: str) -> str:
     return text.encode("ascii", "replace").decode().replace('"', '\\"').replace("\n", " ")[:256]
-
-
-def _refused(refusal: Refusal) -> ApiResponse:
-    return answer(refusal.code, refusal.status(), headers=refusal.headers)
-
-
-def _verb(request: ApiRequest, target: Target | None) -> str:
-    """As RBAC names it."""
-    named = target is not None and target.name is not None
-    match request.method:
-        case "GET" if "watch=" in request.target:
-            return "watch"
-        case "GET" | "HEAD":
-            return "get" if named or target is None else "list"
-        case "POST":
-            return "create"
-        case "PUT":
-            return "update"
-        case "PATCH":
-            return "patch"
-        case "DELETE":
-            return "delete" if named else "deletecollection"
-        case other:
-            return other.lower()
-
-
-def _anonymous(request: ApiRequest, target: Target | None) -> Refusal:
-    verb = _verb(request, target)
-    if target is None:
-        why = f'forbidden: User "{ANONYMOUS.name}" cannot {verb} path "{request.path[:256]}"'
-        return Refusal(403, "Forbidden", why)
-    where = f' in the namespace "{target.namespace}"' if target.namespace else " at the cluster scope"
-    why = f'{target.resource} is forbidden: User "{ANONYMOUS.name}" cannot {verb} resource "{target.kind.plural}" in API group "{target.group}"{where}'
-    return Refusal(
-        403, "Forbidden", why, details={"kind": target.kind.plural} | ({"group": target.group} if target.group else {})
-    )
 
 
 def _faulty(effect: faults.Answer) -> ApiResponse:
@@ -446,58 +324,7 @@ def _faulty(effect: faults.Answer) -> ApiResponse:
     details = {} if effect.retry_after is None else {"retryAfterSeconds": effect.retry_after}
     reason = effect.reason or reasons.get(effect.code, "Unknown")
     if effect.text is not None:
-        return ApiResponse(status=effect.code, headers=_PLAIN | headers, body=effect.text.encode())
-    return _refused(
+        return ApiResponse(status=effect.code, headers={**PLAIN, **headers}, body=effect.text.encode())
+    return refused(
         Refusal(effect.code, reason, "a fault was ordered for this request", details=details, headers=headers)
-    )
-
-
-def _media(request: ApiRequest) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def _strict(query: Mapping[str, str]) -> bool:
-    return query.get("fieldValidation", "") in {"Strict", "Warn"}
-
-
-def _body(request: ApiRequest, query: Mapping[str, str]) -> Body:
-    if not request.body:
-        raise bad_request("the request has no body")
-    return decode(request.body, _media(request), find_duplicates=_strict(query))
-
-
-def _options(request: ApiRequest) -> Obj:
-    """DeleteOptions; no body means none."""
-    if not request.body.strip():
-        return {}
-    found = decode(request.body, _media(request), find_duplicates=False).value
-    if not isinstance(found, dict) or not isinstance(found.get("preconditions") or {}, dict):
-        raise bad_request("the body of a delete is DeleteOptions")
-    return found
-
-
-def _view(request: ApiRequest, target: Target, query: Mapping[str, str]) -> View:
-    """What the Accept header asks for; 406 if nothing of it is ours to give."""
-    accept = request.headers.get("accept", "") or "*/*"
-    for part in accept.split(","):
-        media, *parameters = (piece.strip() for piece in part.split(";"))
-        wanted = dict(piece.split("=", 1) for piece in parameters if "=" in piece)
-        shape = wanted.get("as", "")
-        if media not in {JSON_TYPE, "*/*", "application/*"}:
-            continue
-        if shape == "" or wanted.get("g") != "meta.k8s.io" or wanted.get("v") != "v1":
-            if shape == "":
-                return View(kind=target.kind, api_version=target.api_version)
-            continue
-        if shape == "Table":
-            include = query.get("includeObject", "") or "Metadata"
-            if include not in {"None", "Metadata", "Object"}:
-                raise bad_request(f'includeObject: Unsupported value: "{include[:32]}"')
-            return View(kind=target.kind, api_version=target.api_version, shape="table", include=include)  # type: ignore[arg-type]
-        if shape.startswith("PartialObjectMetadata"):
-            return View(kind=target.kind, api_version=target.api_version, shape="meta")
-    raise Refusal(
-        406,
-        "NotAcceptable",
-        "only the following media types are accepted: application/json",
     )

@@ -11,10 +11,11 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from purelb.sandbox.apiserver.answers import Obj
+from purelb.sandbox.apiserver.answers import Obj, Refusal
 from purelb.sandbox.apiserver.identity import User
 
 JSON_TYPE = "application/json"
+PLAIN: Mapping[str, str] = {"content-type": "text/plain; charset=utf-8"}
 
 
 class ApiRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +53,10 @@ def answer(code: int, obj: Obj, *, headers: Mapping[str, str] | None = None) -> 
 
 def encoded(code: int, body: bytes, *, headers: Mapping[str, str] | None = None) -> ApiResponse:
     return ApiResponse(status=code, headers={"content-type": JSON_TYPE} | dict(headers or {}), body=body)
+
+
+def refused(refusal: Refusal) -> ApiResponse:
+    return answer(refusal.code, refusal.status(), headers=refusal.headers)
 
 
 class Head(msgspec.Struct, frozen=True):

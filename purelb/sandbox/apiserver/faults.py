@@ -7,7 +7,7 @@ first rule that matches and fires decides. Each effect is one class here; what i
 reaches into the store. A token is rejected by a rule for its subject with `Answer(code=401)`.
 """
 
-import random
+import hashlib
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
@@ -119,12 +119,12 @@ class Faults:
     """The rules in force. Numbers are given out in `add` and name a rule in `remove`."""
 
     def __init__(self) -> None:
-        self._rules: dict[int, tuple[Rule, random.Random, list[int]]] = {}
+        self._rules: dict[int, _InForce] = {}
         self._next = 1
 
     def add(self, rule: Rule) -> int:
         number, self._next = self._next, self._next + 1
-        self._rules[number] = (rule, random.Random(rule.seed), [0])
+        self._rules[number] = _InForce(rule)
         return number
 
     def remove(self, number: int) -> None:
@@ -135,14 +135,29 @@ class Faults:
 
     def __iter__(self) -> Iterator[tuple[int, Rule, int]]:
         """Number, rule, and how often it has fired."""
-        yield from ((number, rule, fired[0]) for number, (rule, _, fired) in self._rules.items())
+        yield from ((number, held.rule, held.fired) for number, held in self._rules.items())
 
     def fires(self, *, subject: str, verb: str, resource: str, name: str) -> Effect | None:
-        for rule, rng, fired in self._rules.values():
-            if rule.count is not None and fired[0] >= rule.count:
+        for held in self._rules.values():
+            rule = held.rule
+            if rule.count is not None and held.fired >= rule.count:
                 continue
             pairs = ((subject, rule.subject), (verb, rule.verb), (resource, rule.resource), (name, rule.name))
-            if all(fnmatchcase(value, pattern) for value, pattern in pairs) and rng.random() < rule.probability:
-                fired[0] += 1
+            if all(fnmatchcase(value, pattern) for value, pattern in pairs) and held.draw() < rule.probability:
+                held.fired += 1
                 return rule.effect
         return None
+
+
+class _InForce:
+    """A rule with its count and its own source of chance, which depends on its seed and on nothing else."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.fired = 0
+        self._drawn = 0
+
+    def draw(self) -> float:
+        self._drawn += 1
+        digest = hashlib.blake2b(f"{self.rule.seed}/{self._drawn}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest) / 2**64

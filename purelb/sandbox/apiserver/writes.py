@@ -37,8 +37,6 @@ from purelb.sandbox.apiserver.removal import Done, Removal, is_dry
 from purelb.sandbox.apiserver.schema import ABSENT
 from purelb.sandbox.apiserver.state import State
 
-__all__ = ["Done", "Writes"]
-
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 _SERVERS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink")
 _MADE_BY_PUT = frozenset({"services", "endpoints", "events", "leases.coordination.k8s.io"})

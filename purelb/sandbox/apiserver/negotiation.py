@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a request asks for, apart from its path: verb, query, body, options, and the form it accepts as an answer."""
+
+from collections.abc import Mapping
+
+from purelb.sandbox.apiserver.answers import Obj, Refusal, bad_request
+from purelb.sandbox.apiserver.bodies import Body, decode
+from purelb.sandbox.apiserver.exchange import JSON_TYPE, ApiRequest
+from purelb.sandbox.apiserver.identity import ANONYMOUS
+from purelb.sandbox.apiserver.paths import Target
+from purelb.sandbox.apiserver.views import View
+
+
+def query_of(request: ApiRequest) -> Mapping[str, str]:
+    try:
+        return request.query()
+    except ValueError as error:
+        raise bad_request("too many query parameters") from error
+
+
+def verb_of(request: ApiRequest, target: Target | None) -> str:
+    """As RBAC names it."""
+    named = target is not None and target.name is not None
+    match request.method:
+        case "GET" if "watch=" in request.target:
+            return "watch"
+        case "GET" | "HEAD":
+            return "get" if named or target is None else "list"
+        case "POST":
+            return "create"
+        case "PUT":
+            return "update"
+        case "PATCH":
+            return "patch"
+        case "DELETE":
+            return "delete" if named else "deletecollection"
+        case other:
+            return other.lower()
+
+
+def refused_to_nobody(request: ApiRequest, target: Target | None) -> Refusal:
+    verb = verb_of(request, target)
+    if target is None:
+        why = f'forbidden: User "{ANONYMOUS.name}" cannot {verb} path "{request.path[:256]}"'
+        return Refusal(403, "Forbidden", why)
+    where = f' in the namespace "{target.namespace}"' if target.namespace else " at the cluster scope"
+    why = f'{target.resource} is forbidden: User "{ANONYMOUS.name}" cannot {verb} resource "{target.kind.plural}" in API group "{target.group}"{where}'
+    return Refusal(
+        403, "Forbidden", why, details={"kind": target.kind.plural} | ({"group": target.group} if target.group else {})
+    )
+
+
+def media_of(request: ApiRequest) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def judges_fields(query: Mapping[str, str]) -> bool:
+    return query.get("fieldValidation", "") in {"Strict", "Warn"}
+
+
+def body_of(request: ApiRequest, query: Mapping[str, str]) -> Body:
+    if not request.body:
+        raise bad_request("the request has no body")
+    return decode(request.body, media_of(request), find_duplicates=judges_fields(query))
+
+
+def delete_options_of(request: ApiRequest) -> Obj:
+    """DeleteOptions; no body means none."""
+    if not request.body.strip():
+        return {}
+    found = decode(request.body, media_of(request), find_duplicates=False).value
+    if not isinstance(found, dict) or not isinstance(found.get("preconditions") or {}, dict):
+        raise bad_request("the body of a delete is DeleteOptions")
+    return found
+
+
+def view_of(request: ApiRequest, target: Target, query: Mapping[str, str]) -> View:
+    """What the Accept header asks for; 406 if nothing of it is ours to give."""
+    accept = request.headers.get("accept", "") or "*/*"
+    for part in accept.split(","):
+        media, *parameters = (piece.strip() for piece in part.split(";"))
+        wanted = dict(piece.split("=", 1) for piece in parameters if "=" in piece)
+        shape = wanted.get("as", "")
+        if media not in {JSON_TYPE, "*/*", "application/*"}:
+            continue
+        if shape == "" or wanted.get("g") != "meta.k8s.io" or wanted.get("v") != "v1":
+            if shape == "":
+                return View(kind=target.kind, api_version=target.api_version)
+            continue
+        if shape == "Table":
+            include = query.get("includeObject", "") or "Metadata"
+            if include not in {"None", "Metadata", "Object"}:
+                raise bad_request(f'includeObject: Unsupported value: "{include[:32]}"')
+            return View(kind=target.kind, api_version=target.api_version, shape="table", include=include)  # type: ignore[arg-type]
+        if shape.startswith("PartialObjectMetadata"):
+            return View(kind=target.kind, api_version=target.api_version, shape="meta")
+    raise Refusal(
+        406,
+        "NotAcceptable",
+        "only the following media types are accepted: application/json",
+    )
