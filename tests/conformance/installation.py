@@ -31,6 +31,7 @@ NAMESPACE = "purelb-system"
 WORKLOADS = ("Deployment", "DaemonSet")
 HTTP_PORT = 7472
 BACKEND_PORT = 8080
+STRAY_PORT = 7473
 
 _REPOSITORY = Path(__file__).parents[2]
 _OVERLAY = _REPOSITORY / "deploy" / "overlays" / "default"
@@ -171,6 +172,23 @@ class Installation:
         process = Process(name, arguments, log=self._log(name), netns=netns, environment={"KUBECONFIG": ""})
         self.components[name] = process
         return process
+
+    @contextlib.contextmanager
+    def stray(self, netns: str, command: str, kubeconfig: Path, *flags: str) -> Iterator[Process]:
+        """A component that is no part of the installation, for the length of a `with`; it listens on STRAY_PORT."""
+        process = self._start(command, netns, kubeconfig, "--port", str(STRAY_PORT), *flags, name=f"stray-{command}")
+        try:
+            yield process
+        finally:
+            process.kill()
+            del self.components[process.name]
+
+    def readiness(self, netns: str, port: int) -> str:
+        """The text of /readyz, or why there is none."""
+        try:
+            return self._get(netns, "127.0.0.1", port, "/readyz")[1]
+        except OSError as why:
+            return str(why)
 
     def wait_ready(self, *names: str, within_s: float = 40.0) -> None:
         """Until /readyz of each says 200."""

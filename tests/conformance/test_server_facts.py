@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hack.control_plane import ControlPlane
 
 CONDITION = {
-    "type": "purelb.io/Allocated",
+    "type": "example.org/Allocated",
     "status": "True",
     "reason": "AddressAssigned",
     "message": "192.0.2.1 from default",
@@ -51,7 +51,7 @@ def test_one_patch_of_the_status_carries_ingress_conditions_annotations_and_the_
     patch = {
         "metadata": {
             "resourceVersion": made["metadata"]["resourceVersion"],
-            "annotations": {"purelb.io/allocated-by": "PureLB", "purelb.io/allocated-from": "default"},
+            "annotations": {"example.org/by": "us", "example.org/from": "default"},
         },
         "spec": {"externalTrafficPolicy": "Local"},
         "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1", "ipMode": "VIP"}]}, "conditions": [CONDITION]},
@@ -78,8 +78,8 @@ def test_a_stale_version_in_a_merge_patch_is_a_conflict_and_changes_nothing(admi
 def test_a_null_in_a_merge_patch_takes_an_annotation_away_again(admin: Api, namespace: str) -> None:
     path = f"/api/v1/namespaces/{namespace}/services"
     admin.post(path, service("web")).ok()
-    admin.patch(f"{path}/web/status", {"metadata": {"annotations": {"purelb.io/allocated-by": "PureLB"}}}).ok()
-    admin.patch(f"{path}/web/status", {"metadata": {"annotations": {"purelb.io/allocated-by": None}}}).ok()
+    admin.patch(f"{path}/web/status", {"metadata": {"annotations": {"example.org/by": "us"}}}).ok()
+    admin.patch(f"{path}/web/status", {"metadata": {"annotations": {"example.org/by": None}}}).ok()
     assert "annotations" not in admin.get(f"{path}/web").ok()["metadata"]
 
 

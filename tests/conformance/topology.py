@@ -5,7 +5,7 @@
     n1..n3   eth0 on the LAN (172.30.1.N, fd00:30:1::N), api0 on the management network, pods on pod0
     p1..p3   one Pod each behind its node: 10.244.N.2, fd00:244:N::2
     control  where a process without a node runs (the allocator): management network only
-    client   172.30.1.100, fd00:30:1::64 on the LAN
+    client   172.30.1.100, fd00:30:1::64 on the LAN; the management network as well
 
 The API and the LAN fail independently, since they are different links. Nothing is made in the host's network namespace. Names
 begin with `plc<pid>-`, so two runs do not meet and the next run removes what a killed one left behind; a link ends with its
@@ -99,7 +99,7 @@ class Topology:
         hub += ["link set lo up", "link set lan up", "link set mgmt up", f"address add {API_ADDRESS}/24 dev mgmt"]
         batch(self.hub, hub)
         self._attach(self.control, "control", management=2, lan=None)
-        self._attach(self.client, "client", management=None, lan=100)
+        self._attach(self.client, "client", management=3, lan=100)
         for number, site in enumerate(self.nodes, start=1):
             for setting in _NODE_SYSCTLS:
                 run("ip", "netns", "exec", site.netns, "sysctl", "-qw", setting)
