@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a scrape shows, and what health checks say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from purelb.api.kinds import SERVICE_GROUPS
+from purelb.kube.resources import SERVICES
+from tests.allocator.cluster import Cluster, pool
+from tests.allocator.objects import INSTALL
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from purelb.allocator.main import Allocator
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    made = Cluster()
+    async with made.admin:
+        await made.prepare()
+        yield made
+
+
+def gauges(component: Allocator, prefix: str) -> dict[tuple[str, ...], float]:
+    return {
+        (sample.metric.name.removeprefix(prefix), *sample.labels): sample.value
+        for sample in component.samples()
+        if sample.metric.name.startswith(prefix)
+    }
+
+
+async def test_pools_and_services_are_counted_as_they_stand(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(text="192.0.2.10-192.0.2.11"), INSTALL)
+    await cluster.create(SERVICE_GROUPS, pool("broken", "192.0.2.99-192.0.2.90"), INSTALL)
+    await cluster.create(SERVICE_GROUPS, pool("elsewhere", "192.0.2.50"), "shop")
+    async with cluster.allocator() as component:
+        for name in ("a", "b", "c"):
+            await cluster.serve(name)
+            await cluster.clock.advance(1.0)
+        await cluster.clock.advance(10.0)
+        pools = gauges(component, "purelb_address_pool_")
+        assert pools["size", "default"] == 2
+        assert pools["addresses_in_use", "default"] == 2
+        assert pools["addresses", "default", "IPv4", "available"] == 0
+        services = gauges(component, "purelb_allocator_")
+        assert [services["services", state] for state in ("allocated", "partial", "pending")] == [2, 0, 1]
+        assert services["services_pending", "PoolExhausted"] == 1
+        assert services["oldest_pending_seconds", "PoolExhausted"] == pytest.approx(11.0, abs=0.5)
+        assert services["addresses", "unannounced"] == 2
+        assert services["addresses_unannounced", "NoLiveAgent"] == 2
+        assert services["double_assignments",] == 0
+        groups = gauges(component, "purelb_servicegroup")
+        assert groups["_accepted", "default"] == 1
+        assert groups["_accepted", "broken"] == 0
+        assert groups["s_out_of_scope", "shop", "elsewhere", "ServiceGroup"] == 1
+        counted = cluster.sink.counts
+        assert counted["purelb_allocator_allocations_total", "local", "assigned"] == 2
+        assert counted["purelb_allocator_allocations_total", "local", "refused"] == 1
+        assert counted["purelb_address_pool_allocation_rejected_total", "default", "PoolExhausted"] == 1
+        for name in ("a", "b", "c"):
+            await cluster.admin.delete(SERVICES, name, namespace="shop")
+        await cluster.clock.advance(1.0)
+        left = gauges(component, "purelb_allocator_")
+        assert not any(left["services", state] for state in ("allocated", "partial", "pending"))
+        assert ("services_pending", "PoolExhausted") not in left
+
+
+async def test_a_refused_service_is_counted_once_however_often_it_is_asked(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(text="192.0.2.10"), INSTALL)
+    async with cluster.allocator():
+        await cluster.serve("a")
+        await cluster.clock.advance(1.0)
+        await cluster.serve("b")
+        for number in range(5):
+            await cluster.patch(SERVICES, "b", {"metadata": {"labels": {"n": str(number)}}}, "shop")
+            await cluster.clock.advance(1.0)
+        assert cluster.sink.counts["purelb_address_pool_allocation_rejected_total", "default", "PoolExhausted"] == 1
+        assert cluster.status_writes("b") == 1
+
+
+async def test_every_check_has_a_name_and_passes_while_it_works(cluster: Cluster) -> None:
+    async with cluster.allocator(leader_elect=True) as component:
+        await cluster.clock.advance(5.0)
+        assert component.checks() == dict.fromkeys(("phase", "synced", "access", "lease", "ledger"))
+        assert component.health() == {"owner": None}
