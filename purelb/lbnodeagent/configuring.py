@@ -83,6 +83,8 @@ class Configuring:
         if not first and (found, fit, groups) == (state.configuration, state.fitness, state.groups):
             return
         self._say(found)
+        if first:
+            self._check_internal_ip(state.own_node)
         if fit.causes != state.fitness.causes:
             log.info("fitness: %s", ", ".join(fit.causes) or "fit", extra={"code": "fitness", "causes": fit.causes})
         old_dummy = state.settings.dummy_interface
@@ -131,6 +133,17 @@ class Configuring:
             return
         fields = {"code": "configuration", "state": found.state, "source": found.source or None}
         log.info("configuration: %s %s", found.state, found.message or found.source, extra=fields)
+
+    def _check_internal_ip(self, node: model.Node) -> None:
+        """An agent in a Pod's network would announce to nobody: said, not judged."""
+        internal = [
+            item.address for item in (node.status.addresses if node.status else ()) or () if item.type == "InternalIP"
+        ]
+        ours = {str(address.ip) for address in self._core.state.present.addresses.values()}
+        for ip in internal:
+            if ip not in ours:
+                text = f"no interface carries this node's InternalIP {ip}; is hostNetwork set?"
+                log.info("%s", text, extra={"code": "selfCheckFailed", "check": "internalIP", "error": text})
 
     def _tell_findings(self, found: Configuration) -> None:
         for finding in found.findings:

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -36,6 +37,7 @@ from purelb.lbnodeagent.access import table
 from purelb.lbnodeagent.applying import Applier
 from purelb.lbnodeagent.configuring import Configuring
 from purelb.lbnodeagent.deciding import Deciding
+from purelb.lbnodeagent.host import Kernel, Wire
 from purelb.lbnodeagent.hosting import Hosting
 from purelb.lbnodeagent.inputs import Inputs
 from purelb.lbnodeagent.kernel import Netlink
@@ -49,6 +51,7 @@ from purelb.lbnodeagent.selfchecks import self_checks
 from purelb.lbnodeagent.state import State
 from purelb.lbnodeagent.wire import PacketWire
 from purelb.process.component import CannotStart, Component, Phase, PhaseTracker
+from purelb.process.metrics import CONFIG_LOADED, UPDATES
 from purelb.process.preflight import Preflight
 from purelb.process.runtime import ComponentCommand, Edges, ProcessSettings, build_version
 from purelb.process.settings import Duration, Problem, Setting
@@ -57,7 +60,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from purelb.lbnodeagent.config import Finding
-    from purelb.lbnodeagent.host import Kernel, Wire
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +92,7 @@ class Deps(Struct, frozen=True, kw_only=True):
     sink: Sink
     access: ClusterAccess | None = None
     transport: Transport | None = None
-    host: Any = None
+    host: Callable[[], tuple[Kernel, Wire]] | None = None
 
 
 class Agent:
@@ -123,7 +125,7 @@ class Agent:
             host[1].close()
             self._phase.become("Stopped")
 
-    async def _run(self, host: tuple[Any, Any], settings: AgentSettings) -> None:
+    async def _run(self, host: tuple[Kernel, Wire], settings: AgentSettings) -> None:
         deps = self._deps
         reached = deps.access or await load_access(
             kubeconfig=_explicit(settings.kubeconfig), context=settings.context or None
@@ -210,6 +212,7 @@ class Agent:
         yield from self._queue.samples()
         yield from parts.writer.samples()
         now = self._clock.now()
+        yield Sample(CONFIG_LOADED, float(self.state.configuration is not None))
         yield from samples(self.state, stale=parts.leasing.stale(now), healthy=parts.leasing.held, now=now)
 
     # Wiring
@@ -298,6 +301,7 @@ class Agent:
     async def _step(self, key: keys.Key, now: float) -> Outcome:
         """The owner's step, after which those who wait for a state look again."""
         assert self._parts is not None  # noqa: S101 - started after the wiring
+        self._sink.count(UPDATES)
         outcome = await self._parts.reconciler.step(key, now)
         if self._moved.waiting:
             self._moved.ring_all()

@@ -50,7 +50,7 @@ def report(state: State, *, instance: str, version: str, stale: bool, wall: str,
         "config": {
             "state": configuration.state if configuration else "default",
             "source": configuration.source if configuration else "",
-            "message": (configuration.message if configuration else "")[:CONFIG_MESSAGE_MAX],
+            "message": _message(state)[:CONFIG_MESSAGE_MAX],
         },
         "interfaces": _interfaces(state),
         "announced": announced[:ANNOUNCED_MAX],
@@ -71,6 +71,17 @@ def report(state: State, *, instance: str, version: str, stale: bool, wall: str,
 def only_remote_differs(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Such a change may wait longer."""
     return one != other and {**one, "remote": None} == {**other, "remote": None}
+
+
+def _message(state: State) -> str:
+    """The configuration's own text, then what is odd about the interfaces it names."""
+    layout = state.layout
+    said = [state.configuration.message] if state.configuration and state.configuration.message else []
+    said += [f"interface {name} does not exist" for name in layout.missing]
+    said += [f"a subnet of {name} is served by another interface" for name in layout.shared]
+    if layout.cut:
+        said.append(f"{len(layout.cut)} subnets beyond {len(layout.subnets)} are not advertised")
+    return "; ".join(said)
 
 
 def _announced(

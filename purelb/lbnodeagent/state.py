@@ -244,6 +244,8 @@ class State:
 
     def _note_withheld(self, ip: IPAddress) -> None:
         claim = self.asked.claims.get(ip)
+        if claim is None:
+            self.failed.pop(ip, None)
         if claim is None or not self.synced:
             return
         found = withheld(ip, self.snapshot())
@@ -259,6 +261,8 @@ class State:
                 )
         if found is None and not self.announces and self.configuration and self.configuration.state == "invalid":
             found = Withhold(reasons.ANNOUNCEMENT_FAILED, self.configuration.message)
+        if found is None and self.fenced and isinstance(verdict, Mine):
+            found = Withhold(reasons.NODE_UNFIT, f"{self.node} is fenced")
         if found is None and self.dummy_error is not None and isinstance(place(claim, self.layout), OnDummy):
             found = Withhold(
                 reasons.ANNOUNCEMENT_FAILED, f"cannot create {self.settings.dummy_interface}: {self.dummy_error}"

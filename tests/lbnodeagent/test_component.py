@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from purelb.api.kinds import LB_NODE_AGENTS
@@ -35,7 +37,7 @@ async def test_a_service_is_announced_by_exactly_one_node_within_a_blink_of_bein
         assert all(check is None for agent in crew.agents.values() for check in agent.checks().values())
 
 
-async def test_a_thousand_services_are_spread_and_each_is_on_one_node() -> None:
+async def test_many_services_are_spread_and_each_is_on_one_node() -> None:
     cluster = Lan()
     await cluster.prepare()
     for number in range(60):
@@ -168,7 +170,7 @@ async def test_an_outage_of_the_api_moves_nothing_however_long_it_lasts() -> Non
         before = {number: cluster.answering(f"192.0.2.{20 + number}") for number in range(12)}
         logs = {host.name: len(host.log) for host in cluster.hosts}
         cluster.api_down = True
-        for _ in range(60):
+        for _ in range(20):
             await cluster.clock.advance(10.0)
             assert {number: cluster.answering(f"192.0.2.{20 + number}") for number in range(12)} == before
         assert all("could not be renewed" in str(agent.checks()["lease"]) for agent in crew.agents.values())
@@ -407,10 +409,78 @@ async def test_at_rest_nothing_is_written_but_leases() -> None:
             for host in cluster.hosts
         }
         log = {host.name: len(host.log) for host in cluster.hosts}
-        await cluster.clock.advance(600.0)
+        await cluster.clock.advance(180.0)
         assert writes == {
             host.name: cluster.sinks[host.name].counts.get(("purelb_lbnodeagent_report_writes_total", "success"))
             for host in cluster.hosts
         }
         for host in cluster.hosts:
             assert {verb for _, verb, _ in host.log[log[host.name] :]} <= {"renew"}
+
+
+@pytest.mark.parametrize("turns", [*range(0, 60, 4), *range(60, 400, 40)])
+async def test_an_agent_that_dies_anywhere_on_its_way_leaves_a_state_that_the_next_one_repairs(turns: int) -> None:
+    cluster = Lan(nodes=1)
+    await cluster.prepare()
+    host = cluster.hosts[0]
+    host.give("192.0.2.77/32")
+    await cluster.serve("web", WEB, "192.0.2.77")
+    await cluster.serve("far", FAR, group="wan")
+    untouched = {key: address for key, address in host.model.addresses.items() if not address.ours}
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(cluster.component("n1").run())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.wait({first})
+    async with cluster.running("n1") as crew:
+        await cluster.clock.advance(15.0)
+        assert cluster.answering(WEB) == cluster.answering(FAR) == ["n1"]
+        assert untouched == {key: address for key, address in host.model.addresses.items() if not address.ours}
+        crew.agents["n1"].stop()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await crew.kill("n1")
+        assert cluster.answering(WEB) == ["n1"]
+        crew.start("n1")
+        await cluster.clock.advance(30.0)
+        assert cluster.answering(WEB) == cluster.answering(FAR) == ["n1"]
+
+
+async def test_of_two_nodes_that_add_at_once_one_yields_and_the_address_answers_throughout() -> None:
+    cluster = Lan(nodes=2)
+    await cluster.prepare()
+    await cluster.serve("web", WEB)
+    async with cluster.running("n1"):
+        assert cluster.answering(WEB) == ["n1"]
+        other = cluster.host("n2")
+        async with asyncio.TaskGroup() as group:
+            agent = cluster.component("n2")
+            task = group.create_task(agent.run())
+            await cluster.clock.run_until(lambda: agent.phase() == "Running", within=5.0)
+            for _ in range(200):
+                await cluster.clock.advance(0.1)
+                assert cluster.answering(WEB)
+            assert len(cluster.answering(WEB)) == 1
+            assert other.connected
+            task.cancel()
+
+
+async def test_an_offer_that_nobody_takes_is_said_and_the_holder_keeps_the_address() -> None:
+    cluster = await lan()
+    async with cluster.running() as crew:
+        await cluster.serve("web", WEB)
+        await cluster.clock.advance(2.0)
+        await cluster.fold()
+        (holder,) = cluster.answering(WEB)
+        for host in cluster.hosts:
+            if host.name != holder:
+                host.refuse[WEB] = "EPERM"
+        crew.agents[holder].stop()
+        await cluster.clock.advance(10.0)
+        assert cluster.answering(WEB) == [holder]
+        assert not crew.tasks[holder].done()
+        await cluster.clock.advance(8.0)
+        assert crew.tasks[holder].done()
+        assert cluster.answering(WEB) == [holder]
+        assert cluster.sinks[holder].counts["purelb_lbnodeagent_handover_stalled_total",] == 1
