@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 
 from purelb.sandbox.apiserver import discovery
-from purelb.sandbox.apiserver.answers import PlainNotFound
+from purelb.sandbox.apiserver.answers import PlainNotFound, method_not_allowed, unknown_path
 from purelb.sandbox.apiserver.definitions import Custom
 from purelb.sandbox.apiserver.exchange import PLAIN, ApiRequest, ApiResponse, answer
 from purelb.sandbox.apiserver.kinds import Registry
@@ -16,6 +16,8 @@ def about(request: ApiRequest, kinds: Registry, customs: Mapping[str, Custom], *
     if path in {"/healthz", "/readyz", "/livez"}:
         return ApiResponse(status=200, headers=PLAIN, body=b"ok")
     if request.method != "GET":
+        if path in {"/version", "/api", "/apis"}:
+            raise method_not_allowed()
         raise PlainNotFound
     aggregated = discovery.wants_aggregated(request.headers.get("accept", ""))
     match path.split("/")[1:]:
@@ -40,5 +42,9 @@ def about(request: ApiRequest, kinds: Registry, customs: Mapping[str, Custom], *
             return answer(200, discovery.openapi(kinds, customs, "", "v1"))
         case ["openapi", "v3", "apis", group, version] if version in kinds.group_versions().get(group, ()):
             return answer(200, discovery.openapi(kinds, customs, group, version))
+        case ["api", *_]:
+            raise unknown_path()
+        case ["apis", group, *_] if any(kind.group == group and not kind.custom for kind in kinds):
+            raise unknown_path()
         case _:
             raise PlainNotFound

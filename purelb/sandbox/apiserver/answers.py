@@ -60,7 +60,11 @@ def duplicate(field: str, value: object) -> FieldError:
 
 
 def too_long(field: str, most: int, unit: str = "bytes") -> FieldError:
-    return FieldError("FieldValueTooLong", field, f"Too long: may not be more than {most} {unit}")
+    return FieldError(
+        "FieldValueTooLong",
+        field,
+        f"Too long: may not be more than {most} {unit.removesuffix('s') if most == 1 else unit}",
+    )
 
 
 def too_many(field: str, actual: int, most: int) -> FieldError:
@@ -85,7 +89,7 @@ class Refusal(Exception):
         self.code = code
         self.reason = reason
         self.message = message
-        self.details = dict(details or {})
+        self.details = None if details is None else dict(details)
         self.headers = dict(headers or {})
 
     def status(self) -> Obj:
@@ -100,7 +104,7 @@ def status(code: int, reason: str, message: str, *, details: Mapping[str, object
     answer: Obj = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message}
     if reason:
         answer["reason"] = reason
-    if details:
+    if details is not None:
         answer["details"] = dict(details)
     answer["code"] = code
     return answer
@@ -145,7 +149,19 @@ def forbidden(resource: str, name: str, why: str, *, causes: Sequence[Mapping[st
 
 
 def method_not_allowed() -> Refusal:
-    return Refusal(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+    return Refusal(
+        405, "MethodNotAllowed", "the server does not allow this method on the requested resource", details={}
+    )
+
+
+def unknown_path() -> Refusal:
+    """404 below a path of this API that nothing is behind."""
+    return Refusal(404, "NotFound", "the server could not find the requested resource", details={})
+
+
+def unreadable_revision(text: str) -> Refusal:
+    """500, which is what the real server says to a resourceVersion in an object that is no number."""
+    return Refusal(500, "", f'strconv.ParseUint: parsing "{text[:64]}": invalid syntax')
 
 
 def unsupported_media_type(accepted: Sequence[str]) -> Refusal:

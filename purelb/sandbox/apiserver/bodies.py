@@ -12,7 +12,14 @@ from typing import Any
 import msgspec
 
 from purelb.sandbox.apiserver import rules
-from purelb.sandbox.apiserver.answers import Obj, bad_request, invalid_object, unsupported, unsupported_media_type
+from purelb.sandbox.apiserver.answers import (
+    Obj,
+    bad_request,
+    invalid,
+    invalid_object,
+    unsupported,
+    unsupported_media_type,
+)
 from purelb.sandbox.apiserver.builtins import METADATA_NODE, NODES
 from purelb.sandbox.apiserver.defaults import fill, prune
 from purelb.sandbox.apiserver.paths import Target
@@ -88,6 +95,8 @@ def _duplicates(raw: bytes) -> tuple[str, ...]:
 def shaped(body: Body, target: Target, state: State, query: Mapping[str, str]) -> tuple[Obj, tuple[str, ...]]:
     """The object in its stored version with the defaults of the version it came in, and warnings about its fields."""
     obj, kind = body.value, target.kind
+    if obj is None:
+        obj = {}
     if not isinstance(obj, dict):
         raise bad_request(f"the body of the request is no {kind.kind}")
     _check_type(obj, target)
@@ -137,6 +146,11 @@ def _check_type(obj: Obj, target: Target) -> None:
         raise bad_request(
             f"the API version in the data ({str(api_version)[:64]}) does not match the expected API version ({target.api_version})"
         )
+    if kind != target.kind.kind and target.kind.custom:
+        wrong = invalid("kind", kind, f"must be {target.kind.kind}")
+        metadata = obj.get("metadata")
+        name = metadata.get("name") if isinstance(metadata, dict) else ""
+        raise invalid_object(str(kind)[:64], target.group, str(name or "")[:253], [wrong])
     if kind != target.kind.kind:
         raise _unreadable(target, f"the body is a {str(kind)[:64]}")
     obj["kind"], obj["apiVersion"] = kind, api_version

@@ -27,6 +27,7 @@ from purelb.sandbox.apiserver.exchange import (
     Watcher,
     answer,
     encoded,
+    flag,
     refused,
 )
 from purelb.sandbox.apiserver.identity import ANONYMOUS, Tokens, User, authenticate
@@ -241,12 +242,10 @@ class ApiCore:
         view = view_of(request, target, query)
         match request.method, target.name:
             case "GET", None:
-                if query.get("watch") in {"true", "1", "True"}:
+                if flag(query, "watch"):
                     return self._reads.watch(target, query, view, now)
                 return self._reads.many(target, query, view, now)
-            case "GET", _:
-                if query.get("watch") in {"true", "1", "True"}:
-                    return self._reads.watch(target, query, view, now)
+            case "GET", _:  # a watch of one object is a watch of its collection with a field selector, never this path
                 return self._reads.get(target, query, view, now)
             case "POST", None:
                 if target.kind.namespaced and target.namespace is None:

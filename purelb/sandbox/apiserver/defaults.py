@@ -73,8 +73,10 @@ def fill(node: Node, value: Any) -> None:
             if name in value:
                 fill(below, value[name])
         if node.additional is not None:
-            for name in value:
-                if name not in node.properties:
+            for name in list(value):
+                if value[name] is None and not node.additional.nullable:
+                    del value[name]
+                elif name not in node.properties:
                     fill(node.additional, value[name])
     elif isinstance(value, list) and node.items is not None:
         for item in value:

@@ -74,6 +74,9 @@ def check_definition(obj: Obj, old: Obj | None, *, epoch: int) -> tuple[Custom |
     if not is_subdomain(written.group) or "." not in written.group:
         errors.append(invalid("spec.group", written.group, "should be a domain with at least one dot"))
     errors += _check_names(names)
+    for index, version in enumerate(written.versions):
+        if not is_label(version.name) or version.name[0].isdigit():
+            errors.append(invalid(f"spec.versions[{index}].name", version.name, LABEL_1035_TEXT))
     if written.scope not in {"Cluster", "Namespaced"}:
         errors.append(unsupported("spec.scope", written.scope, ("Cluster", "Namespaced")))
     if written.conversion.get("strategy") != "None":

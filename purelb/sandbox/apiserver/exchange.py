@@ -45,6 +45,12 @@ class ApiResponse(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes = b""
 
 
+def flag(query: Mapping[str, str], name: str) -> bool | None:
+    """A yes or no in a query, None if it is not there. As the real server: all but `0` and `false` is yes."""
+    text = query.get(name)
+    return None if text is None else text.lower() not in {"0", "false"}
+
+
 def answer(code: int, obj: Obj, *, headers: Mapping[str, str] | None = None) -> ApiResponse:
     return ApiResponse(
         status=code, headers={"content-type": JSON_TYPE} | dict(headers or {}), body=msgspec.json.encode(obj)

@@ -42,12 +42,13 @@ def refused_to_nobody(request: ApiRequest, target: Target | None) -> Refusal:
     verb = verb_of(request, target)
     if target is None:
         why = f'forbidden: User "{ANONYMOUS.name}" cannot {verb} path "{request.path[:256]}"'
-        return Refusal(403, "Forbidden", why)
+        return Refusal(403, "Forbidden", why, details={})
     where = f' in the namespace "{target.namespace}"' if target.namespace else " at the cluster scope"
-    why = f'{target.resource} is forbidden: User "{ANONYMOUS.name}" cannot {verb} resource "{target.kind.plural}" in API group "{target.group}"{where}'
-    return Refusal(
-        403, "Forbidden", why, details={"kind": target.kind.plural} | ({"group": target.group} if target.group else {})
-    )
+    named = f' "{target.name}"' if target.name else ""
+    what = target.kind.plural + (f"/{target.subresource}" if target.subresource else "")
+    why = f'{target.resource}{named} is forbidden: User "{ANONYMOUS.name}" cannot {verb} resource "{what}" in API group "{target.group}"{where}'
+    details: dict[str, object] = {"name": target.name, "group": target.group, "kind": target.kind.plural}
+    return Refusal(403, "Forbidden", why, details={word: value for word, value in details.items() if value})
 
 
 def media_of(request: ApiRequest) -> str:
@@ -92,6 +93,15 @@ def view_of(request: ApiRequest, target: Target, query: Mapping[str, str]) -> Vi
             if include not in {"None", "Metadata", "Object"}:
                 raise bad_request(f'includeObject: Unsupported value: "{include[:32]}"')
             return View(kind=target.kind, api_version=target.api_version, shape="table", include=include)  # type: ignore[arg-type]
+        if (
+            shape == "PartialObjectMetadata"
+            and request.method == "GET"
+            and target.name is None
+            and "watch" not in query
+        ):
+            kind = f"*{target.group.partition('.')[0] or 'core'}.{target.kind.listing}"
+            why = f"you requested PartialObjectMetadata, but the requested object is a list ({kind})"
+            raise Refusal(406, "NotAcceptable", why)
         if shape.startswith("PartialObjectMetadata"):
             return View(kind=target.kind, api_version=target.api_version, shape="meta")
     raise Refusal(

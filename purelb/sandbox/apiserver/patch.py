@@ -38,15 +38,16 @@ def json_patch(document: Any, operations: Any) -> Any:
     if len(operations) > 10_000:
         raise Refusal(413, "RequestEntityTooLarge", "The allowed maximum operations in a JSON patch is 10000")
     for operation in operations:
-        if not isinstance(operation, dict) or not isinstance(operation.get("path"), str):
-            raise bad_request("json patch: each operation needs op and path")
+        if not isinstance(operation, dict):
+            raise bad_request("error decoding patch: json: cannot unmarshal it into a list of operations")
+        if not isinstance(operation.get("path"), str):
+            raise _failed("each operation needs a path")
         path = _pointer(operation["path"])
         match operation.get("op"):
             case "add":
                 document = _put(document, path, _value(operation), insert=True)
             case "replace":
-                _read(document, path)
-                document = _put(document, path, _value(operation), insert=False)
+                document = _put(document, path, _value(operation), insert=False)  # in an object also what is not there
             case "remove":
                 document = _remove(document, path)
             case "test":
@@ -65,7 +66,7 @@ def json_patch(document: Any, operations: Any) -> Any:
 
 def _failed(_why: str) -> Refusal:
     """What was wrong stands in the call, for the reader of this file: the real server does not tell either."""
-    return Refusal(422, "Invalid", "the server rejected our request due to an error in our request")
+    return Refusal(422, "Invalid", "the server rejected our request due to an error in our request", details={})
 
 
 _NOTHING = object()
@@ -95,7 +96,7 @@ def _clone(value: Any) -> Any:
 
 def _pointer(text: str) -> list[str]:
     if text and not text.startswith("/"):
-        raise bad_request(f"json patch: path {text[:128]!r} does not start with /")
+        raise _failed(f"path {text!r} does not start with /")
     return [part.replace("~1", "/").replace("~0", "~") for part in text.split("/")[1:]]
 
 

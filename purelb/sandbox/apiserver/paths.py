@@ -79,6 +79,8 @@ def _target(
             f"pods/{subresource} needs a kubelet, which this server does not have: use `purelb sandbox logs POD` or "
             "`purelb sandbox exec NODE -- CMD`",
         )
+    if subresource == "scale" and "scale" in kind.subresources:
+        raise Refusal(501, "NotImplemented", "this server does not answer for scale: patch the object's own fields")
     if subresource and subresource not in kind.subresources:
         if kind.custom and subresource in {"status", "scale"}:
             raise not_found(kind.key, name or "")

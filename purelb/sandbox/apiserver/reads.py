@@ -22,7 +22,7 @@ from purelb.sandbox.apiserver.answers import (
     not_found,
     too_large_revision,
 )
-from purelb.sandbox.apiserver.exchange import ApiResponse, Later, Watcher, encoded
+from purelb.sandbox.apiserver.exchange import ApiResponse, Later, Watcher, encoded, flag
 from purelb.sandbox.apiserver.mvcc import Collection, Key, Version
 from purelb.sandbox.apiserver.paths import Target
 from purelb.sandbox.apiserver.selectors import parse_fields, parse_labels
@@ -82,6 +82,21 @@ def _unparsable(text: str) -> str:
     return f'resourceVersion: Invalid value: "{text[:64]}": strconv.ParseUint: parsing "{text[:64]}": invalid syntax'
 
 
+def _revision_or_500(query: Mapping[str, str]) -> int:
+    text = query.get("resourceVersion", "")
+    try:
+        return revision(text)
+    except Refusal as refusal:
+        raise Refusal(500, "", _unparsable(text)) from refusal  # sic: kube-apiserver 1.34, but for lists
+
+
+def _seconds(query: Mapping[str, str]) -> float:
+    text = query.get("timeoutSeconds", "")
+    if text and not (text.isascii() and text.isdecimal()):
+        raise bad_request(f'strconv.ParseInt: parsing "{text[:32]}": invalid syntax')
+    return float(text or 0)
+
+
 def _limit(query: Mapping[str, str]) -> int:
     text = query.get("limit", "")
     try:
@@ -108,7 +123,7 @@ class Reads:
         self._watch_cache = watch_cache
 
     def get(self, target: Target, query: Mapping[str, str], view: View, now: float) -> ApiResponse | Watcher:
-        asked = revision(query.get("resourceVersion", ""))
+        asked = _revision_or_500(query)
 
         def ready(then: float) -> ApiResponse | None:
             if asked > self._state.store.revision and then < now + WAIT_FOR_REVISION:
@@ -132,6 +147,13 @@ class Reads:
 
     def many(self, target: Target, query: Mapping[str, str], view: View, now: float) -> ApiResponse | Watcher:
         asked_text, match = query.get("resourceVersion", ""), query.get("resourceVersionMatch", "")
+        _seconds(query)
+        if flag(query, "sendInitialEvents") is not None:
+            raise _bad_options("sendInitialEvents", "Forbidden: sendInitialEvents is forbidden for list")
+        if match and query.get("continue"):
+            raise _bad_options(
+                "resourceVersionMatch", "Forbidden: resourceVersionMatch is forbidden when continue is provided"
+            )
         if match and not asked_text:
             raise _bad_options(
                 "resourceVersionMatch",
@@ -151,7 +173,7 @@ class Reads:
         continued = query.get("continue", "")
         if continued and asked_text not in {"", "0"}:
             raise bad_request("specifying resource version is not allowed when using continue")
-        if asked_text == "0" and self._watch_cache and not continued:
+        if asked_text == "0" and self._watch_cache:
             limit = 0
 
         def ready(then: float) -> ApiResponse | None:
@@ -221,7 +243,7 @@ class Reads:
 
     def watch(self, target: Target, query: Mapping[str, str], view: View, now: float) -> Watcher:
         text, match = query.get("resourceVersion", ""), query.get("resourceVersionMatch", "")
-        initial_events = _flag(query, "sendInitialEvents")
+        initial_events = flag(query, "sendInitialEvents")
         if initial_events is not None and match != "NotOlderThan":
             raise _bad_options(
                 "resourceVersionMatch",
@@ -232,20 +254,16 @@ class Reads:
                 "resourceVersionMatch",
                 "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
             )
-        try:
-            asked = revision(text)
-        except Refusal as refusal:
-            raise Refusal(500, "", _unparsable(text)) from refusal  # sic: kube-apiserver 1.34
-        seconds = query.get("timeoutSeconds", "")
-        if seconds and not seconds.isdecimal():
-            raise bad_request(f'strconv.ParseInt: parsing "{seconds[:32]}": invalid syntax')
-        lasts = float(seconds) if seconds and int(seconds) else 1800.0 * (1.0 + self._state.rng())
+        asked = _revision_or_500(query)
+        _limit(query)
+        seconds = _seconds(query)
+        lasts = seconds or 1800.0 * (1.0 + self._state.rng())
         store = self._state.store
         collection = store[target.kind.key]
         selection = wanted(target, query, self._state)
         from_now = (initial_events is None and text in {"", "0"}) or initial_events is True
         start = store.revision if from_now or (initial_events is False and text in {"", "0"}) else asked
-        bookmarks = _flag(query, "allowWatchBookmarks") is True
+        bookmarks = flag(query, "allowWatchBookmarks") is True
         watcher = ObjectWatch(
             store=store,
             collection=collection,
@@ -300,18 +318,6 @@ def _states(collection: Collection, rv: int, namespace: str | None, after: Key |
         if state is not None:
             yield state
     yield from (version for _, version in gone[at:])
-
-
-def _flag(query: Mapping[str, str], name: str) -> bool | None:
-    match query.get(name):
-        case None | "":
-            return None
-        case "true" | "1" | "True" | "t" | "T" | "TRUE":
-            return True
-        case "false" | "0" | "False" | "f" | "F" | "FALSE":
-            return False
-        case other:
-            raise bad_request(f'strconv.ParseBool: parsing "{other[:32]}": invalid syntax')
 
 
 def _bad_options(field: str, message: str) -> Refusal:

@@ -24,6 +24,7 @@ from purelb.sandbox.apiserver.mvcc import Version
 from purelb.sandbox.apiserver.paths import Target
 from purelb.sandbox.apiserver.state import State
 
+_SHOWN = frozenset({"pods", "services", "serviceaccounts", DEFINITIONS})  # a deletion answers with the object
 _PERMANENT = frozenset({"default", "kube-system", "kube-public", "kube-node-lease"})
 
 
@@ -47,6 +48,9 @@ class Removal:
             raise not_found(target.resource, target.name or "")
         _check_preconditions(target, options, version)
         policy = options.get("propagationPolicy") or query.get("propagationPolicy")
+        if policy not in {None, "", "Foreground", "Background", "Orphan"}:
+            wrong = unsupported("propagationPolicy", str(policy)[:64], ("Foreground", "Background", "Orphan", "nil"))
+            raise invalid_object("DeleteOptions", "meta.k8s.io", "", [wrong])
         if policy == "Foreground":
             raise bad_request(
                 "propagationPolicy Foreground needs a garbage collector, which this server does not have: use Background"
@@ -63,7 +67,8 @@ class Removal:
             if target.kind.key == "pods":  # whose last state is shown, as the real server does
                 stamp = self._state.stamp(now)
                 obj["metadata"] |= {"deletionTimestamp": stamp, "deletionGracePeriodSeconds": 0}
-            return Done(200, self.gone(target.kind, obj, version, now), gone=target.kind.key != "pods")
+            last = self.gone(target.kind, obj, version, now)
+            return Done(200, last, gone=target.kind.key not in _SHOWN)
         if obj["metadata"].get("deletionTimestamp"):
             return Done(200, version)
         obj["metadata"] |= {"deletionTimestamp": self._state.stamp(now + grace), "deletionGracePeriodSeconds": grace}
@@ -116,8 +121,8 @@ class Removal:
 
 
 def is_dry(query: Mapping[str, str]) -> bool:
-    asked = query.get("dryRun", "")
-    if asked not in {"", "All"}:
+    asked = query.get("dryRun", "none")
+    if asked not in {"none", "All"}:
         raise invalid_object("CreateOptions", "meta.k8s.io", "", [unsupported("dryRun", [asked], ("All",))])
     return asked == "All"
 

@@ -22,7 +22,14 @@ from purelb.sandbox.apiserver.answers import (
     unsupported,
 )
 from purelb.sandbox.apiserver.kinds import Kind
-from purelb.sandbox.apiserver.names import LABEL_TEXT, is_label, wrong_key
+from purelb.sandbox.apiserver.names import (
+    LABEL_TEXT,
+    SUBDOMAIN_TEXT,
+    is_label,
+    is_subdomain,
+    wrong_key,
+    wrong_value,
+)
 
 _STATUS_GOES_AT_CREATE = frozenset(
     {"services", "namespaces", "deployments.apps", "daemonsets.apps", "replicasets.apps"}
@@ -114,7 +121,7 @@ def check(kind: Kind, obj: Obj, old: Obj | None, *, group: str, subresource: str
         case "nodes":
             yield from _check_node(obj, old)
         case "secrets" | "configmaps":
-            yield from _check_data(obj, old)
+            yield from _check_data(kind, obj, old)
         case _:
             pass
 
@@ -151,11 +158,18 @@ def _check_slice(obj: Obj, old: Obj | None) -> Iterator[FieldError]:
             yield FieldError(
                 "FieldValueTooMany", f"{at}.addresses", f"Too many: {len(addresses)}: must have at most 100 items"
             )
-        for address in addresses:
+        for place, address in enumerate(addresses):
             if family in {"IPv4", "IPv6"} and not _is_family(address, family):
                 yield invalid(f"{at}.addresses", address, f"must be an {family} address")
-        if (node := endpoint.get("nodeName")) is not None and not node:
-            yield invalid(f"{at}.nodeName", node, "must not be empty")
+            elif family in {"IPv4", "IPv6"} and (why := _unusable(address)):
+                yield invalid(f"{at}.addresses[{place}]", address, why)
+        if (host := endpoint.get("hostname")) is not None and not is_label(host):
+            yield invalid(f"{at}.hostname", host, LABEL_TEXT)
+        for place, zone in enumerate((endpoint.get("hints") or {}).get("forZones") or ()):
+            if why := wrong_value(zone.get("name", "")):
+                yield invalid(f"{at}.hints.forZones[{place}].name", zone.get("name", ""), why)
+        if (node := endpoint.get("nodeName")) is not None and not is_subdomain(node):
+            yield invalid(f"{at}.nodeName", node, SUBDOMAIN_TEXT)
     names: set[str] = set()
     for index, port in enumerate(obj.get("ports") or ()):
         name = port.get("name", "")
@@ -166,6 +180,23 @@ def _check_slice(obj: Obj, old: Obj | None) -> Iterator[FieldError]:
             yield invalid(f"ports[{index}].name", name, LABEL_TEXT)
         if port.get("protocol") not in {"TCP", "UDP", "SCTP"}:
             yield unsupported(f"ports[{index}].protocol", port.get("protocol"), ("SCTP", "TCP", "UDP"))
+
+
+def _unusable(address: str) -> str | None:
+    """Why an address cannot be an endpoint's."""
+    found = ipaddress.ip_address(address)
+    if found.is_unspecified:
+        return f"may not be unspecified ({found})"
+    if found.is_loopback:
+        return "may not be in the loopback range (127.0.0.0/8, ::1/128)"
+    if found.is_link_local:
+        return "may not be in the link-local range (169.254.0.0/16, fe80::/10)"
+    if found.is_multicast and found in _LOCAL_MULTICAST[found.version]:
+        return "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"
+    return None
+
+
+_LOCAL_MULTICAST = {4: ipaddress.ip_network("224.0.0.0/24"), 6: ipaddress.ip_network("ff02::/16")}
 
 
 def _is_family(address: str, family: str) -> bool:
@@ -181,15 +212,20 @@ _EVENT_STAYS = ("involvedObject", "reason", "message", "type", "action", "relate
 
 
 def _check_event(obj: Obj, old: Obj | None, *, group: str) -> Iterator[FieldError]:
-    """New-style Events (of events.k8s.io, with eventTime) are checked in full, old ones for their namespace only."""
+    """New-style Events (those of events.k8s.io) are checked in full, old ones for their namespace only."""
     regarding = obj.get("involvedObject") or {}
     namespace, of_object = obj["metadata"].get("namespace", ""), regarding.get("namespace", "")
-    new_style = group == "events.k8s.io" and bool(obj.get("eventTime"))
+    new_style = group == "events.k8s.io"
     stray = namespace not in {"", "default"} if not of_object else of_object != namespace and not new_style
     if stray:
         yield invalid("involvedObject.namespace", of_object, "does not match event.namespace")
     if not new_style:
         return
+    if not obj.get("eventTime"):
+        yield required("eventTime")
+    for field in ("firstTimestamp", "lastTimestamp", "count") if old is None else ():
+        if obj.get(field):
+            yield invalid(field, "", "needs to be unset")
     if not obj.get("reportingComponent"):
         yield required("reportingController")
     elif why := wrong_key(obj["reportingComponent"]):
@@ -207,6 +243,8 @@ def _check_event(obj: Obj, old: Obj | None, *, group: str) -> Iterator[FieldErro
     series = obj.get("series")
     if series is not None and series.get("count", 0) < 2:
         yield invalid("series.count", "", "should be at least 2")
+    if series is not None and not series.get("lastObservedTime"):
+        yield required("series.lastObservedTime")
     for field in _EVENT_STAYS if old is not None else ():
         if obj.get(field) != (old or {}).get(field):
             yield invalid(field, obj.get(field), "field is immutable")
@@ -232,11 +270,16 @@ _KEY_TEXT = (
 )
 
 
-def _check_data(obj: Obj, old: Obj | None) -> Iterator[FieldError]:
+def _check_data(kind: Kind, obj: Obj, old: Obj | None) -> Iterator[FieldError]:
     size = 0
     for field in ("data", "binaryData"):
         for name, value in (obj.get(field) or {}).items():
             size += len(value)
+            if name == ".." or (name == "." and kind.key == "configmaps"):
+                yield invalid(f"{field}[{name}]", name, f"must not be '{name}'")
+                continue
+            if field == "data" and name in (obj.get("binaryData") or {}):
+                yield invalid(f"data[{name[:64]}]", name[:64], "duplicate of key present in binaryData")
             if not name or len(name) > 253 or not all(letter.isalnum() or letter in "-_." for letter in name):
                 yield invalid(
                     f"{field}[{name[:64]}]",

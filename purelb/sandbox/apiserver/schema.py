@@ -144,14 +144,6 @@ def structural(written: Any, path: str, errors: list[FieldError], *, logical: bo
             node.additional = structural(additional, f"{path}.additionalProperties", errors, logical=False)
         elif additional is True:
             node.keep = True
-        else:
-            errors.append(
-                FieldError(
-                    "FieldValueForbidden",
-                    f"{path}.additionalProperties",
-                    "Forbidden: additionalProperties cannot be set to false",
-                )
-            )
     if node.list_type not in {"atomic", "set", "map"}:
         errors.append(unsupported(f"{path}.x-kubernetes-list-type", node.list_type, ("atomic", "map", "set")))
     if node.list_type == "map":

@@ -17,15 +17,26 @@ from purelb.sandbox.apiserver.answers import (
     required,
     unsupported,
 )
-from purelb.sandbox.apiserver.names import LABEL_TEXT, check_labels, is_label, wrong_key
+from purelb.sandbox.apiserver.names import (
+    LABEL_TEXT,
+    SUBDOMAIN_TEXT,
+    check_labels,
+    is_label,
+    is_subdomain,
+    wrong_key,
+)
 
 FAMILIES = ("IPv4", "IPv6")
+_DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode")
 _POLICIES = ("SingleStack", "PreferDualStack", "RequireDualStack")
 _BAD_IP = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 
 
 def family_of(address: str) -> str | None:
+    """None for what is no address; a zone makes it none."""
     try:
+        if "%" in address:
+            return None
         return "IPv4" if ipaddress.ip_address(address).version == 4 else "IPv6"
     except ValueError:
         return None
@@ -95,10 +106,15 @@ def _carry_over(spec: Obj, before: Obj) -> None:
             for name in ("clusterIP", "clusterIPs"):
                 if name in before:
                     spec[name] = before[name]
+        elif not spec.get("clusterIP") and spec.get("clusterIPs") == before.get("clusterIPs"):
+            spec["clusterIP"] = before.get("clusterIP", "")
         elif spec.get("clusterIP") != before.get("clusterIP") and spec.get("clusterIPs") == before.get("clusterIPs"):
-            spec["clusterIPs"] = [spec["clusterIP"]] if spec.get("clusterIP") else []
+            spec["clusterIPs"] = [spec["clusterIP"]]
     elif before.get("type") != "ExternalName":
-        for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"):
+        if not spec.get("clusterIP") and spec.get("clusterIPs") == before.get("clusterIPs"):
+            spec.pop("clusterIP", None)
+            spec.pop("clusterIPs", None)
+        for name in ("ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"):
             if spec.get(name) == before.get(name):
                 spec.pop(name, None)
     held = {(port.get("protocol"), port.get("port")): port.get("nodePort") for port in before.get("ports") or ()}
@@ -135,7 +151,7 @@ def _complete_addresses(spec: Obj, before: Obj) -> None:
         families = [family for family in map(family_of, addresses) if family is not None]
     selectorless = headless(spec) and not spec.get("selector")
     if policy is None:
-        policy = "RequireDualStack" if selectorless or len(families) == 2 else "SingleStack"
+        policy = "RequireDualStack" if selectorless else "SingleStack"
     if not families:
         families = ["IPv4"]
     if policy == "SingleStack" and before.get("ipFamilyPolicy") in {"PreferDualStack", "RequireDualStack"}:
@@ -146,7 +162,7 @@ def _complete_addresses(spec: Obj, before: Obj) -> None:
     if policy in {"PreferDualStack", "RequireDualStack"} and len(families) == 1:
         families.append("IPv6" if families[0] == "IPv4" else "IPv4")
     spec["ipFamilies"], spec["ipFamilyPolicy"] = families, policy
-    if addresses:
+    if addresses and not spec.get("clusterIP"):
         spec["clusterIP"] = addresses[0]
 
 
@@ -165,8 +181,13 @@ def check(service: Obj, old: Obj | None) -> Iterator[FieldError]:
         yield invalid(
             "spec.sessionAffinityConfig.clientIP.timeoutSeconds", seconds, "must be greater than 0 and less than 86400"
         )
-    if spec["type"] == "ExternalName" and not spec.get("externalName"):
-        yield required("spec.externalName")
+    if spec["type"] == "ExternalName":
+        yield from _check_external_name(spec)
+    if spec["type"] in {"LoadBalancer", "NodePort"} and headless(spec):
+        yield invalid("spec.clusterIPs[0]", "None", f"may not be set to 'None' for {spec['type']} services")
+    near = spec.get("trafficDistribution")
+    if near is not None and near not in _DISTRIBUTIONS:
+        yield unsupported("spec.trafficDistribution", near, _DISTRIBUTIONS)
     for index, address in enumerate(spec.get("externalIPs") or ()):
         if family_of(address) is None:
             yield invalid(f"spec.externalIPs[{index}]", address, _BAD_IP)
@@ -178,14 +199,27 @@ def check(service: Obj, old: Obj | None) -> Iterator[FieldError]:
             break
         try:
             ipaddress.ip_interface(source.strip())
+            good = "/" in source
         except ValueError:
+            good = False
+        if not good:
             yield invalid(
-                f"spec.loadBalancerSourceRanges[{index}]",
+                f"spec.LoadBalancerSourceRanges[{index}]",
                 source,
                 "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
             )
     if spec["type"] != "ExternalName":
         yield from _check_addresses(spec, before)
+
+
+def _check_external_name(spec: Obj) -> Iterator[FieldError]:
+    name = spec.get("externalName", "").removesuffix(".")
+    if not name:
+        yield required("spec.externalName")
+    elif not is_subdomain(name):
+        yield invalid("spec.externalName", spec["externalName"], SUBDOMAIN_TEXT)
+    if spec.get("clusterIPs") or spec.get("clusterIP"):
+        yield forbidden_field("spec.clusterIPs", "may not be set for ExternalName services")
 
 
 def _check_ports(spec: Obj) -> Iterator[FieldError]:
@@ -269,11 +303,11 @@ def _check_addresses(spec: Obj, before: Obj) -> Iterator[FieldError]:
             yield unsupported(f"spec.ipFamilies[{index}]", family, ("IPv4", "IPv6"))
         elif family in families[:index]:
             yield duplicate(f"spec.ipFamilies[{index}]", family)
-    if policy == "SingleStack" and len(families) == 2:
+    if policy == "SingleStack" and len(set(families)) == 2:
         yield invalid(
             "spec.ipFamilyPolicy",
             policy,
-            "must be RequireDualStack or PreferDualStack when multiple values are specified for `ipFamilies`",
+            "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified",
         )
     addresses: list[str] = spec.get("clusterIPs") or []
     for index, address in enumerate(addresses):
@@ -306,9 +340,13 @@ def check_status(service: Obj) -> Iterator[FieldError]:
     if entries and service["spec"]["type"] != "LoadBalancer":
         yield forbidden_field(at, "may only be used when `spec.type` is 'LoadBalancer'")
     for index, entry in enumerate(entries):
-        address, mode = entry.get("ip"), entry.get("ipMode")
+        address, mode, name = entry.get("ip"), entry.get("ipMode"), entry.get("hostname")
         if address and family_of(address) is None:
             yield invalid(f"{at}[{index}].ip", address, _BAD_IP)
+        if name and family_of(name) is not None:
+            yield invalid(f"{at}[{index}].hostname", name, "must be a DNS name, not an IP address")
+        elif name and not is_subdomain(name):
+            yield invalid(f"{at}[{index}].hostname", name, SUBDOMAIN_TEXT)
         if mode is not None and not address:
             yield forbidden_field(f"{at}[{index}].ipMode", "may not be specified when `ip` is not set")
         elif mode is not None and mode not in {"VIP", "Proxy"}:

@@ -191,6 +191,9 @@ def matched(node: Node, value: list[Any], old: Any) -> list[Any]:
 
 def _object(node: Node, value: dict[str, Any], path: str, old: Any) -> Iterator[FieldError]:
     written = node.written
+    for name in ("apiVersion", "kind") if node.embedded else ():
+        if not value.get(name):
+            yield required(f"{path}.{name}")
     for name in written.get("required") or ():
         if name not in value:
             yield required(f"{path}.{name}" if path else name)

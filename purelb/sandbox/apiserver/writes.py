@@ -24,6 +24,7 @@ from purelb.sandbox.apiserver.answers import (
     invalid,
     invalid_object,
     not_found,
+    unreadable_revision,
     unsupported_media_type,
 )
 from purelb.sandbox.apiserver.bodies import Body, shaped
@@ -39,6 +40,7 @@ from purelb.sandbox.apiserver.state import State
 
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 _SERVERS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink")
+_CONDITIONAL = frozenset({"leases.coordination.k8s.io"})  # a PUT must name the revision it replaces
 _MADE_BY_PUT = frozenset({"services", "endpoints", "events", "leases.coordination.k8s.io"})
 
 
@@ -63,6 +65,8 @@ class Writes:
             metadata.pop("namespace", None)
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = self._generated(kind, target, str(metadata["generateName"]))
+        if metadata.get("resourceVersion", "0") != "0":
+            raise Refusal(500, "", "resourceVersion should not be set on objects to be created")
         for field in (*_SERVERS, "resourceVersion"):
             metadata.pop(field, None)
         metadata |= {"uid": self._state.uid(), "creationTimestamp": self._state.stamp(now)}
@@ -110,7 +114,10 @@ class Writes:
     def update(self, target: Target, body: Body, query: Mapping[str, str], now: float) -> Done:
         name = target.name or ""
         obj, warnings = shaped(body, target, self._state, query)
-        if obj["metadata"].setdefault("name", name) != name:
+        if not obj["metadata"].get("name"):
+            why = f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            raise bad_request(why)
+        if obj["metadata"]["name"] != name:
             raise bad_request(
                 f"the name of the object ({obj['metadata']['name']}) does not match the name on the URL ({name})"[:512]
             )
@@ -119,9 +126,10 @@ class Writes:
         version = self._existing(target)
         if version is None:
             if target.kind.key in _MADE_BY_PUT and not target.subresource:
+                body.value["metadata"].pop("resourceVersion", None)
                 return self.create(msgspec.structs.replace(target, name=None), body, query, now)
             raise not_found(target.resource, name)
-        if not obj["metadata"].get("resourceVersion") and target.kind.custom:
+        if not obj["metadata"].get("resourceVersion") and (target.kind.custom or target.kind.key in _CONDITIONAL):
             errors = [invalid("metadata.resourceVersion", 0, "must be specified for an update")]
             raise invalid_object(target.kind.plural, target.group, name, errors)
         return self._replaced(target, obj, version, query, now, warnings)
@@ -153,7 +161,7 @@ class Writes:
         metadata = made.get("metadata")
         if not isinstance(metadata, dict) or metadata.get("name") != version.key[1]:
             shown = metadata.get("name") if isinstance(metadata, dict) else None
-            if kind.custom or not shown:
+            if not shown:
                 raise invalid_object(
                     kind.kind, target.group, version.key[1], [invalid("metadata.name", shown, "field is immutable")]
                 )
@@ -173,7 +181,9 @@ class Writes:
             if refusal.reason != "BadRequest":
                 raise
             # What the patch made cannot be read: the real server blames the patch.
-            raise invalid_object("", "", "", [invalid("patch", made, refusal.message)]) from refusal
+            strict = refusal.message.find("strict decoding error: ")
+            why = refusal.message[strict:] if strict >= 0 else refusal.message
+            raise invalid_object("", "", "", [invalid("patch", made, why)]) from refusal
         return self._replaced(target, obj, version, query, now, warnings)
 
     def _existing(self, target: Target) -> Version | None:
@@ -195,7 +205,10 @@ class Writes:
         if metadata.get("uid", version.uid) != version.uid:
             why = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {version.uid}"
             raise conflict(target.resource, name, why[:512])
-        if metadata.get("resourceVersion") and str(metadata["resourceVersion"]) != str(version.rv):
+        asked = str(metadata.get("resourceVersion") or "0")
+        if not asked.isdecimal():
+            raise unreadable_revision(asked)
+        if int(asked) not in {0, version.rv}:
             raise conflict(target.resource, name, STALE)
         if kind.custom and target.subresource in {"status", "scale"}:
             metadata = obj["metadata"] = dict(before)

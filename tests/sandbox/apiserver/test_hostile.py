@@ -66,7 +66,7 @@ def test_a_repeated_key_counts_once(api: Api) -> None:
         (SERVICES, {"resourceVersion": "-1"}, 400),
         (SERVICES, {"resourceVersion": "9" * 40}, 400),
         (SERVICES, {"watch": "true", "timeoutSeconds": "-1"}, 400),
-        (SERVICES, {"watch": "true", "allowWatchBookmarks": "maybe"}, 400),
+        (SERVICES, {"sendInitialEvents": "true"}, 422),
         (SERVICES, {f"p{number}": 1 for number in range(200)}, 400),
     ],
 )  # fmt: skip

@@ -79,7 +79,13 @@ def test_families_follow_from(api: Api, spec: dict[str, Any], families: list[str
         pytest.param({"ipFamilies": ["IPv5"]}, "spec.ipFamilies[0]", id="an odd family"),
         pytest.param({"ipFamilyPolicy": "Odd"}, "spec.ipFamilyPolicy", id="an odd family policy"),
         pytest.param({"ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "SingleStack"}, "spec.ipFamilyPolicy", id="two families single stack"),
-        pytest.param({"loadBalancerSourceRanges": ["x"]}, "spec.loadBalancerSourceRanges[0]", id="a source range that is none"),
+        pytest.param({"loadBalancerSourceRanges": ["x"]}, "spec.LoadBalancerSourceRanges[0]", id="a source range that is none"),
+        pytest.param({"loadBalancerSourceRanges": ["192.0.2.1"]}, "spec.LoadBalancerSourceRanges[0]", id="a source range without a length"),
+        pytest.param({"clusterIP": "None"}, "spec.clusterIPs[0]", id="no cluster address"),
+        pytest.param({"clusterIP": "10.96.7.7", "clusterIPs": ["10.96.7.8"]}, "spec.clusterIPs", id="cluster addresses that disagree"),
+        pytest.param({"trafficDistribution": "Odd"}, "spec.trafficDistribution", id="an odd distribution"),
+        pytest.param({"type": "ExternalName", "externalName": "-odd-"}, "spec.externalName", id="an external name that is none"),
+        pytest.param({"ipFamilies": ["IPv4", "IPv6"]}, "spec.ipFamilyPolicy", id="two families without a policy"),
         pytest.param({"sessionAffinity": "Odd"}, "spec.sessionAffinity", id="an odd affinity"),
         pytest.param({"healthCheckNodePort": 31000}, "spec.healthCheckNodePort", id="a health port under policy Cluster"),
         pytest.param({"externalIPs": ["x"]}, "spec.externalIPs[0]", id="an external address that is none"),
@@ -152,6 +158,19 @@ def test_the_second_family_comes_and_goes(api: Api) -> None:
     assert (single["ipFamilies"], single["clusterIPs"]) == (["IPv4"], [first])
 
 
+def test_becoming_an_external_name_gives_the_addresses_back_only_on_request(api: Api) -> None:
+    make(api)
+    change = {"type": "ExternalName", "externalName": "example.com"}
+    assert api.patch(WEB, {"spec": change}).code == 422
+    after = api.patch(WEB, {"spec": change | {"clusterIP": ""}}).body["spec"]
+    assert after.keys().isdisjoint({"clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"})
+
+
+def test_an_emptied_cluster_address_keeps_what_was_allocated(api: Api) -> None:
+    held = make(api)["spec"]["clusterIP"]
+    assert api.patch(WEB, {"spec": {"clusterIP": ""}}).body["spec"]["clusterIP"] == held
+
+
 # --- status ----------------------------------------------------------------------------------------------------------
 
 
@@ -186,8 +205,18 @@ def test_a_write_of_the_service_leaves_its_status(api: Api) -> None:
         ({"ip": "x"}, "status.loadBalancer.ingress[0].ip"),
         ({"ip": "192.0.2.1", "ipMode": "Odd"}, "status.loadBalancer.ingress[0].ipMode"),
         ({"hostname": "a.example.com", "ipMode": "VIP"}, "status.loadBalancer.ingress[0].ipMode"),
+        ({"ip": "fe80::1%eth0"}, "status.loadBalancer.ingress[0].ip"),
+        ({"hostname": "192.0.2.1"}, "status.loadBalancer.ingress[0].hostname"),
+        ({"hostname": "not a name"}, "status.loadBalancer.ingress[0].hostname"),
     ],
-    ids=["an address that is none", "an odd mode", "a mode without an address"],
+    ids=[
+        "an address that is none",
+        "an odd mode",
+        "a mode without an address",
+        "a zone",
+        "an address as name",
+        "no name",
+    ],
 )
 def test_a_status_is_refused_for(api: Api, entry: dict[str, str], field: str) -> None:
     made = make(api)

@@ -216,11 +216,13 @@ def test_a_custom_resource_is_not_replaced_without_its_revision_nor_made_by_it(a
 # --- deleting --------------------------------------------------------------------------------------------------------
 
 
-def test_a_deletion_answers_success_with_details(api: Api) -> None:
-    uid = api.post(SERVICES, service()).body["metadata"]["uid"]
-    answer = api.delete(f"{SERVICES}/web")
-    assert answer.body["details"] == {"name": "web", "kind": "services", "uid": uid}
-    assert (answer.body["status"], api.delete(f"{SERVICES}/web").code) == ("Success", 404)
+def test_a_deletion_answers_success_with_details_or_the_object(api: Api) -> None:
+    uid = api.post(CONFIGS, config("c")).body["metadata"]["uid"]
+    answer = api.delete(f"{CONFIGS}/c")
+    assert answer.body["details"] == {"name": "c", "kind": "configmaps", "uid": uid}
+    assert (answer.body["status"], api.delete(f"{CONFIGS}/c").code) == ("Success", 404)
+    api.post(SERVICES, service())
+    assert api.delete(f"{SERVICES}/web").body["kind"] == "Service"
 
 
 def test_a_finalizer_holds_an_object_until_it_is_taken_away(api: Api) -> None:
@@ -266,17 +268,15 @@ def test_a_pod_on_a_node_has_its_grace_and_goes_when_its_node_says_so(api: Api) 
     assert api.get(f"{pods}/p").code == 404
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/",
-        "/api/v1/foos",
-        "/apis/none.example.com/v1/x",
-        f"{SERVICES}/web/odd",
-        "/api/v1/namespaces/a/b/c/d/e",
-        "/api/v1//x",
-    ],
-)
-def test_an_unknown_path_is_404_in_plain_text(api: Api, path: str) -> None:
+@pytest.mark.parametrize("path", ["/", "/nothing", "/apis/none.example.com/v1/x", "/apis/none.example.com"])
+def test_a_path_outside_of_the_api_is_404_in_plain_text(api: Api, path: str) -> None:
     answer = api.get(path)
     assert (answer.code, answer.body) == (404, "404 page not found\n")
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v1/foos", f"{SERVICES}/web/odd", "/api/v1/namespaces/a/b/c/d/e", "/api/v1//x", "/apis/apps/v9"]
+)
+def test_a_path_inside_of_it_is_404_with_a_status(api: Api, path: str) -> None:
+    answer = api.get(path)
+    assert (answer.code, answer.body["message"]) == (404, "the server could not find the requested resource")

@@ -40,7 +40,11 @@ def test_a_watch_of_one_namespace_or_one_name_sees_nothing_else(api: Api) -> Non
     api.post(SERVICES, service("here"))
     api.post(SERVICES, service("also"))
     assert api.watch("/api/v1/namespaces/t/services", resourceVersion=start).names() == [("ADDED", "there")]
-    assert api.watch(f"{SERVICES}/also", resourceVersion=start).names() == [("ADDED", "also")]
+    chosen = api.watch(SERVICES, resourceVersion=start, fieldSelector="metadata.name=also")
+    assert chosen.names() == [("ADDED", "also")]
+    assert api.get(f"{SERVICES}/also", watch="true").body["kind"] == "Service", (
+        "as the real server: this path is no watch"
+    )
 
 
 def test_entering_and_leaving_a_selection_are_added_and_deleted(api: Api) -> None:
