@@ -168,6 +168,7 @@ class Agent:
                 await parts.leasing.release()
                 self._queue.shut_down()
                 await asyncio.wait({owner})
+                await parts.hosting.remove_link(self.state.settings.dummy_interface)
                 for task in (*helpers, writer):
                     task.cancel()
 
