@@ -136,16 +136,23 @@ _OF_THE_LIBRARY = frozenset(
         "getMinutes",
         "getMonth",
         "getSeconds",
+        "hasValue",
         "int",
         "matches",
+        "orValue",
         "size",
         "startsWith",
         "string",
         "timestamp",
         "type",
         "uint",
+        "value",
     ]
 )
+
+
+NO_OLD: Any = object()
+"""No old value: a creation, or an element that cannot be matched with one of before."""
 
 
 class Rule:
@@ -161,18 +168,20 @@ class Rule:
         self._program = compiled(text)
         self.transition = "oldSelf" in self._program.variables()
         self.optional_old = written.get("optionalOldSelf") is True
-        if self.optional_old:
-            raise ValueError("optionalOldSelf needs optional types, which this server's CEL library does not have")
         self._message = str(written.get("message") or "") or f"failed rule: {' '.join(text.split())}"
         self.reason = str(written.get("reason") or "FieldValueInvalid")
         self.field_path = str(written.get("fieldPath") or "")
         expression = written.get("messageExpression")
         self._message_expression = compiled(expression) if expression else None
 
-    def broken(self, value: Any, old: Any, *, with_old: bool) -> str | None:
-        """The message if the rule does not hold (or cannot be evaluated), None if it does."""
+    def broken(self, value: Any, old: Any) -> str | None:
+        """The message if the rule does not hold (or cannot be evaluated), None if it does. `old` NO_OLD: there is none."""
+        if self.transition and self.optional_old:
+            old = cel.OptionalValue.none() if old is NO_OLD else cel.OptionalValue.of(old)
+        elif self.transition and old is NO_OLD:
+            return None
         context = cel.Context(
-            variables={"self": value} | ({"oldSelf": old} if with_old else {}), functions=dict(FUNCTIONS)
+            variables={"self": value} | ({"oldSelf": old} if self.transition else {}), functions=dict(FUNCTIONS)
         )
         try:
             if self._program.execute(context) is True:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from purelb.sandbox.apiserver.answers import FieldError, duplicate, invalid, required
-from purelb.sandbox.apiserver.expressions import escaped
+from purelb.sandbox.apiserver.expressions import NO_OLD, escaped
 from purelb.sandbox.apiserver.schema import ABSENT, Node
 from purelb.sandbox.apiserver.validation import matched, type_name, validate
 
@@ -45,11 +45,9 @@ def check_rules(
         return
     if node.rules:
         bound = as_cel(node, value, root=root)
-        before = ABSENT if old is ABSENT else as_cel(node, old, root=root)
+        before = NO_OLD if old is ABSENT else as_cel(node, old, root=root)
         for rule in node.rules:
-            if rule.transition and before is ABSENT:
-                continue
-            message = rule.broken(bound, before, with_old=rule.transition)
+            message = rule.broken(bound, before)
             if message is not None:
                 at = f"{path}{rule.field_path}" if path else rule.field_path.lstrip(".")
                 yield _rule_error(rule.reason, at, node.type or type_name(value), message)

@@ -114,7 +114,7 @@ def _carry_over(spec: Obj, before: Obj) -> None:
         if not spec.get("clusterIP") and spec.get("clusterIPs") == before.get("clusterIPs"):
             spec.pop("clusterIP", None)
             spec.pop("clusterIPs", None)
-        for name in ("ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"):
+        for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"):
             if spec.get(name) == before.get(name):
                 spec.pop(name, None)
     held = {(port.get("protocol"), port.get("port")): port.get("nodePort") for port in before.get("ports") or ()}
@@ -303,7 +303,7 @@ def _check_addresses(spec: Obj, before: Obj) -> Iterator[FieldError]:
             yield unsupported(f"spec.ipFamilies[{index}]", family, ("IPv4", "IPv6"))
         elif family in families[:index]:
             yield duplicate(f"spec.ipFamilies[{index}]", family)
-    if policy == "SingleStack" and len(set(families)) == 2:
+    if policy == "SingleStack" and len(set(families)) == len(families) == 2:
         yield invalid(
             "spec.ipFamilyPolicy",
             policy,

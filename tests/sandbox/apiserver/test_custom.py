@@ -228,6 +228,15 @@ def test_a_transition_rule_is_asked_on_updates_only(api: Api) -> None:
     assert api.patch(f"{TESTS}/a", {"metadata": {"labels": {"a": "b"}}}).code == 200
 
 
+def test_an_optional_old_value_is_asked_for_at_creation_too(api: Api) -> None:
+    once = "!oldSelf.hasValue() || oldSelf.value() == self || oldSelf.orValue('') == 'open'"
+    define(api, fields(a=TEXT | rule(f"self != 'bad' && ({once})", "once only", optionalOldSelf=True)))
+    assert api.post(TESTS, custom("bad", a="bad")).code == 422
+    assert api.post(TESTS, custom(a="open")).code == 201
+    assert api.patch(f"{TESTS}/a", {"spec": {"a": "x"}}).code == 200
+    assert api.patch(f"{TESTS}/a", {"spec": {"a": "y"}}).code == 422
+
+
 def test_a_message_can_be_made_of_the_value_and_a_field_be_named(api: Api) -> None:
     schema = fields(a=NUMBER)
     schema["properties"]["spec"] |= rule(
