@@ -295,7 +295,7 @@ def _probe(state: StateDirectory, arguments: argparse.Namespace) -> int:
             for line in process.stdout or ():
                 event = json.loads(line)
                 if event["event"] == "tick":
-                    lost = event["lost"]
+                    lost, seconds = event["lost"], seconds + 1
                     where = ", ".join(event["nodes"][-1:]) or "nobody"
                     gap = event["longest_gap_s"] * 1000
                     print(

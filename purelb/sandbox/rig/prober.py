@@ -18,6 +18,7 @@ import json
 import socket
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from purelb.sandbox.rig.probing import Record
@@ -156,7 +157,8 @@ def main() -> None:
     parser.add_argument("port", nargs="?", type=int, default=80)
     arguments = parser.parse_args()
     targets = [Target(arguments.address, arguments.address, arguments.port)] if arguments.address else []
-    asyncio.run(Prober(rate=arguments.rate, ticks=arguments.ticks).run(targets))
+    with suppress(KeyboardInterrupt):  # how a person ends it
+        asyncio.run(Prober(rate=arguments.rate, ticks=arguments.ticks).run(targets))
 
 
 if __name__ == "__main__":

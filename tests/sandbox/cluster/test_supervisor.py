@@ -164,3 +164,22 @@ def test_without_kubectl_the_command_says_so(state: StateDirectory, tmp_path: Pa
     )
     assert asked.returncode == 3
     assert "kubectl is not on PATH" in asked.stderr
+
+
+def test_visitors_get_the_room_its_name_and_an_exit_code(state: StateDirectory, tmp_path: Path) -> None:
+    bring_up(state)
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+
+    def sandbox(*words: str) -> subprocess.CompletedProcess[str]:
+        argv = [*PURELB, "--name", "test", *words]
+        return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+
+    look = "import os, socket; print(socket.gethostname(), *(n for _, n in socket.if_nameindex())); os._exit(7)"
+    seen = sandbox("exec", "n1", "--", sys.executable, "-c", look)
+    assert seen.returncode == 7, seen.stderr
+    assert seen.stdout.split()[:4] == ["n1", "lo", "eth0", "api0"]
+    assert sandbox("exec", "n9", "--", "true").returncode == 2
+    assert sandbox("exec", "n1", "--", "no-such-program").returncode == 127
+    probed = sandbox("probe", "172.30.1.240", "--seconds", "1")
+    assert probed.returncode == 1
+    assert "answered on nobody" in probed.stdout
