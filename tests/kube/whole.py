@@ -6,6 +6,7 @@ Nothing of a term outlives it but what it wrote, so `marks` and `tickets` are fo
 """
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -55,6 +56,7 @@ class Marker:
         self.at_work = 0
         self.lost: list[str] = []
         self.tickets: list[list[WriteResult]] = []
+        self.submitted: Counter[tuple[str, str, str]] = Counter()  # key, mark, version it was based on
         self.queue: WorkQueue[str] | None = None
         self.writer: Writer | None = None
 
@@ -95,6 +97,7 @@ class Marker:
     def _mark(self, service: Service, writer: Writer, queue: WorkQueue[str]) -> None:
         name, meta, answers = key(service), service.metadata, list[WriteResult]()
         self.tickets.append(answers)
+        self.submitted[name, wanted(service), meta.resource_version] += 1
 
         def reply(result: WriteResult) -> None:
             answers.append(result)

@@ -1,0 +1,386 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every fault that the sandbox's API server can be ordered to have, against two whole components that compete for a lease.
+
+While a fault lasts, Services come, change and go. When it is over the stores equal the server and every mark is right; no write
+was sent again after an answer that settled it, none after its fence or beside another leader's; at rest nothing but leases is
+written and nothing is listed; and when the components end, nothing of them is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from msgspec import Struct
+
+from purelb.kube.access import fixed_access
+from purelb.kube.client import ApiClient
+from purelb.sandbox.apiserver import faults
+from purelb.sandbox.apiserver.core import ApiCore, ApiRequest, ApiResponse
+from purelb.sandbox.apiserver.faults import Rule
+from purelb.sandbox.apiserver.identity import ADMIN, User
+from purelb.sandbox.apiserver.memory import MemoryTransport
+from tests.kube.cancelling import Turns, agrees
+from tests.kube.whole import INDICES, MARK, Marker
+from tests.virtual_clock import VirtualClock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from purelb.kube.elector import Term
+    from purelb.kube.transport import Request, Response
+
+SERVICES = "/api/v1/namespaces/default/services"
+SUBJECTS = "marker-*"
+
+
+class Sent(Struct):
+    """A request as it left a component; `code` None: it had no answer."""
+
+    who: str
+    at: float
+    method: str
+    path: str
+    query: str
+    body: bytes
+    code: int | None = None
+
+
+class Wire:
+    """What a component sends, on its way to the server."""
+
+    def __init__(self, inner: MemoryTransport, who: str, clock: VirtualClock, log: list[Sent]) -> None:
+        self._inner = inner
+        self._who = who
+        self._clock = clock
+        self._log = log
+
+    async def exchange(self, request: Request) -> Response:
+        sent = self._sent(request)
+        answer = await self._inner.exchange(request)
+        sent.code = answer.status
+        return answer
+
+    def stream(self, request: Request) -> Any:
+        self._sent(request)
+        return self._inner.stream(request)
+
+    def _sent(self, request: Request) -> Sent:
+        path, _, query = request.target.partition("?")
+        made = Sent(self._who, self._clock.now(), request.method, path, query, request.body)
+        self._log.append(made)
+        return made
+
+
+class Fenced:
+    """The transport of one term's writes: it takes down what should not have been sent."""
+
+    def __init__(self, inner: Turns, term: Term, world: World) -> None:
+        self._inner = inner
+        self._term = term
+        self._world = world
+
+    async def exchange(self, request: Request) -> Response:
+        now = self._world.clock.now()
+        if not self._term.fence.valid(now):
+            self._world.wrongs.append(f"{request.method} {request.target} at {now}, after its fence")
+        others = [term for marker in self._world.markers for term in marker.terms if term.fence is not self._term.fence]
+        if any(term.fence.valid(now) for term in others):
+            self._world.wrongs.append(f"{request.method} {request.target} at {now}, beside another leader")
+        return await self._inner.exchange(request)
+
+    def stream(self, request: Request) -> Any:
+        return self._inner.stream(request)
+
+
+class World:
+    def __init__(self) -> None:
+        self.clock = VirtualClock(chance=0.5)
+        self.core = ApiCore(rng=random.Random(1).random, epoch=datetime(2026, 1, 1, tzinfo=UTC))
+        self.markers: list[Marker] = []
+        self.turns: list[Turns] = []
+        self.log: list[Sent] = []
+        self.wrongs: list[str] = []
+        self._running: list[asyncio.Task[None]] = []
+        self._moves = 0
+
+    # The server's side
+
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        """As an administrator, whom no fault is for."""
+        media = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        content = b"" if body is None else msgspec.json.encode(body)
+        asked = ApiRequest(method=method, target=path, headers={"content-type": media}, body=content, user=ADMIN)
+        made = self.core.handle(asked, self.clock.now() - 1000.0)
+        assert isinstance(made, ApiResponse)
+        assert made.status < 300, made.body
+        return msgspec.json.decode(made.body)
+
+    def order(self, *rules: Rule) -> None:
+        for rule in rules:
+            everybody = msgspec.structs.replace(rule, subject=SUBJECTS)
+            self.core.faults.add(everybody if rule.subject == "*" else rule)
+
+    def churn(self) -> None:
+        """One more thing happens: Services are made, changed, deleted and made again."""
+        self._moves += 1
+        name = f"s{self._moves % 5}"
+        known = {each["metadata"]["name"] for each in self.ask("GET", SERVICES)["items"]}
+        if name not in known:
+            self.ask("POST", SERVICES, {"metadata": {"name": name}, "spec": {"ports": [{"port": 1000 + self._moves}]}})
+        elif self._moves % 4 == 0:
+            self.ask("DELETE", f"{SERVICES}/{name}")
+        else:
+            self.ask("PATCH", f"{SERVICES}/{name}", {"spec": {"ports": [{"port": 1000 + self._moves}]}})
+
+    # The components' side
+
+    def start(self, who: str) -> Marker:
+        user = User(name=f"marker-{who}", groups=("system:authenticated",))
+        turns = Turns(Wire(MemoryTransport(self.core, clock=self.clock, user=user), who, self.clock, self.log))
+
+        def client(transport: Any) -> ApiClient:
+            return ApiClient(fixed_access("http://memory"), user_agent=who, clock=self.clock, transport=transport)
+
+        marker = Marker(client(turns), identity=who, writing=lambda term: client(Fenced(turns, term, self)))
+        self.markers.append(marker)
+        self.turns.append(turns)
+        self._running.append(asyncio.get_running_loop().create_task(marker.run(), name=f"marker-{who}"))
+        return marker
+
+    def relist(self) -> None:
+        for marker in self.markers:
+            marker.services.relist("the test wants it")
+            marker.nodes.relist("the test wants it")
+
+    async def kill(self) -> None:
+        for task in self._running:
+            task.cancel()
+        await self.clock.advance(30.0)
+
+    async def stop(self) -> None:
+        before = asyncio.current_task()
+        for task in self._running:
+            assert not task.done(), f"{task.get_name()} ended by itself"
+            task.cancel()
+        await self.clock.advance(12.0)
+        for task in self._running:
+            assert task.done()
+            with contextlib.suppress(asyncio.CancelledError):
+                task.result()
+        assert [task.get_name() for task in asyncio.all_tasks() if task is not before] == []
+        assert self.clock.pending() == []
+        for turns in self.turns:
+            assert (turns.in_flight, turns.opened) == (0, turns.closed)
+        for marker in self.markers:
+            assert [len(answers) for answers in marker.tickets] == [1] * len(marker.tickets), "a ticket's results"
+            assert all(not term.fence.valid(self.clock.now()) for term in marker.terms)
+
+    # What must be true
+
+    def marked(self) -> bool:
+        return all(
+            each["metadata"].get("annotations", {}).get(MARK) == str(each["spec"]["ports"][0]["port"])
+            for each in self.ask("GET", SERVICES)["items"]
+        )
+
+    def healed(self) -> bool:
+        items = self.ask("GET", SERVICES)["items"]
+        versions = {f"default/{each['metadata']['name']}": each["metadata"]["resourceVersion"] for each in items}
+        stores = [marker.services.store.snapshot() for marker in self.markers]
+        return self.marked() and all(
+            {name: obj.metadata.resource_version for name, obj in zip(store.keys(), store.values(), strict=True)}
+            == versions
+            for store in stores
+        )
+
+    def check_writes(self) -> None:
+        assert self.wrongs == []
+        tickets: Counter[tuple[str, str, str]] = Counter()
+        for marker in self.markers:
+            tickets.update(marker.submitted)
+        sent: Counter[tuple[str, str, str]] = Counter()
+        unsettled: Counter[tuple[str, str, str]] = Counter()
+        for each in self.log:
+            if each.method == "PATCH" and each.path.startswith(SERVICES):
+                meta = msgspec.json.decode(each.body)["metadata"]
+                what = (f"default/{each.path.rpartition('/')[2]}", meta["annotations"][MARK], meta["resourceVersion"])
+                sent[what] += 1
+                unsettled[what] += each.code is None or each.code == 429 or each.code >= 500
+        again = {what: count for what, count in sent.items() if count > tickets[what] + unsettled[what]}
+        assert not again, f"sent again after an answer: {again}"
+        for marker in self.markers:
+            agrees(marker.services.store, INDICES)
+
+    async def at_rest(self) -> None:
+        """For a minute nothing is asked for but the lease."""
+        began = len(self.log)
+        await self.clock.advance(60.0)
+        rest = [each for each in self.log[began:] if "/leases/" not in each.path]
+        assert [f"{each.method} {each.path}?{each.query}" for each in rest if "watch=true" not in each.query] == []
+        assert len([each for each in self.log[began:] if "/leases/" in each.path]) < 80
+
+
+@contextlib.asynccontextmanager
+async def running(*rules: Rule) -> AsyncIterator[World]:
+    """Two components, started while `rules` are in force; stopped and looked over at the end."""
+    world = World()
+    world.order(*rules)
+    for _ in range(3):
+        world.churn()
+    for who in "ab":
+        world.start(who)
+    try:
+        yield world
+        await world.stop()
+    finally:  # a test that failed must not leave them to a clock that nobody moves any more
+        await world.kill()
+
+
+def everything(effect: faults.Effect, **match: Any) -> tuple[Rule, ...]:
+    return (Rule(effect=effect, **match),)
+
+
+def watches(effect: faults.Effect, *, count: int | None = 6) -> tuple[Rule, ...]:
+    return (Rule(effect=effect, verb="watch", count=count),)
+
+
+def writes(effect: faults.Effect, *, count: int | None = None, probability: float = 1.0) -> tuple[Rule, ...]:
+    return (Rule(effect=effect, verb="patch", resource="services", count=count, probability=probability),)
+
+
+FAULTS: dict[str, tuple[Rule, ...]] = {
+    "everything answers 500": everything(faults.Answer(code=500)),
+    "everything answers 503 and says when": everything(faults.Answer(code=503, retry_after=4)),
+    "everything answers 429 and says when": everything(faults.Answer(code=429, retry_after=3)),
+    "half of everything answers 429": everything(faults.Answer(code=429), probability=0.5, seed=3),
+    "a proxy's page": everything(faults.Answer(code=502, text="<html>Bad Gateway</html>")),
+    "the token is rejected": everything(faults.Answer(code=401)),
+    "nothing is allowed": everything(faults.Answer(code=403)),
+    "the paths are gone": everything(faults.Answer(code=404)),
+    "writes conflict": writes(faults.Answer(code=409), count=10),
+    "writes are invalid for a while": writes(faults.Answer(code=422, reason="Invalid"), count=10),
+    "lists and watches have expired": (
+        Rule(effect=faults.Answer(code=410), verb="list"),
+        Rule(effect=faults.Answer(code=410), verb="watch"),
+    ),
+    "everything takes 3 s": everything(faults.Delay(seconds=3.0)),
+    "writes take longer than we wait": writes(faults.Delay(seconds=12.0)),
+    "the lease takes longer than we wait": (Rule(effect=faults.Delay(seconds=7.0), resource="leases*", verb="patch"),),
+    "everything hangs": everything(faults.Hang()),
+    "writes hang": writes(faults.Hang(), count=4),
+    "the lease hangs": (Rule(effect=faults.Hang(), resource="leases*"),),
+    "watches hang after their headers": watches(faults.Silence()),
+    "connections are half open": watches(faults.Silence(after_frames=2)),
+    "nobody listens": everything(faults.Refuse()),
+    "everything is reset": everything(faults.Reset()),
+    "a third is reset": everything(faults.Reset(), probability=0.33, seed=5),
+    "answers to writes are lost": writes(faults.LoseAnswer(), probability=0.6),
+    "answers to everything are lost": everything(faults.LoseAnswer(), probability=0.5, seed=9),
+    "watches end at once": watches(faults.CutStream(after_frames=0, clean=True), count=20),
+    "watches are cut after an event": watches(faults.CutStream(after_frames=1), count=20),
+    "watches end within an event": watches(faults.CutStream(after_bytes=700, clean=True), count=20),
+    "watches are cut within an event": watches(faults.CutStream(after_bytes=700), count=20),
+    "streams come byte by byte": watches(faults.Chunks(size_bytes=1), count=None),
+    "streams come in large pieces": watches(faults.Chunks(size_bytes=100_000), count=None),
+    "a frame is garbled": watches(faults.Garble(after_frames=1)),
+    "a frame is cut short": watches(faults.Garble(after_frames=1, truncate=True)),
+    "watches expire": watches(faults.Expire(after_frames=1)),
+    "no bookmarks": watches(faults.NoBookmarks(), count=None),
+    "the past is compacted": (Rule(effect=faults.Compact(), probability=0.3, seed=2),),
+    "a cache that lags": (Rule(effect=faults.Older(revisions=6), verb="list"),),
+    "an event is dropped": watches(faults.DropEvent(after_events=1)),
+}  # fmt: skip
+SILENT = {"watches hang after their headers", "connections are half open"}
+UNNOTICED = {"an event is dropped"}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+async def test_after_a_fault_everything_is_as_it_should_be(name: str) -> None:
+    async with running() as world:
+        await world.clock.run_until(world.healed, within=60.0)
+        world.order(*FAULTS[name])
+        world.relist()
+        for _ in range(12):
+            await world.clock.advance(5.0)
+            world.churn()
+        fired = sum(count for _, _, count in world.core.faults)
+        assert fired, "the fault never happened"
+        world.core.faults.clear()
+        if name in UNNOTICED:  # only an audit would find it
+            world.relist()
+        world.churn()
+        await world.clock.run_until(world.healed, within=700.0 if name in SILENT else 120.0)
+        await world.clock.advance(30.0)
+        await world.at_rest()
+        assert world.healed()
+        world.check_writes()
+
+
+@pytest.mark.parametrize("name", FAULTS)
+async def test_components_that_start_during_a_fault_come_up_after_it(name: str) -> None:
+    async with running(*FAULTS[name]) as world:
+        for _ in range(6):
+            await world.clock.advance(5.0)
+            world.churn()
+        world.core.faults.clear()
+        if name in UNNOTICED:
+            world.relist()
+        await world.clock.run_until(world.healed, within=700.0 if name in SILENT else 120.0)
+        await world.clock.advance(30.0)
+        assert world.healed()
+        world.check_writes()
+
+
+CUT_OFF: dict[str, faults.Effect] = {
+    "hears nothing": faults.Hang(),
+    "is refused": faults.Refuse(),
+    "is reset": faults.Reset(),
+    "loses every answer": faults.LoseAnswer(),
+    "is not trusted any more": faults.Answer(code=401),
+    "is throttled": faults.Answer(code=429, retry_after=30),
+    "is answered too late": faults.Delay(seconds=11.0),
+}
+
+
+@pytest.mark.parametrize("name", CUT_OFF)
+async def test_a_leader_that_is_cut_off_is_followed_by_the_other_and_never_beside_it(name: str) -> None:
+    async with running() as world:
+        await world.clock.run_until(world.healed, within=60.0)
+        (leader,) = (marker for marker in world.markers if marker.elector.leading)
+        (other,) = (marker for marker in world.markers if marker is not leader)
+        world.order(Rule(effect=CUT_OFF[name], subject=f"marker-{'ab'[world.markers.index(leader)]}"))
+        world.churn()
+        cut_off_at = world.clock.now()
+        taken_at = await world.clock.run_until(lambda: other.elector.leading, within=60.0)
+        assert taken_at - cut_off_at < 21.0, "15 s of the lease, 2 s since its last renewal, and a little"
+        assert not leader.elector.leading
+        for _ in range(6):
+            world.churn()
+            await world.clock.advance(5.0)
+        assert world.marked(), "the other does its work"
+        world.core.faults.clear()
+        await world.clock.run_until(world.healed, within=120.0)
+        world.check_writes()
+        assert [marker.lost for marker in world.markers if marker.lost] == [["deadline"]]
+
+
+async def test_after_a_pause_of_the_machine_nothing_is_sent_that_was_decided_before_it() -> None:
+    """Both were suspended while writes waited for their repeat: the leader must not go on where it was."""
+    async with running() as world:
+        await world.clock.run_until(world.healed, within=60.0)
+        for seconds in (4.0, 9.0, 11.0, 14.0, 20.0, 600.0):
+            world.order(*writes(faults.Answer(code=503)))
+            world.churn()
+            await world.clock.advance(2.2)
+            world.core.faults.clear()
+            world.clock.jump(seconds)
+            await world.clock.run_until(world.healed, within=120.0)
+            await world.clock.advance(5.0)
+        world.check_writes()
