@@ -118,17 +118,13 @@ def desired(snap: Snapshot) -> frozenset[Want]:
     return frozenset(_wants(snap))
 
 
-def withheld(ip: IPAddress, snap: Snapshot) -> Withhold | None:
-    """Why a claim of the dummy interface, or one that cannot be placed, is not announced here; None when it is, or need not be."""
-    claim = snap.claims.get(ip)
-    if claim is None:
-        return None
-    where = place(claim, snap.layout)
+def withheld(claim: Claim, where: Place | None, *, serves_remote: bool, node: str) -> Withhold | None:
+    """Why a claim cannot be placed, or is not on the dummy interface here; None when it is, or need not be."""
     if isinstance(where, Withhold):
         return where
     if claim.endpoints_unknown:
         return Withhold(reasons.ANNOUNCEMENT_FAILED, "endpoints are not known yet")
-    if isinstance(where, OnDummy) and snap.serves_remote and not _served_here(claim, snap.node):
+    if isinstance(where, OnDummy) and serves_remote and not _served_here(claim, node):
         return Withhold(reasons.NO_LOCAL_ENDPOINT, "externalTrafficPolicy is Local and this node has no ready endpoint")
     return None
 

@@ -16,7 +16,18 @@ from purelb.api import reasons
 from purelb.api.nodeagents import AgentSettings
 from purelb.lbnodeagent.asked import Asked
 from purelb.lbnodeagent.carrier import Carriers
-from purelb.lbnodeagent.desired import OnDummy, OnLink, Renewal, Snapshot, Withhold, place, renewal, want, withheld
+from purelb.lbnodeagent.desired import (
+    OnDummy,
+    OnLink,
+    Place,
+    Renewal,
+    Snapshot,
+    Withhold,
+    place,
+    renewal,
+    want,
+    withheld,
+)
 from purelb.lbnodeagent.election import Mine, Nobody, Ranking, Standing, Theirs, Verdict, View, elect, view_of
 from purelb.lbnodeagent.fitness import Fitness, give_at
 from purelb.lbnodeagent.host import ALIAS
@@ -64,6 +75,7 @@ class State:
         self.failed: dict[IPAddress, str] = {}
         self.conflicts: dict[IPAddress, float] = {}
         self.dirty: set[IPAddress] = set()
+        self._offers_open = 0
         self._offered: dict[IPAddress, str] = {}
         self._named_before: set[tuple[IPAddress, str]] = set()
         self.synced = False
@@ -172,19 +184,25 @@ class State:
         done: tuple[Action, ...] = ()
         if vip is not None and vip.timer_at is not None and now >= vip.timer_at:
             done = self.feed(ip, Timer(), now)
-        event = self._judged(ip, now)
+        claim = self.asked.claims.get(ip)
+        where = place(claim, self.layout) if claim is not None else None
+        event = self._judged(ip, claim, where, now)
         if event is not None:
             done += self.feed(ip, event, now)
             vip = self.vips.get(ip)
-            claim = self.asked.claims.get(ip)
             if vip is not None and vip.state == "Offering" and claim is not None:
                 done += self._taken_over(ip, vip.to or "", claim, now)
-        self._note_withheld(ip)
+        if claim is None:
+            self.failed.pop(ip, None)
+        elif self.synced and (found := self._withheld(claim, where)) is not None:
+            self.withheld[ip] = found
         return done
 
     def feed(self, ip: IPAddress, event: VipEvent, now: float) -> tuple[Action, ...]:
         """Give an event to a VIP's machine."""
-        vip, actions = step(self.vips.get(ip) or Vip(ip=ip), event, now)
+        before = self.vips.get(ip) or Vip(ip=ip)
+        vip, actions = step(before, event, now)
+        self._offers_open += (vip.state == "Offering") - (before.state == "Offering")
         if vip.state == "Idle" and vip.timer_at is None and ip not in self.asked.claims:
             self.vips.pop(ip, None)
             self.verdicts.pop(ip, None)
@@ -197,20 +215,18 @@ class State:
             self.dirty.add(ip)
         return actions
 
-    def _judged(self, ip: IPAddress, now: float) -> Judged | None:
+    def _judged(self, ip: IPAddress, claim: Claim | None, where: Place | None, now: float) -> Judged | None:
         """The verdict as an event; None while it cannot be known, or is none of our business."""
         vip = self.vips.get(ip)
         if not self.synced or self.passive:
             return None
-        claim = self.asked.claims.get(ip)
-        where = place(claim, self.layout) if claim is not None else None
         if claim is None or isinstance(where, OnDummy | Withhold):
             self.verdicts.pop(ip, None)
             return Judged(verdict=None) if vip is not None else None
         if not self.holds_lease or claim.endpoints_unknown:
             return None
-        if self.leaving and (vip is None or not vip.in_kernel):
-            return None  # no new adds
+        if (self.leaving or self.fenced) and (vip is None or not vip.in_kernel):
+            return None  # nothing new is added
         verdict = elect(claim, self.view, self.ranking)
         self.verdicts[ip] = verdict
         on = where.ifindex if isinstance(where, OnLink) else None
@@ -224,7 +240,7 @@ class State:
                 candidate=on is not None,
                 failback=self.settings.failback,
             )
-            if due is not None and due <= now and not self.draining and self._offers_open() >= OFFERS_OPEN_MAX:
+            if due is not None and due <= now and not self.draining and self._offers_open >= OFFERS_OPEN_MAX:
                 due = now + 1.0
         return Judged(verdict=verdict, give_at=due, on=on)
 
@@ -239,36 +255,27 @@ class State:
             self._named_before.add((ip, heir))
         return () if (ip, heir) in self._named_before else self.feed(ip, TakenOver(heir), now)
 
-    def _offers_open(self) -> int:
-        return sum(1 for vip in self.vips.values() if vip.state == "Offering")
-
-    def _note_withheld(self, ip: IPAddress) -> None:
-        claim = self.asked.claims.get(ip)
-        if claim is None:
-            self.failed.pop(ip, None)
-        if claim is None or not self.synced:
-            return
-        found = withheld(ip, self.snapshot())
+    def _withheld(self, claim: Claim, where: Place | None) -> Withhold | None:
+        """Why this node should announce the claim and does not; None when it does, or somebody else's turn it is."""
+        ip = claim.ip
+        if (found := withheld(claim, where, serves_remote=self.serves_remote, node=self.node)) is not None:
+            return found
+        if (text := self.failed.get(ip)) is not None:
+            return Withhold(reasons.ANNOUNCEMENT_FAILED, text)
         verdict = self.verdicts.get(ip)
-        if found is None and (text := self.failed.get(ip)) is not None:
-            found = Withhold(reasons.ANNOUNCEMENT_FAILED, text)
-        if found is None and isinstance(verdict, Nobody) and verdict.reason == "NoLocalEndpoint":
+        if isinstance(verdict, Nobody) and verdict.reason == "NoLocalEndpoint":
             best = self.ranking.best(str(ip), self.view.segment(ip))
             if best and best[0] == self.node:
-                found = Withhold(
-                    reasons.NO_LOCAL_ENDPOINT,
-                    "externalTrafficPolicy is Local and no eligible node has a ready endpoint",
-                )
-        if found is None and not self.announces and self.configuration and self.configuration.state == "invalid":
-            found = Withhold(reasons.ANNOUNCEMENT_FAILED, self.configuration.message)
-        if found is None and self.fenced and isinstance(verdict, Mine):
-            found = Withhold(reasons.NODE_UNFIT, f"{self.node} is fenced")
-        if found is None and self.dummy_error is not None and isinstance(place(claim, self.layout), OnDummy):
-            found = Withhold(
-                reasons.ANNOUNCEMENT_FAILED, f"cannot create {self.settings.dummy_interface}: {self.dummy_error}"
-            )
-        if found is not None:
-            self.withheld[ip] = found
+                text = "externalTrafficPolicy is Local and no eligible node has a ready endpoint"
+                return Withhold(reasons.NO_LOCAL_ENDPOINT, text)
+        if not self.announces and self.configuration is not None and self.configuration.state == "invalid":
+            return Withhold(reasons.ANNOUNCEMENT_FAILED, self.configuration.message)
+        if self.fenced and isinstance(verdict, Mine):
+            return Withhold(reasons.NODE_UNFIT, f"{self.node} is fenced")
+        if self.dummy_error is not None and isinstance(where, OnDummy):
+            text = f"cannot create {self.settings.dummy_interface}: {self.dummy_error}"
+            return Withhold(reasons.ANNOUNCEMENT_FAILED, text)
+        return None
 
     def wants(self, ip: IPAddress) -> Want | None:
         return want(ip, self.snapshot())

@@ -63,6 +63,11 @@ def snap(*claims: Claim, vips: tuple[Vip, ...] = (), **changes: object) -> Snaps
     return Snapshot(**{**base, **changes})  # type: ignore[arg-type]
 
 
+def why(ip: IPAddress, found: Snapshot) -> Withhold | None:
+    item = found.claims[ip]
+    return withheld(item, place(item, found.layout), serves_remote=found.serves_remote, node=found.node)
+
+
 def test_a_local_address_belongs_to_the_interface_with_its_subnet_and_else_to_nobody_here() -> None:
     assert place(claim(HERE), LAYOUT) == OnLink(2)
     assert place(claim(AWAY), LAYOUT) == Elsewhere()
@@ -117,17 +122,17 @@ def test_a_remote_address_has_its_prefix_and_route_on_the_dummy_of_every_fit_nod
 def test_a_remote_address_with_traffic_policy_local_needs_an_endpoint_here_and_says_so() -> None:
     remote = claim(AWAY, announce="remote", healthy_for_all=frozenset({"n2"}), healthy_for_any=frozenset({"n2"}))
     assert want(AWAY, snap(remote)) is None
-    found = withheld(AWAY, snap(remote))
+    found = why(AWAY, snap(remote))
     assert found is not None
     assert found.reason == "NoLocalEndpoint"
     here = replace(remote, healthy_for_any=frozenset({"n1"}))
     assert want(AWAY, snap(here)) is not None
-    assert withheld(AWAY, snap(here)) is None
+    assert why(AWAY, snap(here)) is None
 
 
 def test_endpoints_that_are_not_known_yet_are_a_reason() -> None:
     unknown = claim(AWAY, announce="remote", endpoints_unknown=True)
-    found = withheld(AWAY, snap(unknown))
+    found = why(AWAY, snap(unknown))
     assert found == Withhold("AnnouncementFailed", "endpoints are not known yet")
     assert want(AWAY, snap(unknown)) is None
 
@@ -169,12 +174,12 @@ def test_every_claim_is_announced_here_or_left_to_others_or_withheld_with_a_reas
     found = snap(*wanted, vips=tuple(held))
     for ip, item in found.claims.items():
         here = want(ip, found) is not None
-        why = withheld(ip, found)
+        reason = why(ip, found)
         where = place(item, found.layout)
         vip = found.vips.get(ip)
         if here and (vip is None or not vip.in_kernel):
-            assert why is None
-        if not here and why is None:
+            assert reason is None
+        if not here and reason is None:
             assert isinstance(where, Elsewhere | OnLink)
 
 
