@@ -107,6 +107,24 @@ def test_the_address_moves_when_its_holder_is_told_to_stop(installed: Installati
         installed.wait_ready(f"agent-{holder.node}")
 
 
+def test_an_address_that_is_given_anew_right_after_its_move_finds_a_holder(
+    installed: Installation, backends: str
+) -> None:
+    wanted = {"purelb.io/addresses": "172.30.1.225"}
+    create(installed, backends, "old", annotations=wanted)
+    installed.wait_addresses(backends, "old")
+    home = installed.wait_one_holder("172.30.1.225").node
+    assert installed.components[f"agent-{home}"].stop(grace_s=30) == 0
+    installed.start_agent(next(site for site in installed.topology.nodes if site.name == home))
+    installed.wait_ready(f"agent-{home}")
+    assert installed.wait_one_holder("172.30.1.225").node != home, "the node that came back has to wait its 30 seconds"
+    installed.api.delete(f"/api/v1/namespaces/{backends}/services/old").ok()
+    create(installed, backends, "new", annotations=wanted)
+    assert installed.wait_addresses(backends, "new") == ("172.30.1.225",)
+    installed.wait_one_holder("172.30.1.225", within_s=5)
+    installed.wait_answer("172.30.1.225", 80)
+
+
 def test_a_killed_agent_that_comes_back_has_lost_and_moved_nothing(installed: Installation, backends: str) -> None:
     create(installed, backends, "web", **DUAL)
     addresses = installed.wait_addresses(backends, "web", count=2)
@@ -129,11 +147,13 @@ def test_a_killed_allocator_that_comes_back_keeps_every_address_and_gives_none_t
         create(installed, backends, name)
     before = {name: installed.wait_addresses(backends, name) for name in names}
     installed.components["allocator"].kill()
-    create(installed, backends, "meanwhile")
-    for (address,) in before.values():
-        installed.wait_one_holder(address)
-    installed.start_allocator()
-    installed.wait_ready("allocator")
+    try:
+        create(installed, backends, "meanwhile")
+        for (address,) in before.values():
+            installed.wait_one_holder(address)
+    finally:
+        installed.start_allocator()
+        installed.wait_ready("allocator")
     # A killed leader's lease has to run out before the next one leads.
     installed.wait_condition(backends, "meanwhile", ALLOCATED, "True", "AddressAssigned", within_s=40)
     given = installed.addresses(backends, "meanwhile")
