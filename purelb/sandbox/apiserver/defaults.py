@@ -26,6 +26,8 @@ def _check_defaults(node: Node, path: str, errors: list[FieldError]) -> None:
     if node.default is not ABSENT:
         value = msgspec.json.decode(msgspec.json.encode(node.default))
         fill(node, value)
+        if prune(node, value, root=False):
+            errors.append(invalid(f"{path}.default", node.default, "must not have unknown fields"))
         errors += [
             invalid(f"{path}.default", node.default, f"must validate against its schema: {error.message}")
             for error in validate(node, value, f"{path}.default")

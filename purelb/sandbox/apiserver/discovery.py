@@ -68,6 +68,14 @@ def aggregated(kinds: Registry, *, core: bool) -> Obj:
     return {"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items}
 
 
+def _verbs(kind: Kind) -> list[str]:
+    """In the order that the real server names them, which differs for custom resources."""
+    return list(_CUSTOM_VERBS if kind.custom else ALL_VERBS)
+
+
+_CUSTOM_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
+
+
 def _aggregated_kind(kind: Kind, group: str, name: str) -> Obj:
     gvk = {"group": group, "version": name, "kind": kind.kind}
     found: Obj = {
@@ -75,7 +83,7 @@ def _aggregated_kind(kind: Kind, group: str, name: str) -> Obj:
         "responseKind": gvk,
         "scope": "Namespaced" if kind.namespaced else "Cluster",
         "singularResource": kind.singular,
-        "verbs": list(ALL_VERBS),
+        "verbs": _verbs(kind),
     }
     if kind.short:
         found["shortNames"] = list(kind.short)
@@ -113,7 +121,7 @@ def resources(kinds: Registry, group_: str, version_: str) -> Obj:
     shown: list[Obj] = []
     for kind in kinds.in_group_version(group_, version_):
         head = {"singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind}
-        row: Obj = {"name": kind.plural} | head | {"verbs": list(ALL_VERBS)}
+        row: Obj = {"name": kind.plural} | head | {"verbs": _verbs(kind)}
         if kind.short:
             row["shortNames"] = list(kind.short)
         if kind.categories:

@@ -14,6 +14,7 @@ from purelb.sandbox.apiserver import services
 from purelb.sandbox.apiserver.answers import (
     FieldError,
     Obj,
+    bad_request,
     duplicate,
     forbidden_field,
     invalid,
@@ -73,6 +74,8 @@ def complete(kind: Kind, obj: Obj, old: Obj | None, *, subresource: str) -> Obj:
                     port.setdefault("protocol", "TCP")
         case "secrets":
             _complete_secret(obj)
+        case "nodes":
+            _complete_node(obj.get("spec") or {})
         case "endpointslices.discovery.k8s.io":
             for port in obj.get("ports") or ():
                 port.setdefault("name", "")
@@ -101,8 +104,26 @@ def _complete_namespace(obj: Obj, old: Obj | None) -> None:
 
 def _complete_secret(obj: Obj) -> None:
     obj.setdefault("type", "Opaque")
+    for text in (obj.get("data") or {}).values():
+        try:
+            base64.b64decode(text, validate=True)
+        except ValueError as error:
+            at = next(
+                (index for index, letter in enumerate(text) if not (letter.isalnum() or letter in "+/=")), len(text)
+            )
+            why = f"illegal base64 data at input byte {at}"
+            raise bad_request(f'Secret in version "v1" cannot be handled as a Secret: {why}') from error
     for name, text in (obj.pop("stringData", None) or {}).items():
         obj.setdefault("data", {})[name] = base64.b64encode(text.encode()).decode()
+
+
+def _complete_node(spec: Obj) -> None:
+    """The old field is the first of the new ones; where they disagree the old one is believed, as the real server does."""
+    first, several = spec.get("podCIDR"), spec.get("podCIDRs") or []
+    if first and several[:1] != [first]:
+        spec["podCIDRs"] = [first]
+    elif several and not first:
+        spec["podCIDR"] = several[0]
 
 
 def check(kind: Kind, obj: Obj, old: Obj | None, *, group: str, subresource: str) -> Iterator[FieldError]:

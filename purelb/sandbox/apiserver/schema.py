@@ -84,8 +84,13 @@ class Node:
         self.logic: tuple[tuple[str, tuple[Node, ...]], ...] = ()
 
 
-def structural(written: Any, path: str, errors: list[FieldError], *, logical: bool = False) -> Node:
-    """A tree for a structural schema. Mistakes are appended to `errors`; the tree is only good if none was."""
+def structural(
+    written: Any, path: str, errors: list[FieldError], *, logical: bool = False, typed: bool = False
+) -> Node:
+    """A tree for a structural schema. Mistakes are appended to `errors`; the tree is only good if none was.
+
+    `logical`: below a logical word, where a schema only restricts. `typed`: there, but of an int-or-string, which may name its types.
+    """
     if not isinstance(written, dict):
         errors.append(required(path, "must be an object"))
         return Node({})
@@ -99,7 +104,7 @@ def structural(written: Any, path: str, errors: list[FieldError], *, logical: bo
         errors += [
             FieldError("FieldValueForbidden", f"{path}.{word}", "Forbidden: must be empty to be structural")
             for word in _STRUCTURAL_ONLY
-            if word in written and not (word == "type" and node.type in {"integer", "string"})
+            if word in written and not (word == "type" and typed)
         ]
     elif not node.type and not node.int_or_string and not node.keep:
         errors.append(required(f"{path}.type", "must not be empty for specified object fields"))
@@ -152,8 +157,12 @@ def structural(written: Any, path: str, errors: list[FieldError], *, logical: bo
     for word in ("allOf", "anyOf", "oneOf", "not"):
         below = written.get(word)
         if below is not None:
-            several = below if isinstance(below, list) else [below]
-            logic.append((word, tuple(structural(one, f"{path}.{word}", errors, logical=True) for one in several)))
+            indexed = [(f"[{at}]", one) for at, one in enumerate(below)] if isinstance(below, list) else [("", below)]
+            several = (
+                structural(one, f"{path}.{word}{at}", errors, logical=True, typed=typed or node.int_or_string)
+                for at, one in indexed
+            )
+            logic.append((word, tuple(several)))
     node.logic = tuple(logic)
     node.rules = tuple(_compile_rules(written.get("x-kubernetes-validations") or (), path, errors))
     return node

@@ -44,6 +44,8 @@ SPEC = "spec.validation.openAPIV3Schema.properties[spec]"
         pytest.param(fields(a={"type": "odd"}), f"{SPEC}.properties[a].type", id="an odd type"),
         pytest.param(fields(a={"type": "array"}), f"{SPEC}.properties[a].items", id="an array without items"),
         pytest.param(fields(a=TEXT | {"default": 1}), f"{SPEC}.properties[a].default", id="a default that breaks its schema"),
+        pytest.param(fields(a={"type": "object", "default": {"x": 1}, "properties": {"b": TEXT}}), f"{SPEC}.properties[a].default", id="a default with an unknown field"),
+        pytest.param(fields(a=TEXT | {"oneOf": [{"type": "string"}]}), f"{SPEC}.properties[a].oneOf[0].type", id="a type below a logical word"),
         pytest.param(fields(a=TEXT | {"pattern": "("}), f"{SPEC}.properties[a].pattern", id="a pattern that is none"),
         pytest.param(fields(a=TEXT | {"$ref": "#"}), f"{SPEC}.properties[a].$ref", id="a reference"),
         pytest.param(fields(a={"type": "array", "items": TEXT, "uniqueItems": True}), f"{SPEC}.properties[a].uniqueItems", id="unique items"),
@@ -99,6 +101,16 @@ def test_a_stored_version_may_not_leave_the_definition(api: Api) -> None:
 
 
 # --- objects ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_int_or_string_may_name_its_types(api: Api) -> None:
+    either = {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}]}
+    define(api, fields(a=either))
+    assert [api.post(TESTS, custom(f"n{index}", a=value)).code for index, value in enumerate((1, "80%", True))] == [
+        201,
+        201,
+        422,
+    ]
 
 
 def test_unknown_fields_are_pruned_in_objects_arrays_and_maps_but_not_where_they_are_preserved(api: Api) -> None:

@@ -103,6 +103,20 @@ def test_a_secret_takes_text_and_keeps_bytes(api: Api) -> None:
     assert (made["data"], made["type"], "stringData" in made) == ({"a": "Yg=="}, "Opaque", False)
 
 
+def test_a_secret_that_is_no_base64_is_refused(api: Api) -> None:
+    assert api.post(f"{DEFAULT}/secrets", meta("s", data={"a": "?"})).code == 400
+
+
+def test_a_nodes_first_pod_network_has_two_fields(api: Api) -> None:
+    assert api.post("/api/v1/nodes", meta("a", spec={"podCIDR": "10.9.0.0/24"})).body["spec"]["podCIDRs"] == [
+        "10.9.0.0/24"
+    ]
+    assert (
+        api.post("/api/v1/nodes", meta("b", spec={"podCIDRs": ["10.9.1.0/24"]})).body["spec"]["podCIDR"]
+        == "10.9.1.0/24"
+    )
+
+
 def test_an_immutable_config_map_stays(api: Api) -> None:
     api.post(f"{DEFAULT}/configmaps", meta("c", data={"a": "b"}, immutable=True))
     assert api.patch(f"{DEFAULT}/configmaps/c", {"data": {"a": "c"}}).code == 422
