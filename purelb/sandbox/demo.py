@@ -117,8 +117,12 @@ def demo(state: StateDirectory, *, keep: bool, proxy: str) -> int:
 
 def _come_up(starting: Starting, screen: Screen, state: StateDirectory) -> None:
     try:
+        coming = iter(STEPS.values())
+        screen.begin(next(coming))
         for step in starting.steps(limit_s=READY_LIMIT_S):
             screen.done(STEPS[step.name], seconds=step.seconds)
+            if (following := next(coming, None)) is not None:
+                screen.begin(following)
     except TimeoutError:
         why = "\n".join(unready(state))
         raise Broken(f"not everything is ready after {READY_LIMIT_S:g} s:\n{why}") from None
@@ -169,7 +173,6 @@ class _Tour:
                 lambda: _addresses(services, key, stop.addresses),
                 otherwise=lambda: f"{stop.name} got no address: {tour.refusal(services.store.get(key))}",
             )
-            given_at = time.monotonic()
             for address in given:
                 prober.start(f"{stop.name} {address}", address, stop.port)
             answered, on = created, ""
@@ -180,7 +183,7 @@ class _Tour:
                 await prober.stop(f"{stop.name} {address}")
                 self._row(stop, address, created=created, answered=first.at)
             where = ", ".join(f"{one} on {self._where(one)}" for one in given)
-            line.note = f"{where}; given after {milliseconds(given_at - created)}, answered by {on} after {milliseconds(answered - created)}"
+            line.note = f"{where}; the backend on {on} answers after {milliseconds(answered - created)}"
 
     def _row(self, stop: tour.Stop, address: str, *, created: float, answered: float) -> None:
         on_nic = min(
@@ -395,7 +398,7 @@ def _cmdline(entry: Path) -> bytes:
 
 def _summary(screen: Screen, state: StateDirectory, seen: Seen, *, took: float, keep: bool) -> None:
     screen.say()
-    screen.table(("SERVICE", "ADDRESS", "WAS ON", "ON THE NIC", "HTTP ANSWER"), seen.rows)
+    screen.table(("SERVICE", "ADDRESS", "FIRST ON", "ON THE NIC", "HTTP ANSWER"), seen.rows)
     screen.say()
     screen.say(f"  {seen.move}")
     screen.say(f"  {took:.1f} s in all")

@@ -32,6 +32,7 @@ class Line:
 class Screen:
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = out or sys.stdout
+        self._marks = _marks(self._out.encoding)
         self.lively = self._out.isatty() and not os.environ.get("NO_COLOR") and not os.environ.get("CI")
 
     def say(self, text: str = "", *, style: str = "") -> None:
@@ -42,9 +43,7 @@ class Screen:
     def step(self, what: str) -> Iterator[Line]:
         """One step: what is being done, then how long it took and what came of it. An exception marks it as failed and goes on."""
         line, started = Line(), time.monotonic()
-        if self.lively:
-            self._out.write(f"  … {what}")
-            self._out.flush()
+        self.begin(what)
         try:
             yield line
         except BaseException:
@@ -52,9 +51,15 @@ class Screen:
             raise
         self.done(what, seconds=time.monotonic() - started, note=line.note)
 
+    def begin(self, what: str) -> None:
+        """Show that a step is running; only a terminal does."""
+        if self.lively:
+            self._out.write(f"  {self._marks[2]} {what}")
+            self._out.flush()
+
     def done(self, what: str, *, seconds: float, note: str = "", good: bool = True) -> None:
         """One step that is over."""
-        mark = self._styled("✓", GREEN) if good else self._styled("✗", RED)
+        mark = self._styled(self._marks[0], GREEN) if good else self._styled(self._marks[1], RED)
         start = "\r\x1b[2K" if self.lively else ""
         tail = f"  {self._styled(note, DIM)}" if note else ""
         self._out.write(f"{start}  {mark} {what:<{WIDTH}} {seconds:6.2f} s{tail}\n")
@@ -68,6 +73,15 @@ class Screen:
 
     def _styled(self, text: str, style: str) -> str:
         return f"\x1b[{style}m{text}\x1b[0m" if style and text and self.lively else text
+
+
+def _marks(encoding: str | None) -> tuple[str, str, str]:
+    """Done, failed, running; in plain letters where the output cannot hold more."""
+    try:
+        "✓✗…".encode(encoding or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return "ok", "NO", ".."
+    return "✓", "✗", "…"
 
 
 def milliseconds(seconds: float) -> str:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.netns
 DEMO = [sys.executable, "-m", "purelb.cli.main", "sandbox", "demo"]
 
 
-@pytest.mark.parametrize("proxy", ["nft", "user"])
+@pytest.mark.parametrize("proxy", ["auto", "user"])
 def test_it_keeps_its_promises_and_leaves_nothing(proxy: str, tmp_path: Path) -> None:
     before = machine(tmp_path)
     environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}

@@ -33,3 +33,11 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
 
 def test_times_are_told_in_the_unit_one_would_say() -> None:
     assert (milliseconds(0.0123), milliseconds(1.5), milliseconds(12.34)) == ("12 ms", "1500 ms", "12.3 s")
+
+
+def test_an_output_that_cannot_hold_the_marks_gets_letters() -> None:
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, encoding="latin-1")
+    with Screen(out).step("something"):
+        pass
+    assert raw.getvalue().startswith(b"  ok something")

@@ -54,6 +54,7 @@ def examine() -> tuple[Finding, ...]:
     return (
         _extra(),
         _namespaces(machine),
+        _ipv6(),
         *(_links(machine) if not machine.error else ()),
         *(_proxy(machine) if not machine.error else ()),
         _tags(),
@@ -125,6 +126,17 @@ def _namespace_remedy() -> str:
         if path.exists() and path.read_text(encoding="ascii").strip() == value:
             return f"run as root, or allow user namespaces: {command}"
     return "run as root; in a container, with --privileged"
+
+
+def _ipv6() -> Finding:
+    there = Path("/proc/sys/net/ipv6").is_dir()
+    return Finding(
+        what="IPv6",
+        good=there,
+        needed=True,
+        text="the kernel speaks it" if there else "the kernel does not speak it",
+        remedy="boot without ipv6.disable=1 (sysctl disable_ipv6 does no harm)",
+    )
 
 
 def _links(machine: Machine) -> tuple[Finding, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -55,3 +56,13 @@ def _in_namespaces(body: Callable[[], Any]) -> Any:
 @pytest.fixture
 def in_namespaces() -> Callable[[Callable[[], Any]], Any]:
     return _in_namespaces
+
+
+@pytest.fixture
+def nft() -> None:
+    """The test needs nftables."""
+    if shutil.which("nft") is None:
+        why = "needs nft (Debian: nftables)"
+        if os.environ.get("CI") == "true" or os.environ.get("PURELB_REQUIRE_TOOLS") == "1":
+            pytest.fail(why, pytrace=False)
+        pytest.skip(why)

@@ -19,7 +19,7 @@ from pyroute2 import IPRoute
 
 from purelb.sandbox.rig.holders import Holders
 from purelb.sandbox.rig.kernels import KernelWatch
-from purelb.sandbox.rig.links import build, probe_kinds
+from purelb.sandbox.rig.links import Rig, build, probe_kinds
 from purelb.sandbox.rig.namespaces import inside, new_network
 from purelb.sandbox.rig.proxy_rules import Backend, Frontend, ruleset
 from purelb.sandbox.rig.topology import plan
@@ -47,6 +47,11 @@ def get(address: str, port: int) -> dict[str, str]:
             answer += chunk
     body: dict[str, str] = json.loads(answer.partition(b"\r\n\r\n")[2])
     return body
+
+
+def serve(rig: Rig, node: str, *fronts: Frontend) -> None:
+    with inside(rig.networks[node]):
+        subprocess.run(["nft", "-f", "-"], input=ruleset(fronts), text=True, check=True)
 
 
 def hold(network: int, address: str) -> None:
@@ -97,6 +102,7 @@ def test_pods_reach_each_other_and_so_do_nodes_and_the_hub_in_both_families(in_n
     assert in_namespaces(body) == ["e2", "e2", "e2", "e2"]
 
 
+@pytest.mark.usefixtures("nft")
 def test_the_proxy_reaches_a_backend_in_another_namespace_from_either_node(in_namespaces: Inside) -> None:
     def body() -> list[dict[str, str]]:
         rig = build(plan(nodes=2, pods=[("e1", "n1")]))
@@ -124,6 +130,75 @@ def test_the_proxy_reaches_a_backend_in_another_namespace_from_either_node(in_na
     assert first["client"] != "172.30.1.100"  # masqueraded, so that the answer comes back through n2
 
 
+@pytest.mark.usefixtures("nft")
+def test_with_a_local_policy_the_backend_sees_the_clients_address(in_namespaces: Inside) -> None:
+    def body() -> dict[str, str]:
+        rig = build(plan(nodes=1, pods=[("e1", "n1")]))
+        started = echo(rig, "e1", "n1")
+        serve(rig, "n1", Frontend(VIP4, "tcp", 80, (Backend("10.244.1.2", 8080),), keep_source=True))
+        hold(rig.networks["n1"], VIP4)
+        with inside(rig.networks["client"]):
+            until(lambda: answers(VIP4, 80), what="the VIP answers")
+            seen = get(VIP4, 80)
+        started.kill()
+        started.wait()
+        return seen
+
+    assert in_namespaces(body)["client"] == "172.30.1.100"
+
+
+@pytest.mark.usefixtures("nft")
+def test_taking_a_backend_away_does_not_reset_connections_to_another(in_namespaces: Inside) -> None:
+    def body() -> str:
+        rig = build(plan(nodes=1, pods=[("e1", "n1"), ("e2", "n1")]))
+        first, second = Backend("10.244.1.2", 8080), Backend("10.244.1.3", 8080)
+        started = [echo(rig, "e1", "n1")]
+        serve(rig, "n1", Frontend(VIP4, "tcp", 80, (first,), keep_source=False))
+        hold(rig.networks["n1"], VIP4)
+        with inside(rig.networks["client"]):
+            until(lambda: answers(VIP4, 80), what="the VIP answers")
+            sock = socket.create_connection((VIP4, 80), timeout=2)
+        serve(rig, "n1", Frontend(VIP4, "tcp", 80, (second,), keep_source=False))
+        with sock:
+            sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            answer = sock.recv(4096)
+        for process in started:
+            process.kill()
+            process.wait()
+        return answer[:15].decode()
+
+    assert in_namespaces(body) == "HTTP/1.0 200 OK"
+
+
+@pytest.mark.usefixtures("nft")
+def test_udp_is_served_as_well(in_namespaces: Inside) -> None:
+    listener = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 53))\nwhile 1: s.sendto(b'!', s.recvfrom(99)[1])"
+
+    def body() -> str:
+        rig = build(plan(nodes=1, pods=[("e1", "n1")]))
+        started = start(rig, "e1", "-c", listener)
+        serve(rig, "n1", Frontend(VIP4, "udp", 53, (Backend("10.244.1.2", 53),), keep_source=False))
+        hold(rig.networks["n1"], VIP4)
+        with inside(rig.networks["client"]):
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+        def asked() -> bytes:
+            sock.settimeout(0.2)
+            sock.sendto(b"?", (VIP4, 53))
+            try:
+                return sock.recv(9)
+            except OSError:  # nothing yet, or refused while the listener starts
+                return b""
+
+        with sock:
+            answer = until(asked, what="an answer").decode()
+        started.kill()
+        started.wait()
+        return answer
+
+    assert in_namespaces(body) == "!"
+
+
 def test_a_kernel_tells_who_got_and_who_lost_an_address(in_namespaces: Inside) -> None:
     def body() -> list[list[Any]]:
         rig = build(plan(nodes=2))
@@ -144,6 +219,7 @@ def test_a_kernel_tells_who_got_and_who_lost_an_address(in_namespaces: Inside) -
     assert in_namespaces(body) == [[VIP4, "n2"], [VIP6, "n1"]]
 
 
+@pytest.mark.usefixtures("nft")
 def test_the_prober_counts_what_was_lost_while_an_address_was_away(in_namespaces: Inside) -> None:
     def body() -> dict[str, Any]:
         rig = build(plan(nodes=1, pods=[("e1", "n1")]))

@@ -109,6 +109,7 @@ def test_a_wish_that_is_not_kept_is_said() -> None:
 
 
 @pytest.mark.netns
+@pytest.mark.usefixtures("nft")
 def test_the_kernel_takes_a_thousand_services_in_one_transaction_and_none_after_them(
     in_namespaces: Callable[[Callable[[], Any]], Any],
 ) -> None:
