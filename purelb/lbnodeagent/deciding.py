@@ -188,11 +188,11 @@ class Deciding:
             return "lostElection" if self.state.layout.place(ip) is not None else "noLocalInterface"
         return "withdrawAddress" if self._said.get(ip, "").startswith("announcing") else ""
 
-    def needs_dummy(self) -> bool:
-        """Whether some claim belongs on the dummy interface and there is none."""
+    def needs_dummy(self, ips: Iterable[IPAddress] | None = None) -> bool:
+        """Whether one of these claims (all, if none are named) belongs on the dummy interface and there is none."""
         state = self.state
-        return (
-            state.serves_remote
-            and state.layout.dummy is None
-            and any(isinstance(place(claim, state.layout), OnDummy) for claim in state.asked.claims.values())
-        )
+        if state.layout.dummy is not None or not state.serves_remote:
+            return False
+        asked = state.asked.claims
+        claims = asked.values() if ips is None else [asked[ip] for ip in ips if ip in asked]
+        return any(isinstance(place(claim, state.layout), OnDummy) for claim in claims)

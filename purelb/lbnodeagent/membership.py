@@ -45,6 +45,19 @@ class Peer(Struct, frozen=True, kw_only=True):
     holder: str
 
 
+def same_words(one: Peer | None, other: Peer | None) -> bool:
+    """Whether two readings of a lease differ in nothing but when it was renewed: then nothing has to be judged again."""
+    if one is None or other is None:
+        return one is other
+    return (one.instance, one.networks, one.draining, one.offers, one.duration) == (
+        other.instance,
+        other.networks,
+        other.draining,
+        other.offers,
+        other.duration,
+    )
+
+
 def read_peer(lease: Lease, *, default_duration: float) -> Peer | None:
     """The member behind a lease, None when the lease is no agent's. Never raises."""
     node = leases.node_of_lease(lease.metadata.name)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from purelb.kube.queue import URGENT
 from purelb.lbnodeagent import keys
+from purelb.lbnodeagent.membership import same_words
 from purelb.lbnodeagent.ownlease import LeaseIntent, duration_of
 from purelb.lbnodeagent.vip import Fenced, Foreign
 
@@ -44,14 +45,21 @@ class Peering:
 
     async def peer(self, node: str, now: float) -> None:
         """A lease as its store has it now."""
-        state = self._core.state
+        membership = self._core.state.membership
+        before = membership.peers.get(node), membership.seen(node, now)
+        suspects = membership.suspects(now)
         lease = self._inputs.leases.store.get(self._lease_key(node))
-        if lease is None:
-            if node != state.node:
-                state.membership.gone(node)
-        else:
-            state.membership.saw(lease, now)
-        await self.look(now)
+        if lease is not None:
+            membership.saw(lease, now)
+        elif node != self._core.state.node:
+            membership.gone(node)
+        if node == self._core.state.node:
+            if suspects:  # our own echo: it decides about them
+                await self.look(now)
+            return
+        after = membership.peers.get(node), membership.seen(node, now)
+        if before[1] != after[1] or not same_words(before[0], after[0]):
+            await self.look(now)
 
     async def look(self, now: float) -> None:
         """Let time pass for all members; judge everything when the view differs."""

@@ -132,7 +132,7 @@ class Reconciler:
             core.judge(ip, now)
         if touched or name in state.asked.unfit:
             core.report_soon()
-        if touched and core.needs_dummy():
+        if core.needs_dummy(touched):
             core.queue.add(keys.Links())
 
     def _hear(self, now: float) -> None:
