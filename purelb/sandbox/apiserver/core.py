@@ -71,7 +71,7 @@ class ApiCore:
         watch_cache: bool = True,
     ) -> None:
         self._version = version
-        self._state = State(history=history, rng=rng, epoch=epoch)
+        self._state = State(history=history, rng=rng, epoch=epoch, minor=int(version.partition(".")[2]))
         self._reads = Reads(self._state, watch_cache=watch_cache)
         self._writes = Writes(self._state)
         self._timers: list[tuple[float, int, Watcher]] = []

@@ -91,6 +91,7 @@ class _Stream:
         self._transport = transport
         self._bell = Bell(transport.clock)
         self._frames: list[bytes] = []
+        self._reached = 0.0
         watcher.wake = self._bell.ring_all
 
     @property
@@ -114,7 +115,7 @@ class _Stream:
     async def opened(self) -> None:
         """Return once the headers are there."""
         while self._watcher.head is None:
-            self._frames += self._watcher.frames(self._transport.now())
+            self._frames += self._watcher.frames(self._now())
             if self._watcher.head is None:
                 await self._more()
 
@@ -124,14 +125,21 @@ class _Stream:
         if self._watcher.aborted:
             raise TransportError("reset", "the connection was cut")
         due = self._watcher.due()
-        await self._bell.wait(None if due is None else due + self._transport.start)
+        at = None if due is None else due + self._transport.start
+        await self._bell.wait(at)
+        if due is not None and at is not None and self._transport.clock.now() >= at:
+            self._reached = due
+
+    def _now(self) -> float:
+        """The core's time, and not a hair before the moment that was waited for: the sum and its difference may differ."""
+        return max(self._transport.now(), self._reached)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
         while not self._frames:
-            self._frames = self._watcher.frames(self._transport.now())
+            self._frames = self._watcher.frames(self._now())
             if not self._frames and self._watcher.ended and not self._watcher.aborted:
                 raise StopAsyncIteration
             if not self._frames:

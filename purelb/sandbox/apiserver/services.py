@@ -26,6 +26,7 @@ from purelb.sandbox.apiserver.names import (
     wrong_key,
 )
 
+IP_MODE_SINCE = 30  # the minor version from which `ipMode` is kept
 FAMILIES = ("IPv4", "IPv6")
 _DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode")
 _POLICIES = ("SingleStack", "PreferDualStack", "RequireDualStack")
@@ -97,6 +98,12 @@ def complete(service: Obj, old: Obj | None) -> None:
     for ingress in balancer.get("ingress") or ():
         if ingress.get("ip"):
             ingress.setdefault("ipMode", "VIP")
+
+
+def forget_ip_mode(service: Obj) -> None:
+    """What a server does that does not know the field yet."""
+    for ingress in service["status"]["loadBalancer"].get("ingress") or ():
+        ingress.pop("ipMode", None)
 
 
 def _carry_over(spec: Obj, before: Obj) -> None:

@@ -20,7 +20,8 @@ from purelb.sandbox.apiserver.views import Views, encode
 
 
 class State:
-    def __init__(self, *, history: History, rng: Callable[[], float], epoch: datetime) -> None:
+    def __init__(self, *, history: History, rng: Callable[[], float], epoch: datetime, minor: int = 34) -> None:
+        self.minor = minor  # of the Kubernetes version that is imitated
         self.rng = rng
         self.kinds = Registry()
         self.store = Store(history)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from purelb.sandbox.apiserver import patch, rules
+from purelb.sandbox.apiserver import patch, rules, services
 from purelb.sandbox.apiserver.answers import (
     STALE,
     FieldError,
@@ -240,6 +240,8 @@ class Writes:
         kind = target.kind
         if not kind.custom:
             obj = rules.complete(kind, obj, old, subresource=target.subresource)
+            if kind.key == "services" and self._state.minor < services.IP_MODE_SINCE:
+                services.forget_ip_mode(obj)
             if kind.key == DEFINITIONS:
                 complete_definition(obj)
             return obj

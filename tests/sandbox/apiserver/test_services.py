@@ -230,3 +230,11 @@ def test_only_a_load_balancer_has_ingress_and_leaving_the_type_clears_it(api: Ap
     api.patch(f"{WEB}/status", ingress({"ip": "192.0.2.1"}))
     assert api.patch(WEB, {"spec": {"type": "ClusterIP"}}).body["status"] == {"loadBalancer": {}}
     assert api.patch(f"{WEB}/status", ingress({"ip": "192.0.2.1"})).code == 422
+
+
+def test_an_older_server_drops_the_mode_of_an_address_and_writing_it_again_changes_nothing() -> None:
+    api = Api(version="1.29")
+    make(api)
+    first = api.patch(f"{WEB}/status", ingress({"ip": "192.0.2.1", "ipMode": "VIP"}))
+    assert first.body["status"]["loadBalancer"]["ingress"] == [{"ip": "192.0.2.1"}]
+    assert api.patch(f"{WEB}/status", ingress({"ip": "192.0.2.1", "ipMode": "VIP"})).rv == first.rv
