@@ -4,7 +4,7 @@
 Pure. Rules: the same uid, object revision or node port has the same word within one case, so that "it did not change" is part
 of the comparison; the revision of a list or a bookmark is `<rv>`, for what else happens in a cluster moves it. Times of today
 are the server's, other times are the case's and stay. Words of addresses and ports replace only what the case did not send.
-`managedFields` are left out: they belong to server-side apply. Not promised: anything about the order of map keys.
+`managedFields` are left out, for they belong to server-side apply, and so are hashes of discovery. Not promised: anything about the order of map keys.
 """
 
 from __future__ import annotations
@@ -24,10 +24,15 @@ _REVISIONS_IN_TEXT = (
     (re.compile(r"(ResourceVersion in the precondition \()\d+"), r"\1<rv>"),
     (re.compile(r"(ResourceVersion in record \()\d+"), r"\1<rv>"),
     # a patched object that is refused is shown whole, managedFields and all
-    (re.compile(r'(Invalid value: )("?(?:\{|map\[).*)(: strict decoding error)', re.DOTALL), r"\1<object>\3"),
+    (
+        re.compile(r'(Invalid value: )"?(?:\{\\?"(?:apiVersion|kind)\\?":|map\[).*[}\]]"?(?=: )', re.DOTALL),
+        r"\1<object>",
+    ),
 )
 _AGE = re.compile(r"\b\d+(s|m|m\d+s)\b")
 ABSENT: Any = object()
+_IN_TEXTS = frozenset({"ipv4", "ipv6", "port"})
+_LEFT_OUT = frozenset({"managedFields", "storageVersionHash"})
 _SUFFIX = 5  # letters that generateName appends, to at most 58 of its own
 
 
@@ -59,6 +64,9 @@ class Normaliser:
             text = text.replace(name, word)
         for prefix in self._prefixes:
             text = re.sub(re.escape(prefix) + f"[a-z0-9]{{{_SUFFIX}}}\\b", f"{prefix}<random>", text)
+        for (what, value), word in self._words.items():
+            if what in _IN_TEXTS:
+                text = re.sub(f"(?<![0-9a-f.:]){re.escape(str(value))}(?![0-9a-f.:])", word, text)
         text = _UUID.sub(lambda found: self._word("uid", found[0]), text)
         text = _TIME.sub(self._time, text)
         for pattern, replacement in _REVISIONS_IN_TEXT:
@@ -71,7 +79,7 @@ class Normaliser:
                 return {
                     self.text(name): self._value(inner, (*path, name))
                     for name, inner in value.items()
-                    if name != "managedFields"
+                    if name not in _LEFT_OUT
                 }
             case list():
                 return [self._value(inner, path) for inner in value]

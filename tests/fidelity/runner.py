@@ -154,7 +154,11 @@ class Run:
         if body is None and step.body is not None:
             body = json.dumps(self._filled(step.body)).encode()
         path = self._path(step.path)
-        answer = self._target.wire.ask(step.method, path, body=body, media=step.media, accept=step.accept)
+        wire = self._target.wire
+        if step.token is not None:
+            answer = wire.ask_as(self._text(step.token), step.method, path)
+        else:
+            answer = wire.ask(step.method, path, body=body, media=step.media, accept=step.accept)
         if step.until:
             answer = self._polled(step, path)
         if step.keep:
@@ -229,7 +233,11 @@ class Run:
                 *arguments,
             ],
             input=None if step.stdin is None else json.dumps(self._filled(step.stdin)),
-            env={"PATH": os.environ["PATH"], "HOME": str(home)},
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(home),
+                "KUBE_EDITOR": "sed -i 's/^metadata:/&\\n  labels: {edited: by-hand}/'",
+            },
             capture_output=True,
             text=True,
             timeout=WITHIN_S,
@@ -246,8 +254,12 @@ class Run:
     # --- placeholders
 
     def _keep(self, name: str, body: Any) -> None:
+        assert isinstance(body, dict), f"no object to keep: {body!r}"
         self._objects[name] = body
         metadata = body.get("metadata", {})
+        token = _at(body, ["status", "token"])
+        if token is not None:
+            self._values[f"{name}.token"] = token
         for word, field in (("rv", "resourceVersion"), ("uid", "uid"), ("continue", "continue"), ("name", "name")):
             if field in metadata:
                 self._values[f"{name}.{word}"] = str(metadata[field])

@@ -44,6 +44,7 @@ class Request(Struct, frozen=True, kw_only=True):
     keep: str = ""
     leave_out: tuple[str, ...] = ()  # parts of the answer that this case does not ask about
     only: tuple[str, ...] = ()  # or the only ones that it does
+    token: str | None = None  # of somebody else; empty: of nobody
     until: Mapping[str, object] = {}  # repeat a GET until all of these paths have these values
 
 

@@ -194,6 +194,45 @@ LIVED = (
     case("a POST of a status", post(f"{THINGS}/a/status", thing("a")), room=LIFE),
 )  # fmt: skip
 
+# --- the functions of rules that this repository uses
+
+WORDS = Room(
+    name="functions of rules",
+    prepare=(
+        post(CRDS, crd("things", [version(spec=o(
+            ip={**S, "maxLength": 50, "x-kubernetes-validations": rule("isIP(self)", message="is no address")},
+            cidr={**S, "maxLength": 50, "x-kubernetes-validations": rule("isCIDR(self)", message="is no network")},
+            numbers={**a(I, maxItems=9), "x-kubernetes-validations": [
+                {"rule": "self.isSorted()", "message": "not sorted"}, {"rule": "self.sum() < 10", "message": "sum too large"},
+                {"rule": "self.size() == 0 || self.min() > 0", "message": "min too small"}, {"rule": "self.size() == 0 || self.max() < 9", "message": "max too large"},
+                {"rule": "self.indexOf(3) < 1", "message": "3 is not first"}]},
+            wait={**S, "maxLength": 20, "x-kubernetes-validations": rule("duration(self) <= duration('1m')", message="too long")},
+            text={**S, "maxLength": 20, "x-kubernetes-validations": [{"rule": "self.matches('^[a-z]+$')", "message": "odd letters"}, {"rule": "!self.contains('x')"}]},
+            later={**S, "maxLength": 20, "x-kubernetes-validations": rule("oldSelf.orValue('') == '' || self == oldSelf.value()", message="once only", optionalOldSelf=True)},
+        ))], kind="Thing")),
+        get(THINGS, until={"status": 200}),
+    ),
+)  # fmt: skip
+
+
+def ruled(what: str, **spec: Any) -> Case:
+    return case(
+        f"a rule about {what}",
+        post(f"{THINGS}?dryRun=All", thing(**spec), only=("kind", "message", "details")),
+        room=WORDS,
+    )
+
+
+RULED = (
+    *(ruled(f"the address {text or 'of no letters'}", ip=text) for text in ("192.0.2.1", "2001:db8::1", "192.0.2.999", "192.0.2.01", "fe80::1%eth0", "::ffff:192.0.2.1", "")),
+    *(ruled(f"the network {text}", cidr=text) for text in ("192.0.2.0/24", "192.0.2.1/24", "2001:db8::/32", "192.0.2.0/33", "192.0.2.0")),
+    *(ruled(f"the numbers {numbers}", numbers=numbers) for numbers in ([], [1, 2], [2, 1], [4, 5, 6], [-1, 1], [1, 3], [3, 4], [1, 9])),
+    *(ruled(f"the duration {text or 'of no letters'}", wait=text) for text in ("1m", "61s", "1m1ms", "1h", "x", "")),
+    *(ruled(f"the text {text}", text=text) for text in ("abc", "ABC", "axb", "X")),
+    case("a rule about an old value that may be absent", post(THINGS, thing("once", later="a"), only=("kind",)), patch(f"{THINGS}/once", {"spec": {"later": "b"}}, only=("kind", "message")),
+         patch(f"{THINGS}/once", {"spec": {"later": None}}, only=("kind", "message")), room=WORDS),
+)  # fmt: skip
+
 # --- two versions, each with defaults of its own
 
 OLD = o(mode={**S, "default": "Old"}, only={**S, "default": "one"})
@@ -277,12 +316,25 @@ DEFINED = (
          get(f"{THINGS}/one", until={"body.spec.c": "new"}),
          patch(f"{THINGS}/one", {"metadata": {"labels": {"a": "b"}}}),
          patch(f"{THINGS}/one", {"spec": {"a": "yy"}})),
-    case("a definition whose names change", post(CRDS, crd("things", [version()], kind="Thing"), only=("kind",)),
+    case("a definition whose names change", post(CRDS, crd("things", [version()], kind="Thing"), only=("kind",)), get(THINGS, until={"status": 200}, only=("kind",)),
          patch(f"{CRDS}/things.<group>", {"spec": {"scope": "Cluster"}}, only=("status", "message", "reason", "code", "details"))),
     case("a cluster-wide custom resource", post(CRDS, crd("things", [version()], kind="Thing", scope="Cluster"), only=("kind",)),
          get("/apis/<group>/v1/things", until={"status": 200}), post("/apis/<group>/v1/things", thing()), get("/apis/<group>/v1/namespaces/<ns>/things"), get("/apis/<group>/v1/things/one")),
     case("a custom resource without a status subresource", post(CRDS, crd("things", [version(subresources={})], kind="Thing"), only=("kind",)),
          get(THINGS, until={"status": 200}, only=("kind",)), post(THINGS, thing() | {"status": {"a": 1}}), patch(f"{THINGS}/one", {"status": {"a": 2}}), patch(f"{THINGS}/one/status", {"status": {"a": 3}})),
+    case("a scale", post(CRDS, crd("things", [version(spec=o(replicas=I), subresources={"status": {}, "scale": {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}})], kind="Thing"), only=("kind",)),
+         get(THINGS, until={"status": 200}, only=("kind",)), post(THINGS, thing(replicas=2), only=("kind",)), get(f"{THINGS}/one/scale"),
+         patch(f"{THINGS}/one/scale", {"spec": {"replicas": 5}}), get(f"{THINGS}/one", only=("spec", "metadata.generation"))),
+    case("an embedded resource", post(CRDS, crd("things", [version(spec=o(template=FREE | {"x-kubernetes-embedded-resource": True}))], kind="Thing"), only=("kind",)),
+         get(THINGS, until={"status": 200}, only=("kind",)),
+         post(THINGS, thing("good", template={"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x", "labels": {"a": "b"}}, "more": 1})),
+         post(THINGS, thing("bare", template={"more": 1})), post(THINGS, thing("bad", template={"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "Bad Name"}}))),
+    case("a stored object that a new rule forbids keeps what it has",
+         post(CRDS, crd("things", [version(spec=o(a=S, b=S))], kind="Thing"), only=("kind",)), get(THINGS, until={"status": 200}, only=("kind",)),
+         post(THINGS, thing(a="long", b="long")),
+         patch(f"{CRDS}/things.<group>", {"spec": {"versions": [version(spec=o(a={**S, "maxLength": 1}, b={**S, "maxLength": 1}, c={**S, "default": "new"}))]}}, only=("metadata.generation",)),
+         get(f"{THINGS}/one", until={"body.spec.c": "new"}),
+         patch(f"{THINGS}/one/status", {"status": {"a": 1}}), patch(f"{THINGS}/one", {"spec": {"b": "x"}}), patch(f"{THINGS}/one", {"spec": {"a": "other"}}), patch(f"{THINGS}/one", {"spec": {"b": "other"}})),
     case("selectable fields", post(CRDS, crd("things", [version(spec=o(color=S), selectableFields=[{"jsonPath": ".spec.color"}])], kind="Thing"), only=("kind",)),
          get(THINGS, until={"status": 200}, only=("kind",)), post(THINGS, thing("r", color="red"), only=("kind",)), post(THINGS, thing("b", color="blue"), only=("kind",)),
          get(f"{THINGS}?fieldSelector=spec.color=red"), get(f"{THINGS}?fieldSelector=spec.colour=red")),
@@ -292,4 +344,4 @@ DEFINED = (
          get(THINGS, accept="application/json;as=Table;g=meta.k8s.io;v=v1", leave_out=("columnDefinitions.description",))),
 )  # fmt: skip
 
-CASES: tuple[Case, ...] = (*ADMITTED, *LIVED, *VERSIONS, *DEFINED)
+CASES: tuple[Case, ...] = (*ADMITTED, *LIVED, *RULED, *VERSIONS, *DEFINED)

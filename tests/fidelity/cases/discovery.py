@@ -4,10 +4,22 @@ the embedded one has few kinds, and says so by having few rows."""
 
 from __future__ import annotations
 
-from tests.fidelity.cases.objects import CONFIG_MAPS, SERVICES
+from tests.fidelity.cases.objects import CONFIG_MAPS, LEASES, SERVICE_ACCOUNTS, SERVICES, named
 from tests.fidelity.steps import Case, Request, case, get, post
 
+NOBODY = ""
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
+
 CASES: tuple[Case, ...] = (
+    case("who may ask without a name", get("/version", token=NOBODY, only=("major",)), get("/healthz", token=NOBODY), get("/api", token=NOBODY), get("/apis", token=NOBODY),
+         get(SERVICES, token=NOBODY), get(f"{SERVICES}/web", token=NOBODY), get("/api/v1/nodes", token=NOBODY), get("/nothing", token=NOBODY),
+         Request(method="DELETE", path=LEASES, token=NOBODY), get(f"{LEASES}?watch=true", token=NOBODY), get("/apis/none.example.com/v1/things", token=NOBODY),
+         Request(method="PATCH", path=f"{SERVICES}/web/status", token=NOBODY)),
+    case("a token that nobody gave out", get("/version", token="wrong", only=("major", "message")), get(SERVICES, token="wrong")),
+    case("a token of a ServiceAccount", post(SERVICE_ACCOUNTS, named("v1", "ServiceAccount", "one")),
+         post(f"{SERVICE_ACCOUNTS}/one/token", {"spec": {"expirationSeconds": 3600}}, keep="t", only=("kind", "spec.expirationSeconds")),
+         get("/version", token="<t.token>", only=("major",))),
+    case("aggregated discovery", get("/api", accept=AGGREGATED, only=("kind", "apiVersion")), get("/apis", accept=AGGREGATED, only=("kind", "apiVersion"))),
     case("health", get("/healthz"), get("/livez"), get("/readyz")),
     case("the version", get("/version", only=("major", "minor", "gitVersion"))),
     case("the core versions", get("/api", only=("kind", "versions"))),

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from tests.fidelity.cases.objects import config_map, named, service
-from tests.fidelity.steps import Case, case, get, kubectl
+from tests.fidelity.cases.objects import EVENTS, LONG_AGO, SERVICES, config_map, event, named, service
+from tests.fidelity.steps import Case, case, get, kubectl, patch, post
 
 CM = {**config_map("one", data={"a": "1"})}
 WEB = service("web", type="ClusterIP", clusterIP="None", ports=[{"name": "http", "port": 80}])
@@ -53,5 +53,16 @@ CASES: tuple[Case, ...] = (
     case("kubectl create of a Lease and its table",
          kubectl("create", "-f", "-", stdin=named("coordination.k8s.io/v1", "Lease", "one", spec={"holderIdentity": "me"})),
          kubectl("get", "lease"), kubectl("get", "lease", "-o", "custom-columns=N:.metadata.name,H:.spec.holderIdentity")),
+    case("kubectl edit", kubectl("create", "-f", "-", stdin=CM), kubectl("edit", "configmap", "one"), kubectl("get", "configmap", "one", "-o", "jsonpath={.metadata.labels}")),
+    case("kubectl replace", kubectl("replace", "-f", "-", stdin=CM), kubectl("create", "-f", "-", stdin=CM), kubectl("replace", "-f", "-", stdin=config_map("one", data={"z": "1"})),
+         kubectl("get", "configmap", "one", "-o", "jsonpath={.data}")),
+    case("kubectl wait for a condition", kubectl("create", "-f", "-", stdin=WEB),
+         patch(f"{SERVICES}/web/status", {"status": {"conditions": [{"type": "Done", "status": "True", "reason": "Yes", "message": "", "lastTransitionTime": LONG_AGO}]}}, only=("kind",)),
+         kubectl("wait", "service/web", "--for=condition=Done", "--timeout=5s"), kubectl("wait", "service/web", "--for=condition=Undone", "--timeout=1s")),
+    case("kubectl version and api-resources", kubectl("api-resources", "--api-group=coordination.k8s.io", "--no-headers"),
+         kubectl("api-resources", "--api-group=discovery.k8s.io", "-o", "name")),
+    case("kubectl explain", kubectl("explain", "lease.spec.holderIdentity", "--output=plaintext-openapiv2"), kubectl("explain", "lease.nothing")),
+    case("kubectl events", post(EVENTS, event("seen", type="Warning", lastTimestamp=LONG_AGO)), kubectl("events", "--types=Warning", "-o", "name")),
+    case("kubectl get -w and a timeout", kubectl("create", "-f", "-", stdin=CM), kubectl("get", "configmap", "one", "-w", "--request-timeout=1s")),
     case("kubectl and a kind that is none", kubectl("get", "frobnicators"), get("/apis/none.example.com/v1")),
 )  # fmt: skip

@@ -117,6 +117,13 @@ LISTS = (
         room=FIVE,
     ),
     case(
+        "a page of another collection",
+        get(f"{LEASES}?limit=2", keep="one"),
+        get(f"{SERVICES}?limit=2&continue=<one.continue>"),
+        get(f"{LEASES}?limit=2&continue=<one.continue>&labelSelector=app=web"),
+        room=FIVE,
+    ),
+    case(
         "pages that show the past",
         *[post(LEASES, labelled(name)) for name in "abcd"],
         get(f"{LEASES}?limit=2", keep="one"),
