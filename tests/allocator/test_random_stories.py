@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random stories against the running component; at rest a fresh allocator finds nothing to do.
+
+After whatever happened (edits, deletions, a kill in the middle, lost answers) and a while without faults: no address is in two
+statuses that may not share it, nothing that should have been served waits, and starting again writes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from purelb.allocator.observed import published
+from purelb.allocator.serving import Rules, effective_local
+from purelb.allocator.sharing import clash
+from purelb.allocator.wish import rough_wish
+from purelb.api.kinds import SERVICE_GROUPS
+from purelb.kube.errors import KubeError
+from purelb.kube.resources import SERVICES
+from purelb.sandbox.apiserver.faults import Answer, Delay, LoseAnswer, Reset, Rule
+from tests.allocator.cluster import Cluster, pool
+from tests.allocator.objects import INSTALL
+
+if TYPE_CHECKING:
+    from purelb.kube.model import Service
+
+NAMES = st.sampled_from(["a", "b", "c", "d", "e"])
+NOTES = st.fixed_dictionaries(
+    {},
+    optional={
+        "purelb.io/allow-shared-ip": st.sampled_from(["k1", "k2"]),
+        "purelb.io/addresses": st.sampled_from(["192.0.2.10", "192.0.2.11", "203.0.113.1"]),
+        "purelb.io/service-group": st.sampled_from(["default", "far", "nowhere"]),
+    },
+)
+POOLS = st.sampled_from(["192.0.2.10/32", "192.0.2.10-192.0.2.12", "192.0.2.11,192.0.2.10"])
+CREATE = st.tuples(st.just("create"), NAMES, NOTES, st.sampled_from([80, 81]))
+EDIT = st.tuples(st.just("edit"), NAMES, NOTES)
+DELETE = st.tuples(st.just("delete"), NAMES)
+GROUP = st.tuples(st.just("group"), st.sampled_from(["default", "far"]), st.one_of(st.none(), POOLS))
+CLEAR = st.tuples(st.just("clear"), NAMES)
+WAIT = st.tuples(st.just("wait"), st.sampled_from([1 / 64, 1 / 4, 2.0]))
+KILL = st.tuples(st.just("kill"))
+FAULT = st.tuples(
+    st.just("fault"),
+    st.sampled_from([Answer(code=500), Answer(code=409), LoseAnswer(), Reset(), Delay(seconds=1 / 16)]),
+    st.integers(1, 3),
+)
+STORIES = st.lists(st.one_of(CREATE, CREATE, EDIT, DELETE, GROUP, CLEAR, WAIT, KILL, FAULT), min_size=3, max_size=25)
+
+
+async def step(cluster: Cluster, what: tuple[Any, ...]) -> None:
+    try:
+        match what:
+            case ("create", name, noted, port):
+                await cluster.serve(name, annotations=noted, port=port)
+            case ("edit", name, noted):
+                blank = {
+                    "purelb.io/allow-shared-ip": None,
+                    "purelb.io/addresses": None,
+                    "purelb.io/service-group": None,
+                }
+                await cluster.patch(SERVICES, name, {"metadata": {"annotations": {**blank, **noted}}}, "shop")
+            case ("delete", name):
+                await cluster.admin.delete(SERVICES, name, namespace="shop")
+            case ("group", name, None):
+                await cluster.admin.delete(SERVICE_GROUPS, name, namespace=INSTALL)
+            case ("group", name, text):
+                body = pool(name, text if name == "default" else "192.0.2.12-192.0.2.13")
+                try:
+                    await cluster.create(SERVICE_GROUPS, body, INSTALL)
+                except KubeError:
+                    await cluster.patch(SERVICE_GROUPS, name, {"spec": body["spec"]}, INSTALL)
+            case ("clear", name):
+                status = {"status": {"loadBalancer": None}}
+                await cluster.patch(SERVICES, name, status, "shop", subresource="status")
+            case ("wait", seconds):
+                await cluster.clock.advance(seconds)
+            case ("fault", effect, count):
+                cluster.core.faults.add(
+                    Rule(effect=effect, resource="services/status", verb="patch", subject="*", count=count)
+                )
+            case _:
+                raise AssertionError(what)
+    except KubeError:
+        pass  # the object is not there, or is there already: the story goes on
+
+
+async def tell(story: list[tuple[Any, ...]]) -> None:
+    cluster = Cluster()
+    async with cluster.admin:
+        await cluster.prepare()
+        await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+        chapters: list[list[tuple[Any, ...]]] = [[]]
+        for what in story:
+            if what == ("kill",):
+                chapters.append([])
+            else:
+                chapters[-1].append(what)
+        for chapter in chapters:
+            async with cluster.killed_allocator():
+                for what in chapter:
+                    await step(cluster, what)
+        cluster.core.faults.clear()
+        async with cluster.allocator():
+            await cluster.clock.advance(400.0)
+        before = await services(cluster)
+        nobody_shares_who_may_not(before)
+        cluster.writes.clear()
+        async with cluster.allocator():
+            await cluster.clock.advance(90.0)
+        mine = [path for _, path in cluster.writes if "/services/" in path]
+        assert not mine, "a fresh allocator found something to do"
+        assert await services(cluster) == before
+
+
+async def services(cluster: Cluster) -> list[Service]:
+    found: list[Service] = []
+    async for page in cluster.admin.list_pages(SERVICES, namespace="shop"):
+        found += page.objects
+    return found
+
+
+def nobody_shares_who_may_not(found: list[Service]) -> None:
+    for one, other in combinations(found, 2):
+        if set(published(one)) & set(published(other)):
+            wishes = [rough_wish(each) for each in (one, other)]
+            facts = [wish.facts(local=effective_local(wish, (), Rules())) for wish in wishes]
+            contested = any("keeps" in (c.message or "") for each in (one, other) for c in conditions(each))
+            assert clash(*facts) is None or contested
+
+
+def conditions(of: Service) -> tuple[Any, ...]:
+    return (of.status.conditions if of.status is not None else ()) or ()
+
+
+@settings(max_examples=40)
+@given(STORIES)
+def test_after_any_story_a_fresh_allocator_has_nothing_to_do(story: list[tuple[Any, ...]]) -> None:
+    asyncio.run(tell(story))
