@@ -8,6 +8,7 @@ a conflict; of two electors one leads and hands over; an Event is read back as i
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -39,11 +40,21 @@ pytestmark = pytest.mark.timeout(120)
 
 @asynccontextmanager
 async def client_of(control_plane: ControlPlane) -> AsyncIterator[ApiClient]:
-    """Our client, from the kubeconfig, with its sockets where the server is."""
+    """Our client, from the kubeconfig, with its sockets where the server is. It leaves none behind."""
     with inside(control_plane.netns):
         access = await load_access(kubeconfig=control_plane.kubeconfig)
         async with ApiClient(access, user_agent="purelb-conformance", clock=SystemClock()) as client:
             yield client
+        # TLS says goodbye in its own time, and the loop may not end before.
+        await until("its sockets are closed", lambda: open_transports() == [] or open_transports())
+
+
+def open_transports() -> list[str]:
+    """The loop's transports that still have a socket."""
+    gc.collect()
+    transports = [thing for thing in gc.get_objects() if isinstance(thing, asyncio.Transport)]
+    sockets = [(transport, transport.get_extra_info("socket")) for transport in transports]
+    return [repr(transport) for transport, sock in sockets if sock is not None and sock.fileno() != -1]
 
 
 async def until(what: str, probe: Callable[[], object], *, within_s: float = 30.0) -> None:
