@@ -17,6 +17,7 @@ from purelb.kube.access import fixed_access
 from purelb.kube.client import ApiClient, PatchType
 from purelb.kube.resources import CRDS, EVENTS, NAMESPACES, SERVICES
 from purelb.sandbox.apiserver.core import ApiCore
+from purelb.sandbox.apiserver.identity import User
 from purelb.sandbox.apiserver.memory import MemoryTransport
 from tests.allocator.objects import INSTALL
 from tests.virtual_clock import VirtualClock
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from purelb.kube.model import Condition, Event, Service
     from purelb.kube.resources import Resource
     from purelb.kube.transport import Request, Response
+
+ALLOCATOR = User(
+    name="the-allocator", groups=("system:masters", "system:authenticated")
+)  # so that faults can aim at it
 
 
 class CountingSink:
@@ -133,7 +138,7 @@ class Cluster:
     @asynccontextmanager
     async def allocator(self, **settings: Any) -> AsyncIterator[Allocator]:
         """The component, running; stopped at the end."""
-        transport = Recording(self.core, clock=self.clock)
+        transport = Recording(self.core, clock=self.clock, user=ALLOCATOR)
         transport.writes = self.writes
         wanted = AllocatorSettings(**{"namespace": INSTALL, "leader_elect": False, **settings})
         component = Allocator(
@@ -152,7 +157,7 @@ class Cluster:
     @asynccontextmanager
     async def killed_allocator(self, **settings: Any) -> AsyncIterator[Allocator]:
         """The component, running; at the end it is gone in the middle of whatever it did."""
-        transport = Recording(self.core, clock=self.clock)
+        transport = Recording(self.core, clock=self.clock, user=ALLOCATOR)
         transport.writes = self.writes
         wanted = AllocatorSettings(**{"namespace": INSTALL, "leader_elect": False, **settings})
         component = Allocator(

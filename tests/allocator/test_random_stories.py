@@ -22,7 +22,7 @@ from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.errors import KubeError
 from purelb.kube.resources import SERVICES
 from purelb.sandbox.apiserver.faults import Answer, Delay, LoseAnswer, Reset, Rule
-from tests.allocator.cluster import Cluster, pool
+from tests.allocator.cluster import ALLOCATOR, Cluster, pool
 from tests.allocator.objects import INSTALL
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ async def step(cluster: Cluster, what: tuple[Any, ...]) -> None:
                 await cluster.clock.advance(seconds)
             case ("fault", effect, count):
                 cluster.core.faults.add(
-                    Rule(effect=effect, resource="services/status", verb="patch", subject="*", count=count)
+                    Rule(effect=effect, resource="services/status", verb="patch", subject=ALLOCATOR.name, count=count)
                 )
             case _:
                 raise AssertionError(what)
