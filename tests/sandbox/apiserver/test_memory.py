@@ -126,7 +126,11 @@ async def test_a_watch_brings_its_bookmark_at_the_minute_whatever_the_clock_read
     async with world.transport.stream(Request(method="GET", target=target)) as stream:
         await world.client.create(SERVICES, WEB, namespace="default")
         assert b"ADDED" in await stream.__aiter__().__anext__()
+
+        async def read() -> bytes:
+            return await stream.__aiter__().__anext__()
+
         async with asyncio.TaskGroup() as group:
-            reading = group.create_task(stream.__aiter__().__anext__())
+            reading = group.create_task(read())
             await world.clock.advance(60.001)
             assert b"BOOKMARK" in reading.result()
