@@ -86,9 +86,11 @@ def demo(state: StateDirectory, *, keep: bool, proxy: str) -> int:
         style=BOLD,
     )
     screen.say()
-    with screen.step("this machine can do it") as line:
-        findings = doctor.examine()
-        line.note = "; ".join(finding.text for finding in findings if finding.what in {"namespaces", "proxy"})
+    screen.begin("this machine can do it")
+    findings = doctor.examine()
+    able = not doctor.blocking(findings)
+    note = "; ".join(finding.text for finding in findings if finding.what in {"namespaces", "proxy"})
+    screen.done("this machine can do it", seconds=time.monotonic() - started, note=note, good=able)
     if not tell_what_is_missing(findings):
         return CANNOT_WORK_HERE
     before, seen = _links(), Seen()

@@ -119,8 +119,11 @@ _FORBIDDING: Final = (
 
 
 def _namespace_remedy() -> str:
+    for kind in ("net", "pid", "mnt", "uts"):
+        if Path(f"/proc/sys/user/max_{kind}_namespaces").read_text(encoding="ascii").strip() == "0":
+            return f"sysctl -w user.max_{kind}_namespaces=10000"
     if os.geteuid() == 0:
-        return "this container lacks CAP_SYS_ADMIN: run it with --privileged, or as a user whose kernel allows user namespaces"
+        return "root lacks CAP_SYS_ADMIN here, as in a container: run it with --privileged, or run this as a user whose kernel allows user namespaces"
     for key, value, command in _FORBIDDING:
         path = Path("/proc/sys", key)
         if path.exists() and path.read_text(encoding="ascii").strip() == value:
@@ -220,7 +223,7 @@ def main() -> None:
     try:
         pid = in_fresh_namespaces(_look, hostname="purelb-doctor")
     except OSError as error:
-        print(json.dumps({"error": str(error)}))
+        print(json.dumps({"error": error.strerror or str(error)}))
         return
     os.waitpid(pid, 0)
 

@@ -29,6 +29,14 @@ CLONE_NEWUSER = 0x1000_0000
 CLONE_NEWPID = 0x2000_0000
 CLONE_NEWNET = 0x4000_0000
 
+_KINDS = {
+    CLONE_NEWUSER: "user",
+    CLONE_NEWNS: "mount",
+    CLONE_NEWPID: "PID",
+    CLONE_NEWNET: "network",
+    CLONE_NEWUTS: "UTS",
+}
+
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 PR_SET_PDEATHSIG = 1
@@ -45,7 +53,8 @@ def _checked(result: int, what: str) -> None:
 
 def unshare(flags: int) -> None:
     """Leave the named kinds of namespace for fresh ones. A new PID namespace begins with the next child."""
-    _checked(_libc.unshare(ctypes.c_int(flags)), f"unshare({flags:#x})")
+    kinds = ", ".join(name for flag, name in _KINDS.items() if flags & flag)
+    _checked(_libc.unshare(ctypes.c_int(flags)), f"new namespaces ({kinds})")
 
 
 def setns(descriptor: int, kinds: int = 0) -> None:
