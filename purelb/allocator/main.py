@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -47,6 +47,7 @@ from purelb.process.settings import Duration, Problem, Setting
 log: Final = logging.getLogger(__name__)
 
 EVENTS_WAIT: Final = 0.05
+STANDBY_SAYS_AFTER: Final = 5.0
 
 
 class AllocatorSettings(ProcessSettings, frozen=True, kw_only=True):
@@ -202,6 +203,14 @@ class Allocator:
         async def body(leadership: Leadership) -> None:
             await self._serve(client, world, leadership)
 
+        async with asyncio.TaskGroup() as group:
+            saying = group.create_task(self._say_who_leads(elector), name="allocator:standby")
+            try:
+                await self._terms(elector, body)
+            finally:
+                saying.cancel()
+
+    async def _terms(self, elector: Elector, body: Callable[[Leadership], Awaitable[None]]) -> None:
         while not self._stopping:
             try:
                 await elector.lead(body)
@@ -209,6 +218,20 @@ class Allocator:
                 fields = {"code": "termEnded", "reason": lost.why}
                 log.info("this term has ended: standing by", extra=fields)
                 self._phase.become("Standby")
+
+    async def _say_who_leads(self, elector: Elector) -> None:
+        """A standby says once for whom it waits: whoever started it by hand wants to know."""
+        said: str | None = None
+        while True:
+            await self._deps.clock.until(self._deps.clock.now() + STANDBY_SAYS_AFTER)
+            leader = None if elector.leading else elector.leader
+            if leader is not None and leader != said:
+                log.info(
+                    "leader is %s; scale deployment/allocator to 0 to let this one lead",
+                    leader,
+                    extra={"code": "standby", "lease": leases.ALLOCATOR_LEASE},
+                )
+            said = leader
 
     async def _serve(self, client: ApiClient, world: World, leadership: Leadership | None) -> None:
         def recorder(writer: Writer) -> Recorder:

@@ -10,6 +10,7 @@ Not read here: whether the Service is ours at all, and what its status says (`ob
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -132,7 +133,13 @@ def rough_wish(service: Service) -> Wish:
 
 def ports_of(spec: ServiceSpec) -> frozenset[Port]:
     """The (protocol, port) pairs of a Service."""
-    return frozenset([_port(port) for port in spec.ports or ()])
+    return _shared(tuple([_port(port) for port in spec.ports or ()]))
+
+
+@lru_cache(maxsize=1024)
+def _shared(ports: tuple[Port, ...]) -> frozenset[Port]:
+    """One set for the many Services with the same few ports; a set of one costs 216 bytes."""
+    return frozenset(ports)
 
 
 def _port(port: ServicePort) -> Port:
