@@ -7,6 +7,7 @@ Prints where it listens and where the admin's kubeconfig is, then serves until i
 import argparse
 import asyncio
 import random
+import re
 import signal
 import sys
 from datetime import UTC, datetime
@@ -37,12 +38,20 @@ def _ended(stop: asyncio.Future[None]) -> None:
         stop.set_result(None)
 
 
+def _version(text: str) -> str:
+    if not re.fullmatch(r"1\.\d{1,3}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no version of Kubernetes: say 1.34, for example")
+    return text
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m purelb.sandbox.apiserver", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on, loopback unless you know better")
     parser.add_argument("--port", type=int, default=0, help="port, 0 takes a free one")
     parser.add_argument("--state-dir", type=Path, required=True, help="where the authority and the kubeconfig are kept")
-    parser.add_argument("--server-version", default=SERVER_VERSION, help="what /version says (default %(default)s)")
+    parser.add_argument(
+        "--server-version", type=_version, default=SERVER_VERSION, help="what /version says (default %(default)s)"
+    )
     asyncio.run(_run(parser.parse_args()))
     return 0
 

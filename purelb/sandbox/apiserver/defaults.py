@@ -10,12 +10,15 @@ from typing import Any
 import msgspec
 
 from purelb.sandbox.apiserver.answers import FieldError, invalid
-from purelb.sandbox.apiserver.schema import ABSENT, Node, structural
+from purelb.sandbox.apiserver.schema import ABSENT, Node, structural, wrong_words
 from purelb.sandbox.apiserver.validation import validate
 
 
 def compile_schema(written: Any, path: str, errors: list[FieldError]) -> Node:
     """A tree for a structural schema whose defaults are valid. Mistakes are appended; the tree is only good if none was."""
+    if why := wrong_words(written):
+        errors.append(invalid(path, "object", why))
+        return Node({})
     node = structural(written, path, errors)
     if not errors:
         _check_defaults(node, path, errors)

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 from purelb.sandbox.apiserver.answers import FieldError, invalid, required, unsupported
 from purelb.sandbox.apiserver.expressions import Rule
 
@@ -60,6 +62,53 @@ _TYPES = ("object", "array", "string", "integer", "number", "boolean")
 _STRUCTURAL_ONLY = ("type", "default", "description", "nullable", "additionalProperties", "title")
 
 
+class _Words(msgspec.Struct):
+    """The words of a schema with their types: what does not convert to this is no schema at all."""
+
+    type: str | None = None
+    properties: "dict[str, _Words | None] | None" = None
+    items: "_Words | None" = None
+    additional: "_Words | bool | None" = msgspec.field(name="additionalProperties", default=None)
+    required: list[str] | None = None
+    enum: list[Any] | None = None
+    pattern: str | None = None
+    format: str | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    exclusive_minimum: bool | None = msgspec.field(name="exclusiveMinimum", default=None)
+    exclusive_maximum: bool | None = msgspec.field(name="exclusiveMaximum", default=None)
+    multiple_of: float | None = msgspec.field(name="multipleOf", default=None)
+    min_length: int | None = msgspec.field(name="minLength", default=None)
+    max_length: int | None = msgspec.field(name="maxLength", default=None)
+    min_items: int | None = msgspec.field(name="minItems", default=None)
+    max_items: int | None = msgspec.field(name="maxItems", default=None)
+    min_properties: int | None = msgspec.field(name="minProperties", default=None)
+    max_properties: int | None = msgspec.field(name="maxProperties", default=None)
+    unique: bool | None = msgspec.field(name="uniqueItems", default=None)
+    nullable: bool | None = None
+    one_of: "list[_Words] | None" = msgspec.field(name="oneOf", default=None)
+    any_of: "list[_Words] | None" = msgspec.field(name="anyOf", default=None)
+    all_of: "list[_Words] | None" = msgspec.field(name="allOf", default=None)
+    not_: "_Words | None" = msgspec.field(name="not", default=None)
+    description: str | None = None
+    title: str | None = None
+    int_or_string: bool | None = msgspec.field(name="x-kubernetes-int-or-string", default=None)
+    keep: bool | None = msgspec.field(name="x-kubernetes-preserve-unknown-fields", default=None)
+    embedded: bool | None = msgspec.field(name="x-kubernetes-embedded-resource", default=None)
+    list_type: str | None = msgspec.field(name="x-kubernetes-list-type", default=None)
+    list_keys: list[str] | None = msgspec.field(name="x-kubernetes-list-map-keys", default=None)
+    rules: list[dict[str, Any]] | None = msgspec.field(name="x-kubernetes-validations", default=None)
+
+
+def wrong_words(written: Any) -> str | None:
+    """Why something is no schema, None if it is one."""
+    try:
+        msgspec.convert(written, _Words)
+    except (msgspec.ValidationError, RecursionError) as error:
+        return str(error)[:256]
+    return None
+
+
 class Node:
     """One place of a schema. Built by `structural`; immutable afterwards."""
 
@@ -94,6 +143,7 @@ def structural(
     if not isinstance(written, dict):
         errors.append(required(path, "must be an object"))
         return Node({})
+    written = {word: value for word, value in written.items() if value is not None}
     node = Node(written)
     errors += [
         FieldError("FieldValueForbidden", f"{path}.{word}", "Forbidden: not supported in structural schemas")

@@ -41,6 +41,7 @@ SPEC = "spec.validation.openAPIV3Schema.properties[spec]"
     ("schema", "path"),
     [
         pytest.param(fields(a={}), f"{SPEC}.properties[a].type", id="no type"),
+        pytest.param({"type": "object", "properties": 1}, "spec.validation.openAPIV3Schema", id="properties that are none"),
         pytest.param(fields(a={"type": "odd"}), f"{SPEC}.properties[a].type", id="an odd type"),
         pytest.param(fields(a={"type": "array"}), f"{SPEC}.properties[a].items", id="an array without items"),
         pytest.param(fields(a=TEXT | {"default": 1}), f"{SPEC}.properties[a].default", id="a default that breaks its schema"),

@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.sandbox.apiserver.driver import Api, Stream
+from tests.sandbox.apiserver.driver import DEFINITIONS, TESTS, Api, Stream, custom, definition
 
 NAMESPACES = ("default", "kube-system")
 NAMES = ("a", "b", "c", "d")
@@ -191,3 +191,28 @@ def test_no_value_whatever_makes_the_server_stumble(value: Any, how: str) -> Non
     stored = api.get(f"{path}/kubernetes")
     assert msgspec.json.encode(stored.body)
     assert stored.body["spec"]["clusterIP"] == "10.96.0.1" or stored.body["spec"]["type"] == "ExternalName"
+
+
+schema_words = ["type", "properties", "items", "additionalProperties", "required", "enum", "pattern", "default", "nullable", "oneOf", "not",
+                "minLength", "maximum", "maxItems", "format", "x-kubernetes-validations", "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
+                "x-kubernetes-int-or-string", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource", "rule", "a", "b"]  # fmt: skip
+schemas = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["object", "array", "string", "integer", "a", "b", "map", "set", "self.a > 1", "has(self.a)", "("]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(schema_words), inner, max_size=5),
+    max_leaves=14,
+)  # fmt: skip
+specs = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "b", "c"]), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(schemas, specs, specs)
+def test_no_schema_and_no_object_of_it_makes_the_server_stumble(schema: Any, first: Any, second: Any) -> None:
+    api = Api()
+    made = api.post(DEFINITIONS, definition({"type": "object", "properties": {"spec": schema}}))
+    assert made.code in {201, 400, 422}
+    if made.code == 201 and api.post(TESTS, custom() | {"spec": first}).code == 201:
+        assert api.patch(f"{TESTS}/a", {"spec": second}).code in {200, 400, 422}
+        assert api.ask("GET", TESTS, accept="application/json;as=Table;v=v1;g=meta.k8s.io").code == 200
