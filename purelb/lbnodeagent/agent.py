@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The component: its tasks, and the order in which an agent starts and leaves.
+
+The kernel is read and what is ours adopted while the informers fill; then the configuration, then the lease, then decisions.
+No step may time out into exit. Leaving hands over what another node can hold, says the last word and deletes the lease; what
+cannot be handed over stays in the kernel for its lifetime, so that the next agent adopts it. A kill at any line is a normal
+end: the next start adopts as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
+
+from purelb.api import leases
+from purelb.kube.access import ClusterAccess, load_access
+from purelb.kube.bell import Bell
+from purelb.kube.client import ApiClient
+from purelb.kube.clock import Clock
+from purelb.kube.metrics import Sample, Sink
+from purelb.kube.queue import URGENT, WorkQueue
+from purelb.kube.transport import Transport
+from purelb.lbnodeagent import keys
+from purelb.lbnodeagent.access import table
+from purelb.lbnodeagent.host import Kernel, Wire
+from purelb.lbnodeagent.kernel import Netlink
+from purelb.lbnodeagent.samples import samples
+from purelb.lbnodeagent.state import State
+from purelb.lbnodeagent.wire import PacketWire
+from purelb.lbnodeagent.wiring import Parts, wire_up
+from purelb.process.component import Phase, PhaseTracker
+from purelb.process.metrics import CONFIG_LOADED
+from purelb.process.runtime import build_version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from purelb.lbnodeagent.settings import AgentSettings
+
+log = logging.getLogger(__name__)
+
+HAND_OVER_S: Final = 12.0
+LAST_WORD_S: Final = 2.0
+
+
+class Deps(Struct, frozen=True, kw_only=True):
+    """The edges of the component: the process gives the real ones, tests theirs. `host` opens kernel and wire in the loop."""
+
+    clock: Clock
+    sink: Sink
+    access: ClusterAccess | None = None
+    transport: Transport | None = None
+    host: Callable[[], tuple[Kernel, Wire]] | None = None
+
+
+class Agent:
+    """The component. See the head of this file."""
+
+    def __init__(self, settings: AgentSettings, deps: Deps) -> None:
+        self._settings = settings
+        self._clock = deps.clock
+        self._sink = deps.sink
+        self._deps = deps
+        self._instance = settings.pod_uid or str(uuid.uuid4())
+        self._phase = PhaseTracker()
+        self.state = State(node=settings.node_name, duration=int(settings.lease_duration), now=deps.clock.now())
+        self._queue: WorkQueue[keys.Key] = WorkQueue(clock=deps.clock, name="lbnodeagent", sink=deps.sink)
+        self._stopping = False
+        self._slices_wanted = False
+        self._moved = Bell(deps.clock)
+        self._parts: Parts | None = None
+
+    async def run(self) -> None:
+        """Until `stop` was carried out."""
+        deps, settings = self._deps, self._settings
+        host = _open(self._clock) if deps.host is None else deps.host()
+        try:
+            await self._run(host, settings)
+        finally:
+            host[0].close()
+            host[1].close()
+            self._phase.become("Stopped")
+
+    async def _run(self, host: tuple[Kernel, Wire], settings: AgentSettings) -> None:
+        deps = self._deps
+        reached = deps.access or await load_access(
+            kubeconfig=_explicit(settings.kubeconfig), context=settings.context or None
+        )
+        rows = table(settings.namespace, scope=settings.config_scope)
+        client = ApiClient(
+            reached,
+            user_agent=f"purelb-lbnodeagent/{build_version()[0]}",
+            clock=self._clock,
+            transport=deps.transport,
+            allow=rows,
+            sink=self._sink,
+        )
+        async with client:
+            parts = self._parts = wire_up(
+                settings,
+                client=client,
+                kernel=host[0],
+                wire=host[1],
+                rows=rows,
+                state=self.state,
+                queue=self._queue,
+                instance=self._instance,
+                clock=self._clock,
+                sink=self._sink,
+                watch_slices=self._want_slices,
+                stepped=self._stepped,
+            )
+            self._phase.become("Syncing")
+            self._queue.add(keys.Links(), priority=URGENT)
+            self._queue.add(keys.Sweep())
+            async with asyncio.TaskGroup() as group:
+
+                def start(work: Any, name: str) -> asyncio.Task[Any]:
+                    return group.create_task(work, name=f"lbnodeagent:{name}")
+
+                owner = start(parts.owner.run(), "owner")
+                helpers = [
+                    start(self._kernel_events(host[0]), "kernel-events"),
+                    start(self._frames(host[1]), "frames"),
+                    start(parts.inputs.informers.run(), "informers"),
+                    start(self._begin(), "begin"),
+                    start(parts.preflight.run(), "preflight"),
+                    start(parts.recorder.run(), "recorder"),
+                    start(self._watch_slices(), "slices"),
+                ]
+                lease = start(parts.leasing.run(), "lease")
+                writer = start(parts.writer.run(), "writer")
+                await self._until_stopped()
+                await self._leave()
+                lease.cancel()
+                await asyncio.wait({lease})
+                await parts.leasing.release()
+                self._queue.shut_down()
+                await asyncio.wait({owner})
+                await parts.hosting.remove_link(self.state.settings.dummy_interface)
+                for task in (*helpers, writer):
+                    task.cancel()
+
+    def stop(self) -> None:
+        """Begin to leave: no new addresses, hand over what another can hold."""
+        self._stopping = True
+        self._phase.become("Draining")
+        self._queue.add(keys.Leave(), priority=URGENT)
+        self._moved.ring_all()
+
+    def phase(self) -> Phase:
+        return self._phase.current
+
+    def checks(self) -> Mapping[str, str | None]:
+        """Does it do its job? An agent that is not ready keeps announcing."""
+        phase = self._phase.current
+        found: dict[str, str | None] = {"phase": None if phase == "Running" else f"the phase is {phase}"}
+        parts = self._parts
+        if parts is None:
+            return {**found, "synced": "the informers have not started"}
+        late = [f"{name}: {error or 'no answer yet'}" for name, error in parts.inputs.laggards()]
+        found["synced"] = "; ".join(late) or parts.configuring.waits_for
+        found |= parts.preflight.checks
+        found["lease"] = self._lease_trouble(parts)
+        found["netlink"] = parts.hosting.trouble
+        configuration = self.state.configuration
+        invalid = configuration is not None and configuration.state == "invalid"
+        found["config"] = f"{configuration.source}: {configuration.message}" if configuration and invalid else None
+        return found
+
+    def health(self) -> Mapping[str, str | None]:
+        """Must this process be restarted? Never about another machine."""
+        stuck = self._parts.owner.panicking if self._parts is not None else ()
+        return {"owner": f"steps keep raising for {', '.join(map(str, stuck))}" if stuck else None}
+
+    def samples(self) -> Iterable[Sample]:
+        """All gauges, computed now."""
+        parts = self._parts
+        if parts is None:
+            return
+        yield from parts.inputs.informers.samples()
+        yield from self._queue.samples()
+        yield from parts.writer.samples()
+        now = self._clock.now()
+        yield Sample(CONFIG_LOADED, float(self.state.configuration is not None))
+        yield from samples(self.state, stale=parts.leasing.stale(now), healthy=parts.leasing.held, now=now)
+
+    # Tasks
+
+    def _want_slices(self) -> None:
+        if not self._slices_wanted:
+            self._slices_wanted = True
+            self._moved.ring_all()
+
+    def _stepped(self) -> None:
+        """Those who wait for a state of the owner look again."""
+        if self._moved.waiting:
+            self._moved.ring_all()
+
+    async def _begin(self) -> None:
+        """Once everything is synced the configuration is chosen; once that is done the agent runs."""
+        parts = self._parts
+        assert parts is not None  # noqa: S101 - started after the wiring
+        for informer in parts.inputs.informers:
+            await informer.wait_synced()
+        self._queue.add(keys.Config())
+        while not (self.state.synced and self.state.holds_lease):
+            await self._moved.wait(None)
+        if not self._stopping:
+            self._phase.become("Running")
+
+    async def _kernel_events(self, kernel: Kernel) -> None:
+        parts = self._parts
+        assert parts is not None  # noqa: S101 - started after the wiring
+        async for event in kernel.events():
+            parts.hosting.events.append(event)
+            self._queue.add(keys.Kernel(), priority=URGENT)
+
+    async def _frames(self, wire: Wire) -> None:
+        parts = self._parts
+        assert parts is not None  # noqa: S101 - started after the wiring
+        async for seen in wire.frames():
+            if seen.ip in self.state.vips:  # what others say about other addresses wakes nobody
+                parts.reconciler.heard.append(seen)
+                self._queue.add(keys.Heard(), priority=URGENT)
+
+    async def _watch_slices(self) -> None:
+        """EndpointSlices are watched from the first claim that needs them on."""
+        parts = self._parts
+        assert parts is not None  # noqa: S101 - started after the wiring
+        while not self._slices_wanted:
+            await self._moved.wait(None)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(parts.inputs.slices.run(), name="lbnodeagent:endpointslices")
+            await parts.inputs.slices.wait_synced()
+            for name in self.state.asked.needs_endpoints():
+                self._queue.add(keys.Endpoints(name))
+
+    # Leaving
+
+    async def _until_stopped(self) -> None:
+        while not self._stopping:
+            await self._moved.wait(None)
+
+    async def _leave(self) -> None:
+        """Offers go out, heirs take over; at the end of our patience the rest is left to its lifetime."""
+        parts = self._parts
+        assert parts is not None  # noqa: S101 - started after the wiring
+        patience = self._clock.now() + HAND_OVER_S
+        while not self.state.leaving:
+            await self._moved.wait(None)
+        while self._handing_over() and self._clock.now() < patience:
+            await self._moved.wait(patience)
+        left = sorted(str(ip) for ip, vip in self.state.vips.items() if vip.in_kernel)
+        if left:
+            log.info(
+                "leaving %d addresses to their lifetime", len(left), extra={"code": "leftToLifetime", "ips": left[:64]}
+            )
+        ends = self._clock.now() + LAST_WORD_S
+        while not parts.reporting.settled and self._clock.now() < ends:
+            await self._moved.wait(ends)
+        parts.reporting.step(self._clock.now(), stale=False, last_word=True)
+        await parts.writer.drain(max(0.1, ends - self._clock.now()))
+
+    def _handing_over(self) -> bool:
+        return any(vip.state in {"Offering", "Closing"} for vip in self.state.vips.values())
+
+    def _lease_trouble(self, parts: Parts) -> str | None:
+        lease = leases.node_lease(self._settings.node_name)
+        if parts.leasing.passive:
+            return f"another agent ({parts.leasing.other}) renews lease {lease}"
+        if not parts.leasing.held:
+            return f"lease {lease} was not written yet" + (
+                f": {parts.leasing.trouble}" if parts.leasing.trouble else ""
+            )
+        if parts.leasing.stale(self._clock.now()):
+            return f"lease {lease} could not be renewed: {parts.leasing.trouble}"
+        return None
+
+
+def _open(clock: Clock) -> tuple[Netlink, PacketWire]:
+    kernel = Netlink(clock)
+    kernel.subscribe()
+    return kernel, PacketWire()
+
+
+def _explicit(kubeconfig: str) -> Path | None:
+    """The path that was named by flag or file. `$KUBECONFIG` may be a list, and comes after the in-cluster account."""
+    return Path(kubeconfig) if kubeconfig and kubeconfig != os.environ.get("KUBECONFIG") else None
