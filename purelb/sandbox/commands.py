@@ -316,13 +316,17 @@ def _probe(state: StateDirectory, arguments: argparse.Namespace) -> int:
 def _configure_kill(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("node")
     parser.add_argument(
-        "--how", choices=("agent",), default="agent", help="only agent so far: SIGKILL, kept from restarting"
+        "--how",
+        choices=("agent", "freeze"),
+        default="agent",
+        help="agent: SIGKILL of the agent, kept from restarting; freeze: SIGSTOP of the agent (default: agent)",
     )
 
 
 def _kill_node(state: StateDirectory, arguments: argparse.Namespace) -> int:
-    was_running = Sandbox(state).terminate(f"lbnodeagent-{arguments.node}", how="KILL")
-    print(f"the agent of {arguments.node} " + ("is killed and stays down" if was_running else "was down already"))
+    signal, done = {"agent": ("KILL", "killed and stays down"), "freeze": ("STOP", "frozen")}[arguments.how]
+    was_running = Sandbox(state).terminate(f"lbnodeagent-{arguments.node}", how=signal)
+    print(f"the agent of {arguments.node} " + (f"is {done}" if was_running else "was down already"))
     return DONE
 
 
@@ -332,7 +336,7 @@ def _configure_node(parser: argparse.ArgumentParser) -> None:
 
 def _start_node(state: StateDirectory, arguments: argparse.Namespace) -> int:
     Sandbox(state).release(f"lbnodeagent-{arguments.node}")
-    print(f"the agent of {arguments.node} is started")
+    print(f"the agent of {arguments.node} runs")
     return DONE
 
 
@@ -374,7 +378,7 @@ WORDS: Final[dict[str, tuple[str, Callable[[argparse.ArgumentParser], None] | No
     "exec": ("run a program on a node, in the client or in a pod: exec n1 -- ip addr", None, _exec),
     "logs": ("what a pod's program wrote", _configure_logs, _logs),
     "probe": ("ask an address from the client, a line a second", _configure_probe, _probe),
-    "kill-node": ("kill a node's agent and keep it down", _configure_kill, _kill_node),
+    "kill-node": ("kill or freeze a node's agent", _configure_kill, _kill_node),
     "start-node": ("undo kill-node", _configure_node, _start_node),
     "demo": ("three nodes, three Services, a hand-over, in a minute", _configure_demo, _demo),
     "bench": ("measure the components against the API server of a kubeconfig", None, _bench),

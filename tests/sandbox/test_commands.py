@@ -58,7 +58,7 @@ def test_what_cannot_be_meant_is_refused_with_2(
 
 
 @pytest.mark.parametrize(
-    "words", [("up", "--subnets", "2"), ("up", "--router", "frr"), ("kill-node", "n1", "--how", "freeze")]
+    "words", [("up", "--subnets", "2"), ("up", "--router", "frr"), ("kill-node", "n1", "--how", "power-off")]
 )
 def test_what_is_not_built_yet_is_refused_and_not_ignored(
     words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -116,8 +116,10 @@ class Keeper:
         return True
 
     def release(self) -> None:
-        """Start it again, now if it is down."""
+        """Undo `terminate`: a program that is down is started now, one that is frozen goes on."""
         self._held = False
+        if self.pid is not None:
+            os.kill(self.pid, signal.SIGCONT)
         if self._wake.empty() and self.pid is None:
             self._wake.put_nowait(None)
 
