@@ -8,7 +8,8 @@ import asyncio
 import pytest
 
 from purelb.api.kinds import LB_NODE_AGENTS
-from purelb.kube.resources import LEASES, NODES, SERVICES
+from purelb.kube.errors import AlreadyExists
+from purelb.kube.resources import ENDPOINT_SLICES, EVENTS, LEASES, NODES, SERVICES
 from tests.lbnodeagent.lan import INSTALL, Lan
 
 WEB = "192.0.2.10"
@@ -484,3 +485,121 @@ async def test_an_offer_that_nobody_takes_is_said_and_the_holder_keeps_the_addre
         assert crew.tasks[holder].done()
         assert cluster.answering(WEB) == [holder]
         assert cluster.sinks[holder].counts["purelb_lbnodeagent_handover_stalled_total",] == 1
+
+
+async def endpoints(cluster: Lan, service: str, *nodes: str, ready: bool = True) -> None:
+    """One slice of a Service, with an endpoint on each of these nodes."""
+    listed = [
+        {"addresses": [f"10.0.0.{number}"], "nodeName": node, "conditions": {"ready": ready}}
+        for number, node in enumerate(nodes, start=1)
+    ]
+    body = {
+        "metadata": {"name": f"{service}-1", "labels": {"kubernetes.io/service-name": service}},
+        "addressType": "IPv4",
+        "endpoints": listed,
+        "ports": [],
+    }
+    try:
+        await cluster.create(ENDPOINT_SLICES, body, "shop")
+    except AlreadyExists:
+        await cluster.patch(ENDPOINT_SLICES, f"{service}-1", {"endpoints": listed}, "shop")
+
+
+async def test_with_traffic_policy_local_an_address_follows_the_endpoints_and_is_withheld_without_any() -> None:
+    cluster = await lan()
+    async with cluster.running():
+        await endpoints(cluster, "web", "n2")
+        await cluster.serve("web", WEB, policy="Local")
+        await cluster.clock.advance(2.0)
+        assert cluster.answering(WEB) == ["n2"]
+        await cluster.fold()
+        await endpoints(cluster, "web", "n3")
+        await cluster.clock.advance(2.0)
+        assert cluster.answering(WEB) == ["n3"]
+        await cluster.fold()
+        await endpoints(cluster, "web")
+        await cluster.clock.advance(3.0)
+        assert cluster.answering(WEB) == []
+        reports = [(await cluster.report(host.name)).withheld for host in cluster.hosts]
+        assert [entry.reason for withheld in reports for entry in withheld] == ["NoLocalEndpoint"]
+        await cluster.fold()
+        await endpoints(cluster, "web", "n1", "n2", "n3")
+        await cluster.clock.advance(2.0)
+        assert len(cluster.answering(WEB)) == 1
+
+
+async def test_a_remote_address_with_traffic_policy_local_is_only_where_endpoints_are() -> None:
+    cluster = await lan()
+    async with cluster.running():
+        await endpoints(cluster, "far", "n1", "n3")
+        await cluster.serve("far", FAR, group="wan", policy="Local")
+        await cluster.clock.advance(2.0)
+        assert cluster.answering(FAR) == ["n1", "n3"]
+        assert [entry.reason for entry in (await cluster.report("n2")).withheld] == ["NoLocalEndpoint"]
+
+
+async def test_affinity_prefers_nodes_with_endpoints_and_the_preferred_node_is_given_the_address_at_once() -> None:
+    cluster = await lan()
+    async with cluster.running():
+        await endpoints(cluster, "web", "n3")
+        await cluster.serve("web", WEB, node_affinity="service-endpoints")
+        await cluster.clock.advance(2.0)
+        assert cluster.answering(WEB) == ["n3"]
+        await cluster.fold()
+        await cluster.patch(SERVICES, "web", {"metadata": {"annotations": {"purelb.io/preferred-node": "n1"}}}, "shop")
+        for _ in range(40):
+            await cluster.clock.advance(0.05)
+            assert cluster.answering(WEB)
+        assert cluster.answering(WEB) == ["n1"]
+
+
+async def test_two_services_that_share_an_address_keep_it_until_both_are_gone() -> None:
+    cluster = await lan()
+    async with cluster.running("n1"):
+        await cluster.serve("web", WEB)
+        await cluster.serve("admin", WEB)
+        await cluster.clock.advance(2.0)
+        (entry,) = (await cluster.report("n1")).announced
+        assert entry.services == ("shop/admin", "shop/web")
+        await cluster.admin.delete(SERVICES, "web", namespace="shop")
+        await cluster.clock.advance(2.0)
+        assert cluster.answering(WEB) == ["n1"]
+        await cluster.admin.delete(SERVICES, "admin", namespace="shop")
+        await cluster.clock.advance(2.0)
+        assert cluster.answering(WEB) == []
+
+
+async def test_a_wrong_expression_keeps_the_old_configuration_and_is_told_on_the_object() -> None:
+    cluster = await lan()
+    async with cluster.running("n1") as crew:
+        await cluster.serve("web", WEB)
+        await cluster.clock.advance(2.0)
+        await cluster.patch(LB_NODE_AGENTS, "default", {"spec": {"local": {"localInterface": "eth("}}}, INSTALL)
+        await cluster.clock.advance(5.0)
+        assert cluster.answering(WEB) == ["n1"]
+        assert "not a regular expression" in str(crew.agents["n1"].checks()["config"])
+        assert (await cluster.report("n1")).config.state == "invalid"
+        found = [event async for page in cluster.admin.list_pages(EVENTS) for event in page.objects]
+        assert [(event.reason, event.regarding and event.regarding.kind) for event in found] == [
+            ("ConfigError", "LBNodeAgent")
+        ]
+        await cluster.patch(LB_NODE_AGENTS, "default", {"spec": {"local": {"localInterface": "nothing"}}}, INSTALL)
+        await cluster.clock.advance(5.0)
+        assert cluster.answering(WEB) == []
+        await cluster.patch(LB_NODE_AGENTS, "default", {"spec": {"local": {"localInterface": "^eth"}}}, INSTALL)
+        await cluster.clock.advance(2.0)
+        assert cluster.answering(WEB) == ["n1"]
+
+
+async def test_without_its_node_object_an_agent_announces_nothing_and_says_so() -> None:
+    cluster = await lan()
+    await cluster.serve("web", WEB)
+    await cluster.admin.delete(NODES, "n1")
+    async with cluster.running("n1") as crew:
+        await cluster.clock.advance(5.0)
+        assert cluster.answering(WEB) == []
+        text = 'Node "n1" does not exist: PURELB_NODE_NAME must be spec.nodeName'
+        assert crew.agents["n1"].checks()["synced"] == text
+        await cluster.create(NODES, {"metadata": {"name": "n1"}})
+        await cluster.clock.advance(2.0)
+        assert cluster.answering(WEB) == ["n1"]
