@@ -99,6 +99,7 @@ class ObjectWatch(Watcher):
     def close(self) -> None:
         if not self.ended:
             self.ended = True
+            self._initial = []
             self._done(self)
 
     def expire(self, message: str) -> None:
