@@ -10,7 +10,7 @@ import pytest
 
 from hack import binaries
 from tests.fidelity import targets
-from tests.fidelity.runner import Rooms
+from tests.fidelity.rooms import Rooms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cases meet a server: placeholders are filled in, steps are sent one after the other, and what came back is written down.
+"""Steps meet a server: placeholders are filled in, steps are sent one after the other, and what came back is written down.
 
 It decides nothing about right and wrong: the same code runs against both servers. Nothing sleeps but the poll of an `until`,
-and everything that waits has a bound. What a room made is removed by `close`, also after a failure.
+and everything that waits has a bound.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import subprocess
 import time
 from typing import TYPE_CHECKING, Any, assert_never
@@ -18,7 +17,7 @@ from urllib.parse import quote
 
 from hack.processes import wait_until
 from tests.fidelity.normal import Normaliser, without_ages
-from tests.fidelity.steps import JSON, Case, Compact, Events, From, Kubectl, Open, Request, Room, Step
+from tests.fidelity.steps import Compact, Events, From, Kubectl, Open, Request, Step
 from tests.fidelity.wire import WITHIN_S, Answer, Stream
 
 if TYPE_CHECKING:
@@ -26,96 +25,7 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 
-_CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-_IN_THE_NAMESPACE = re.compile(r"(/api(?:s/[a-z.0-9]+)?/v1/namespaces/<ns>/([a-z]+))(?:[/?].*)?$")
-# Kinds whose deletion is over when it is answered, and the objects that controllers put into every namespace.
-_PLAIN = frozenset({"configmaps", "endpointslices", "events", "leases", "secrets", "serviceaccounts", "services"})
-_CONTROLLERS_OWN = frozenset({"default", "kube-root-ca.crt"})
 _PLACEHOLDER = re.compile(r"<([a-z0-9]+(?:\.[a-z]+)?)>")
-
-
-class Rooms:
-    """The namespaces and API groups in use on one server. What a case leaves empty again is given to a later one."""
-
-    def __init__(self, target: Target) -> None:
-        self._target = target
-        self._open: dict[str, dict[str, str]] = {}
-        self._spare: list[dict[str, str]] = []
-
-    def names_of(self, room: Room) -> dict[str, str]:
-        """`ns` and `group`, made and prepared on the first call."""
-        if room.name not in self._open:
-            names = self._open[room.name] = self._spare.pop() if self._spare else self._made()
-            run = Run(self._target, names, steps=room.prepare)
-            try:
-                for step in room.prepare:
-                    record = run.step(step)
-                    assert record.get("status", 200) < 300, record
-            except BaseException:
-                self.leave(room)
-                raise
-            finally:
-                run.close()
-        return self._open[room.name]
-
-    def _made(self) -> dict[str, str]:
-        number = secrets.token_hex(4)
-        names = {"ns": f"purelb-conf-{number}", "group": f"conf-{number}.purelb.io"}
-        made = self._ask(
-            "POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": names["ns"]}}
-        )
-        assert made.status == 201, made
-        return names
-
-    def clear(self, case: Case) -> None:
-        """Empty the room of a case for the next one, or remove it where that is not sure to leave nothing."""
-        names = self._open[case.name]
-        collections = written(case)
-        if collections is None or not all(self._emptied(path.replace("<ns>", names["ns"])) for path in collections):
-            self.leave(Room(name=case.name))
-            return
-        self._spare.append(self._open.pop(case.name))
-
-    def _emptied(self, collection: str) -> bool:
-        items = self._ask("GET", collection, None).body.get("items") or []
-        if any(item["metadata"].get("finalizers") for item in items):
-            return False
-        for item in items:
-            if item["metadata"]["name"] not in _CONTROLLERS_OWN:
-                self._ask("DELETE", f"{collection}/{item['metadata']['name']}", None)
-        return True
-
-    def leave(self, room: Room) -> None:
-        """Remove a room with all that is in it."""
-        names = self._open.pop(room.name, None)
-        if names is None:
-            return
-        for crd in self._ask("GET", _CRDS, None).body["items"]:
-            if crd["spec"]["group"] == names["group"]:
-                self._ask("DELETE", f"{_CRDS}/{crd['metadata']['name']}", None)
-        self._ask("DELETE", f"/api/v1/namespaces/{names['ns']}", None)
-
-    def close(self) -> None:
-        self._open |= {names["ns"]: names for names in self._spare}
-        self._spare.clear()
-        for name in list(self._open):
-            self.leave(Room(name=name))
-
-    def _ask(self, method: str, path: str, body: object) -> Answer:
-        encoded = None if body is None else json.dumps(body).encode()
-        return self._target.wire.ask(method, path, body=encoded, media=JSON, accept=JSON)
-
-
-def run(case: Case, target: Target, rooms: Rooms) -> list[Record]:
-    """The transcript of a case: one record per step, normalised."""
-    room = case.room or Room(name=case.name)
-    running = Run(target, rooms.names_of(room), steps=case.steps)
-    try:
-        return [running.step(step) for step in case.steps]
-    finally:
-        running.close()
-        if case.room is None:
-            rooms.clear(case)
 
 
 class Run:
@@ -284,25 +194,6 @@ class Run:
                 return self._text(value)
             case _:
                 return value
-
-
-def written(case: Case) -> set[str] | None:
-    """The collections that a case may have left something in; None if that is not to be read from its steps."""
-    found = set()
-    for step in case.steps:
-        match step:
-            case Kubectl():
-                return None
-            case Request(method="GET"):
-                pass
-            case Request(path=path):
-                collection = _IN_THE_NAMESPACE.match(path)
-                if collection is None or collection[2] not in _PLAIN:
-                    return None
-                found.add(collection[1])
-            case _:
-                pass
-    return found
 
 
 def merged(target: Any, patch: Any) -> Any:

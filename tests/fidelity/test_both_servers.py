@@ -17,9 +17,9 @@ from tests.conftest import MISSING
 from tests.fidelity import transcripts
 from tests.fidelity.cases import CASES
 from tests.fidelity.conftest import unavailable
-from tests.fidelity.runner import Rooms, run
 
 if TYPE_CHECKING:
+    from tests.fidelity.rooms import Rooms
     from tests.fidelity.steps import Case
     from tests.fidelity.targets import Target
 
@@ -42,11 +42,11 @@ def check_needs(case: Case, target: Target) -> None:
 @EACH_CASE
 def test_the_real_server_says(module: str, case: Case, real: Target, real_rooms: Rooms) -> None:
     check_needs(case, real)
-    records = run(case, real, real_rooms)
+    records = real_rooms.run(case)
     before = transcripts.read(real.version, module).get(case.name)
     if records != before and os.environ.get("CI") == "true" and transcripts.path_of(real.version, module).exists():
         expected = before or []
-        assert not transcripts.judge(case.name, expected, records[: len(expected)], {}), "the transcript would change"
+        assert not transcripts.judge(expected, records[: len(expected)], {}), "the transcript would change"
         assert len(records) == len(expected), "the transcript would change"
     transcripts.write(real.version, module, case.name, records, order=[one.name for one in CASES[module]])
 
@@ -56,10 +56,10 @@ def test_the_embedded_server_says_the_same(module: str, case: Case, embedded: Ta
     check_needs(case, embedded)
     expected = transcripts.read(MINOR, module).get(case.name)
     assert expected is not None, "no real server has answered this yet: run make conformance and commit the transcript"
-    found = run(case, embedded, embedded_rooms)
+    found = embedded_rooms.run(case)
     assert len(found) == len(expected), "the case has changed since a real server answered it: run make conformance"
     test = f"{module}: {case.name}"
-    complaints = transcripts.judge(test, expected, found, transcripts.listed().get(test, {}))
+    complaints = transcripts.judge(expected, found, transcripts.listed().get(test, {}))
     if complaints:
         pytest.fail("\n".join(complaints), pytrace=False)
 

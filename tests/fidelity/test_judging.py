@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.fidelity.normal import ABSENT, Normaliser, different, in_order, without_ages
-from tests.fidelity.runner import merged, written
+from tests.fidelity.rooms import written
+from tests.fidelity.runner import merged
 from tests.fidelity.steps import case, delete, get, kubectl, post
 from tests.fidelity.transcripts import judge
 
@@ -21,11 +22,11 @@ def record(**body: Any) -> list[dict[str, Any]]:
 
 
 def test_equal_transcripts_are_nothing_to_speak_of() -> None:
-    assert judge("t", record(a=1), record(a=1), {}) == []
+    assert judge(record(a=1), record(a=1), {}) == []
 
 
 def test_a_difference_that_nobody_listed_is_a_complaint_with_both_sides() -> None:
-    (complaint,) = judge("t", record(a=1), record(a=2), {})
+    (complaint,) = judge(record(a=1), record(a=2), {})
     assert "1.body.a" in complaint
     assert "real:     1" in complaint
     assert "embedded: 2" in complaint
@@ -33,11 +34,11 @@ def test_a_difference_that_nobody_listed_is_a_complaint_with_both_sides() -> Non
 
 def test_a_listed_field_covers_itself_and_what_is_below_it_but_not_its_neighbours() -> None:
     theirs, ours = record(a={"b": 1}, ab=1), record(a={"b": 2}, ab=2)
-    assert [line.split()[0] for line in judge("t", theirs, ours, {"1.body.a": "why"})] == ["1.body.ab"]
+    assert [line.split()[0] for line in judge(theirs, ours, {"1.body.a": "why"})] == ["1.body.ab"]
 
 
 def test_a_listed_difference_that_is_gone_is_a_complaint() -> None:
-    assert judge("t", record(a=1), record(a=1), {"1.body.a": "why"}) == ["listed, but both servers agree: 1.body.a"]
+    assert judge(record(a=1), record(a=1), {"1.body.a": "why"}) == ["listed, but both servers agree: 1.body.a"]
 
 
 def test_true_is_not_1_and_null_is_not_absent() -> None:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from tests.fidelity.normal import ABSENT, different
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tests.fidelity.runner import Record
 
 HERE = Path(__file__).parent
@@ -58,24 +60,27 @@ def listed() -> dict[str, dict[str, str]]:
     return found
 
 
-def judge(test: str, expected: list[Record], found: list[Record], known: dict[str, str]) -> list[str]:
+def judge(expected: list[Record], found: list[Record], known: dict[str, str]) -> list[str]:
     """What has to be said about a run: differences nobody listed, and listed ones that are gone. Empty when all is well."""
     complaints, seen = [], set()
     for step, (theirs, ours) in enumerate(zip(expected, found, strict=True), 1):
         for at, one, other in different(theirs, ours):
             field = f"{step}.{at}"
-            covering = next(
-                (name for name in known if field == name or field.startswith((f"{name}.", f"{name}["))), None
-            )
-            if covering is not None:
-                seen.add(covering)
+            entry = covering(field, known)
+            if entry is not None:
+                seen.add(entry)
             else:
                 asked = theirs["asked"]
-                complaints.append(f"{field}  ({asked})\n    real:     {_short(one)}\n    embedded: {_short(other)}")
+                complaints.append(f"{field}  ({asked})\n    real:     {short(one)}\n    embedded: {short(other)}")
     complaints += [f"listed, but both servers agree: {field}" for field in known if field not in seen]
     return complaints
 
 
-def _short(value: Any) -> str:
+def covering(field: str, known: Iterable[str]) -> str | None:
+    """The listed field that speaks of this one: itself, or one that it is below of."""
+    return next((name for name in known if field == name or field.startswith((f"{name}.", f"{name}["))), None)
+
+
+def short(value: Any) -> str:
     text = "(absent)" if value is ABSENT else json.dumps(value)
     return text if len(text) <= SHOWN_MAX else text[:SHOWN_MAX] + "..."

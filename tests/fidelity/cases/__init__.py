@@ -5,7 +5,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.fidelity.cases import customs, discovery, kinds, kubectl_lines, lists, services, shipped, watches, writes
+from tests.fidelity.cases import (
+    customs,
+    definitions,
+    discovery,
+    kinds,
+    kubectl_lines,
+    lists,
+    patches,
+    removals,
+    services,
+    shipped,
+    watches,
+    writes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,10 +27,13 @@ if TYPE_CHECKING:
 
 CASES: Mapping[str, tuple[Case, ...]] = {
     "customs": customs.CASES,
+    "definitions": definitions.CASES,
     "discovery": discovery.CASES,
     "kinds": kinds.CASES,
     "kubectl": kubectl_lines.CASES,
     "lists": lists.CASES,
+    "patches": patches.CASES,
+    "removals": removals.CASES,
     "services": services.CASES,
     "shipped": shipped.CASES,
     "watches": watches.CASES,
