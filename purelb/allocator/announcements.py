@@ -26,6 +26,11 @@ from purelb.net.ranges import IPNetwork, family_of, interval_of, parse_address
 MISSING_FOR: Final = 2.0
 TWICE_FOR: Final = 15.0
 
+# The bounds of LBNodeStatus: admission keeps them, so what lies beyond was not written by an agent of ours.
+_ANNOUNCED_MAX: Final = 4096
+_REMOTE_MAX: Final = 1024
+_WITHHELD_MAX: Final = 1024
+
 
 class Announcer(Struct, frozen=True, gc=False, order=True):
     node: str
@@ -218,15 +223,15 @@ def _of(report: _Report | None, address: Address) -> object:
 
 def _read(report: NodeReport) -> _Report:
     announced: dict[Address, tuple[str, ...]] = {}
-    for entry in report.announced or ():
+    for entry in (report.announced or ())[:_ANNOUNCED_MAX]:
         if (address := _address(entry.ip)) is not None and entry.interface:
             announced[address] = (*announced.get(address, ()), entry.interface)
     remote = report.remote
-    listed = remote.addresses or () if remote is not None else ()
+    listed = (remote.addresses or ())[:_REMOTE_MAX] if remote is not None else ()
     stands = frozenset(a for text in listed if (a := _address(text.partition("/")[0])) is not None)
     withheld = {
         address: (entry.reason, entry.message)
-        for entry in report.withheld or ()
+        for entry in (report.withheld or ())[:_WITHHELD_MAX]
         if (address := _address(entry.ip)) is not None
     }
     return _Report(announced, stands, remote is not None and remote.count > len(listed), withheld)

@@ -184,10 +184,10 @@ def _complete(asker: Asker, kept: tuple[Address, ...], *, changed: bool) -> _Giv
             have[family] = held[:1] if changed else held
     if wish.addresses:
         for address in wish.addresses:
+            if address not in kept and (refusal := asker.request(address, wanted)) is not None:
+                return refusal
             if address[0] not in wanted:
                 return because.family_mismatch(address, wanted)
-            if address not in kept and (refusal := asker.request(address)) is not None:
-                return refusal
     missing = tuple(family for family in wanted if family not in have)
     if not missing:
         return _Given(_ordered(wanted, have))

@@ -72,6 +72,9 @@ class Reconciler:
             case NamespaceChanged(name=name):
                 for service in state.waiting.in_namespace(name):
                     hands.soon(service, priority=INITIAL)
+                for group in state.groups.accepted.values():
+                    if group.namespace_selector is not None:
+                        hands.soon(StatusDue(group.namespace, group.name), priority=INITIAL)
             case NodeChanged(name=name):
                 node_changed(state, hands, name, now)
             case Reported(ip=address):

@@ -98,7 +98,7 @@ class Asker:
             group.name, family, used=use.claimed, size=use.size, quarantined=use.quarantined, reserved=use.reserved
         )
 
-    def request(self, address: Address) -> Refusal | None:
+    def request(self, address: Address, wanted: tuple[Family, ...]) -> Refusal | None:
         """Why a requested address that the Service does not hold cannot be given; None when it can."""
         wish, place = self.wish, self._ledger.pools.where(address)
         if place is None:
@@ -113,6 +113,8 @@ class Asker:
         sources = [s for s in self._ledger.reserved.get(address, ()) if s.name != str(wish.service)]
         if sources:
             return because.reserved(address, sources[0].kind, sources[0].name)
+        if address[0] not in wanted:
+            return because.family_mismatch(address, wanted)
         held_back = self._ledger.quarantine.kept_for(address)
         if held_back is not None and held_back[1] != wish.service:
             return because.quarantined(address, held_back[1], held_back[0])

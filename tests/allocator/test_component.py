@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from purelb.api.kinds import SERVICE_GROUPS
-from purelb.kube.resources import NODES, SERVICES
+from purelb.kube.resources import NAMESPACES, NODES, SERVICES
 from purelb.sandbox.apiserver.faults import Answer, Delay, LoseAnswer, Rule
 from tests.allocator.cluster import Cluster, pool
 from tests.allocator.objects import INSTALL
@@ -330,3 +330,37 @@ async def test_as_many_are_served_as_were_released_oldest_first_and_hardly_anybo
         served = [f"wait{number:02}" for number in range(30) if await cluster.addresses(f"wait{number:02}")]
         assert served == ["wait00", "wait01", "wait02", "wait03"]
         assert cluster.sink.counts["purelb_k8s_client_updates_total",] - turns <= 4 * 8
+
+
+async def test_re_evaluate_moves_a_stray_address_and_is_gone_with_the_same_write(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        moved = {"spec": {"local": {"v4pool": {"pool": "192.0.2.50-192.0.2.52"}}}}
+        await cluster.patch(SERVICE_GROUPS, "default", moved, INSTALL)
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses() == ("192.0.2.10",)
+        count = cluster.status_writes()
+        await cluster.patch(SERVICES, "web", {"metadata": {"annotations": {"purelb.io/re-evaluate": "true"}}}, "shop")
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses() == ("192.0.2.50",)
+        assert "purelb.io/re-evaluate" not in ((await cluster.service()).metadata.annotations or {})
+        assert cluster.status_writes() == count + 1
+
+
+async def test_a_relabelled_namespace_is_served_and_shows_in_the_status_of_its_group(cluster: Cluster) -> None:
+    gold = pool("gold", namespaceSelector={"matchLabels": {"tier": "gold"}})
+    await cluster.create(SERVICE_GROUPS, gold, INSTALL)
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(2.0)
+        refused = await cluster.condition()
+        assert refused is not None
+        assert refused.reason == "NoMatchingGroup"
+        await cluster.patch(NAMESPACES, "shop", {"metadata": {"labels": {"tier": "gold"}}})
+        await cluster.clock.advance(3.0)
+        assert await cluster.addresses() == ("192.0.2.10",)
+        group = await cluster.admin.get(SERVICE_GROUPS, "gold", namespace=INSTALL)
+        assert group.status is not None
+        assert group.status.bound_namespaces == ("shop",)

@@ -265,3 +265,24 @@ async def test_a_short_absence_of_agents_is_no_event(cluster: Cluster) -> None:
         await cluster.clock.advance(5.0)
         await node.live(20)
         assert "NoLiveAgent" not in {reason for _, reason, _ in await cluster.events()}
+
+
+async def test_two_nodes_that_answer_for_one_address_are_told_after_fifteen_seconds(cluster: Cluster) -> None:
+    one, two = Node(cluster, "n1"), Node(cluster, "n2")
+    async with cluster.allocator():
+        await cluster.serve()
+        for node in (one, two):
+            await node.renew()
+            await node.report(("192.0.2.10", "eth0"))
+        await cluster.clock.advance(1.0)
+        assert (await announced(cluster))[1] == "AnnouncingLocal"
+        assert await note(cluster) == "n1,eth0,192.0.2.10 n2,eth0,192.0.2.10"
+        for _ in range(10):
+            await one.renew()
+            await two.renew()
+            await cluster.clock.advance(2.0)
+        assert await announced(cluster) == ("True", "AnnouncedTwice", "192.0.2.10 by n1 and n2")
+        await two.report()
+        await one.renew()
+        await cluster.clock.advance(1.0)
+        assert (await announced(cluster))[1] == "AnnouncingLocal"
