@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -96,8 +97,7 @@ def _up(state: StateDirectory, arguments: argparse.Namespace) -> int:
         pass
     else:
         screen.say(f"sandbox {state.name} is up (process {running.pid})")
-        _next(screen, state)
-        return DONE
+        return _wait_until_ready(screen, state)
     if not 1 <= arguments.nodes <= NODES_MAX:
         raise Refused(f"--nodes {arguments.nodes}: 1 to {NODES_MAX}")
     findings = doctor.examine()
@@ -119,6 +119,18 @@ def _up(state: StateDirectory, arguments: argparse.Namespace) -> int:
             print("\n".join(unready(state)), file=sys.stderr)
             return ANSWER_IS_NO
         starting.let_live()
+    _next(screen, state)
+    return DONE
+
+
+def _wait_until_ready(screen: Screen, state: StateDirectory) -> int:
+    """For a sandbox that somebody else started, maybe a moment ago."""
+    deadline = time.monotonic() + READY_LIMIT_S
+    while waiting := unready(state):
+        if time.monotonic() > deadline:
+            print(f"not ready after {READY_LIMIT_S:g} s:\n" + "\n".join(waiting), file=sys.stderr)
+            return ANSWER_IS_NO
+        time.sleep(0.2)
     _next(screen, state)
     return DONE
 

@@ -7,6 +7,7 @@ the sandbox is in the host's network namespace.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import socket
@@ -20,13 +21,14 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from purelb.sandbox.cluster import control
-from purelb.sandbox.cluster.reach import NotRunning, end_process, pidfd
+from purelb.sandbox.cluster.reach import NotRunning, Sandbox, end_process, pidfd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from purelb.sandbox.cluster.programs import ProxyKind
     from purelb.sandbox.cluster.state import StateDirectory
+from purelb.sandbox.cluster.state import Unusable
 from purelb.sandbox.rig.namespaces import adopting
 
 LOG_TAIL_LINES: Final = 12
@@ -113,14 +115,14 @@ class Starting:
 
 @contextmanager
 def start(state: StateDirectory, *, nodes: int, proxy: ProxyKind) -> Iterator[Starting]:
-    """Start the sandbox of `state`, which must not be running. It ends with this context unless it was let live."""
+    """Start the sandbox of `state`; Unusable if it is running. It ends with this context unless it was let live."""
     state.make()
     state.empty_logs()
     with ExitStack() as stack:
         report_in, report_out = _pipe(stack)
         life_in, life_out = _pipe(stack)
         api = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=128))
-        control_socket = stack.enter_context(control.listen(state.socket))
+        control_socket = stack.enter_context(_claim(state))
         order = {
             "name": state.name,
             "home": str(state.path.parents[2]),
@@ -147,6 +149,18 @@ def start(state: StateDirectory, *, nodes: int, proxy: ProxyKind) -> Iterator[St
         starting = Starting(state, report_in.fileno(), life_out.fileno())
         stack.callback(starting.settle)
         yield starting
+
+
+def _claim(state: StateDirectory) -> socket.socket:
+    """The control socket of a sandbox that nobody else is starting. Raises Unusable if somebody was faster."""
+    directory = os.open(state.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        with suppress(NotRunning):
+            raise Unusable(f"sandbox {state.name} is running (process {Sandbox(state).pid})")
+        return control.listen(state.socket)
+    finally:
+        os.close(directory)
 
 
 def _pipe(stack: ExitStack) -> tuple[FileIO, FileIO]:

@@ -14,8 +14,8 @@ import pytest
 
 from purelb.sandbox.cluster.launch import start
 from purelb.sandbox.cluster.reach import NotRunning, Refused, Sandbox
-from purelb.sandbox.cluster.state import StateDirectory
-from tests.sandbox.cluster.whole import bring_up, machine, processes_of, until
+from purelb.sandbox.cluster.state import StateDirectory, Unusable
+from tests.sandbox.cluster.whole import bring_up, machine, processes_of, programs_of, until
 
 pytestmark = pytest.mark.netns
 PURELB = [sys.executable, "-m", "purelb.cli.main", "sandbox"]
@@ -87,6 +87,14 @@ def test_an_interrupted_start_leaves_nothing(state: StateDirectory) -> None:
     assert machine(state.path) == before
 
 
+def test_of_two_starters_of_one_sandbox_one_is_told_that_the_other_was_faster(state: StateDirectory) -> None:
+    with start(state, nodes=1, proxy="user") as first:
+        next(first.steps(limit_s=30))
+        second = start(state, nodes=1, proxy="user")
+        with pytest.raises(Unusable, match="is running"):
+            second.__enter__()
+
+
 def test_two_sandboxes_do_not_know_each_other(state: StateDirectory, tmp_path: Path) -> None:
     other = StateDirectory("other", home=tmp_path)
     first, second = bring_up(state), bring_up(other)
@@ -103,7 +111,7 @@ def test_a_program_that_is_killed_comes_back_and_one_that_is_kept_down_does_not(
         found: dict[str, object] = next(pod for pod in sandbox.status()["pods"] if pod["name"] == name)
         return found
 
-    killed = [pid for pid in processes_of(state) if b"rig.echo" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    killed = programs_of(state, b"rig.echo")
     os.kill(killed[0], signal.SIGKILL)
     until(lambda: pod("echo-n1")["restarts"] == 1 and pod("echo-n1")["ready"], what="it is back")
     assert sandbox.terminate("echo-n1")
@@ -119,7 +127,7 @@ def test_a_program_that_is_killed_comes_back_and_one_that_is_kept_down_does_not(
 
 def test_components_find_token_authority_and_namespace_where_kubernetes_puts_them(state: StateDirectory) -> None:
     bring_up(state)
-    agents = [pid for pid in processes_of(state) if b"\0lbnodeagent" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    agents = programs_of(state, b"\0lbnodeagent")
     account = Path(f"/proc/{agents[0]}/root/run/secrets/kubernetes.io/serviceaccount")  # /var/run leads there
     assert (account / "namespace").read_text() == "purelb-system"
     assert (account / "token").read_text().startswith("purelb.")
@@ -183,3 +191,12 @@ def test_visitors_get_the_room_its_name_and_an_exit_code(state: StateDirectory, 
     probed = sandbox("probe", "172.30.1.240", "--seconds", "1")
     assert probed.returncode == 1
     assert "answered on nobody" in probed.stdout
+
+
+def test_an_open_visit_does_not_keep_a_sandbox_from_ending(state: StateDirectory, tmp_path: Path) -> None:
+    sandbox = bring_up(state)
+    with sandbox.entrance("n1") as entrance:
+        visitor = subprocess.Popen(entrance.argv(["sleep", "60"]), pass_fds=entrance.descriptors)
+    until(lambda: programs_of(state, b"sleep"), what="it sleeps")
+    sandbox.end()
+    assert visitor.wait(timeout=5) == 128 + signal.SIGKILL

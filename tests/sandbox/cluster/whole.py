@@ -49,6 +49,18 @@ def processes_of(state: StateDirectory) -> set[int]:
     return found
 
 
+def programs_of(state: StateDirectory, part: bytes) -> list[int]:
+    """The sandbox's processes with `part` in their command line."""
+    found = []
+    for pid in sorted(processes_of(state)):
+        try:
+            if part in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+        except OSError:  # it ended in between
+            continue
+    return found
+
+
 def machine(home: Path) -> tuple[object, ...]:
     """What a sandbox in `home` must leave as it was: links of its kind, mounts below `home`, our descriptors.
 
