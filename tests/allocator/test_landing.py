@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Steps of the owner with a server that answers oddly: every answer is given by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from purelb.allocator.audit import broken, waiting_for_nothing
+from purelb.allocator.configuring import groups_changed
+from purelb.allocator.keys import Key, ServiceKey, Wrote
+from purelb.allocator.observed import Claims
+from purelb.allocator.reconciler import Reconciler
+from purelb.allocator.serving import Rules
+from purelb.allocator.state import Config, State, Stores
+from purelb.kube.errors import Status, TransportError
+from purelb.kube.metrics import NO_SINK
+from purelb.kube.model import LoadBalancerIngress, LoadBalancerStatus, Service, ServiceStatus
+from purelb.kube.store import Store
+from purelb.kube.writer import Cancelled, Conflicted, Failed, Fenced, Missing, Refused, Superseded, WriteResult, Written
+from tests.allocator.objects import INSTALL, group, ip, key, service
+
+if TYPE_CHECKING:
+    from purelb.allocator.occasions import Occasion
+    from purelb.kube.model import ObjectReference
+
+WEB = key("web")
+
+
+class ByHand:
+    """Hands that only remember what they were told to do."""
+
+    sink = NO_SINK
+
+    def __init__(self) -> None:
+        self.writes: list[tuple[int, dict[str, Any]]] = []
+        self.asked: list[Key] = []
+        self.waiting: list[tuple[Key, float]] = []
+        self.reads: list[ServiceKey] = []
+        self.told: list[str] = []
+
+    def soon(self, key: Key, *, priority: int = 0) -> None:
+        self.asked.append(key)
+
+    def later(self, key: Key, delay: float) -> None:
+        self.waiting.append((key, delay))
+
+    def write(self, number: int, resource: Any, **more: Any) -> None:
+        self.writes.append((number, msgspec.json.decode(more["body"])))
+
+    def read(self, service: ServiceKey) -> None:
+        self.reads.append(service)
+
+    def tell(self, regarding: ObjectReference, told: Occasion) -> None:
+        self.told.append(told.reason)
+
+    def wall(self) -> str:
+        return "2030-01-01T00:00:00Z"
+
+    def answered_at(self) -> float:
+        return 0.0
+
+
+class Bench:
+    def __init__(self, *stored: Service) -> None:
+        self.services: Store[Service] = Store()
+        groups: Store[Any] = Store()
+        groups.upsert(group())
+        for each in stored:
+            self.services.upsert(each)
+        stores = Stores(self.services, groups, Store(), Store(), Store(), Store())
+        self.state = State(Config(Claims(default_announcer=True), Rules(), INSTALL), stores)
+        self.hands = ByHand()
+        self.reconciler = Reconciler(self.state, self.hands)
+        groups_changed(self.state, self.hands)
+
+    async def step(self, key: Key = WEB, now: float = 0.0) -> None:
+        await self.reconciler.step(key, now)
+        assert not list(broken(self.state.ledger))
+
+    async def answer(self, result: WriteResult, now: float = 0.0) -> None:
+        number, _ = self.hands.writes[-1]
+        self.state.flights.answer(number, result)
+        await self.step(Wrote(number), now)
+
+    def held(self) -> tuple[object, ...]:
+        record = self.state.ledger.records.get(WEB)
+        return () if record is None else record.addresses
+
+
+def published(of: Service, rv: str, *ips: str) -> Service:
+    entries = tuple(LoadBalancerIngress(ip=text) for text in ips)
+    status = ServiceStatus(load_balancer=LoadBalancerStatus(ingress=entries))
+    return replace(of, metadata=replace(of.metadata, resource_version=rv), status=status)
+
+
+async def test_a_server_that_drops_a_part_is_not_asked_again_until_something_changes() -> None:
+    bench = Bench(service())
+    await bench.step()
+    assert len(bench.hands.writes) == 1
+    stripped = published(service(), "2", "192.0.2.10")
+    bench.services.upsert(stripped)
+    await bench.answer(Written(stripped, "2"))
+    for _ in range(3):
+        await bench.step(now=100.0)
+    assert len(bench.hands.writes) == 1
+    bench.services.upsert(published(service(), "3", "192.0.2.10"))
+    await bench.step(now=200.0)
+    assert len(bench.hands.writes) == 2
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        Conflicted(),
+        Failed(TransportError("reset", "cut"), attempts=3),
+        Refused(Status(code=403, reason="Forbidden", message="no")),
+        Fenced(),
+        Superseded(),
+        Cancelled(),
+        Missing(),
+    ],
+    ids=lambda result: type(result).__name__,
+)
+async def test_an_address_whose_write_was_not_applied_stays_claimed(result: WriteResult) -> None:
+    bench = Bench(service())
+    await bench.step()
+    await bench.answer(result)
+    assert bench.held() == (ip("192.0.2.10"),)
+    assert bench.state.ledger.pools.usage("default", 4).claimed == 1
+    assert bench.hands.told == []
+
+
+async def test_what_left_is_not_free_while_a_write_of_unknown_outcome_may_have_published_it() -> None:
+    bench = Bench(service())
+    await bench.step()
+    await bench.answer(Failed(TransportError("timeout", "no answer"), attempts=1))
+    bench.services.upsert(
+        service(annotations={"purelb.io/service-group": "nowhere"})
+    )  # the version is still the old one
+    await bench.step(now=1.0)
+    assert bench.hands.reads == [WEB]
+    assert bench.state.ledger.pools.usage("default", 4).claimed == 1
+
+
+async def test_nothing_waits_for_nothing_after_any_answer() -> None:
+    for result in (Conflicted(), Failed(TransportError("reset", "cut"), attempts=1), Refused(Status(code=422))):
+        bench = Bench(service())
+        await bench.step()
+        assert not list(waiting_for_nothing(bench.state.ledger, bench.state.flights.outstanding))
+        await bench.answer(result)
+        assert WEB in [key for key, _ in bench.hands.waiting]
+
+
+async def test_a_decision_while_a_write_is_on_its_way_waits_for_the_answer() -> None:
+    bench = Bench(service())
+    await bench.step()
+    bench.services.upsert(service(rv="5", annotations={"purelb.io/addresses": "192.0.2.12"}))
+    await bench.step()
+    assert len(bench.hands.writes) == 1
+    await bench.answer(Conflicted())
+    await bench.step()
+    assert bench.hands.writes[-1][1]["status"]["loadBalancer"]["ingress"] == [{"ip": "192.0.2.12", "ipMode": "VIP"}]
+
+
+async def test_a_service_made_again_under_its_name_starts_anew() -> None:
+    bench = Bench(service())
+    await bench.step()
+    bench.services.upsert(service(uid="another", rv="9"))
+    await bench.step()
+    assert bench.state.ledger.records[WEB].uid == "another"
+    assert {h.uid for claim in bench.state.ledger.claims.values() for h in claim.holders.values()} == {"another"}
+    assert len(bench.hands.writes) == 2
+
+
+async def test_services_taken_over_from_purelb_in_go_keep_their_addresses_and_get_their_wish_recorded() -> None:
+    noted = {
+        "purelb.io/allocated-by": "PureLB",
+        "purelb.io/allocated-from": "default",
+        "purelb.io/pool-type": "local",
+        "purelb.io/service-group": "elsewhere",
+    }
+    bench = Bench()
+    bench.services.upsert(published(service(annotations=noted), "4", "192.0.2.11"))
+    await bench.step()
+    assert bench.held() == (ip("192.0.2.11"),)
+    _, body = bench.hands.writes[0]
+    assert body["metadata"]["annotations"]["purelb.io/allocated-wish"] == "group=elsewhere"
+    assert "loadBalancer" not in body["status"]
