@@ -263,6 +263,8 @@ class Agent:
             log.info(
                 "leaving %d addresses to their lifetime", len(left), extra={"code": "leftToLifetime", "ips": left[:64]}
             )
+            self._queue.add(keys.Leave(), priority=URGENT)  # once more: their last renewal
+            await self._moved.wait(patience)
         ends = self._clock.now() + LAST_WORD_S
         while not parts.reporting.settled and self._clock.now() < ends:
             await self._moved.wait(ends)

@@ -194,6 +194,10 @@ class Kernel(Protocol):
         """One result per op, in order; no op waits for the success of another."""
         ...
 
+    def setting(self, name: str) -> int | None:
+        """A number below /proc/sys/net, such as `ipv4/ip_forward`; None when there is none."""
+        ...
+
     def close(self) -> None: ...
 
 

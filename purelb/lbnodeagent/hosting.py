@@ -28,6 +28,7 @@ from purelb.lbnodeagent.host import (
     RoutesChanged,
     SetAddress,
 )
+from purelb.lbnodeagent.prerequisites import unmet
 from purelb.lbnodeagent.repairs import Repairs
 from purelb.lbnodeagent.vip import CarrierBack, CarrierLost, KernelLost
 
@@ -187,6 +188,7 @@ class Hosting:
         self._drop_from_dead_links(now)
         if not state.synced:
             return
+        self._check_host()
         if before.subnets != after.subnets:
             subnets = ", ".join(map(str, after.subnets))
             log.info("subnets: %s", subnets or "none", extra={"code": "subnetsChanged", "subnets": subnets})
@@ -197,6 +199,21 @@ class Hosting:
             core.report_soon()
         await self._ensure_dummy(now)
         await core.apply()
+
+    def _check_host(self) -> None:
+        state = self._core.state
+        found = unmet(
+            state.layout,
+            state.present.interfaces.values(),
+            state.asked.claims.values(),
+            setting=self._kernel.setting,
+        )
+        for text in found:
+            if text not in state.unmet:
+                log.info("%s", text, extra={"code": "hostSetting"})
+        if found != state.unmet:
+            self._core.report_soon()
+        state.unmet = found
 
     def _drop_from_dead_links(self, now: float) -> None:
         """Row 21: an interface without carrier for half a second answers for nothing."""

@@ -18,6 +18,7 @@ import errno
 import logging
 import socket
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from purelb.kube.clock import breathe
@@ -150,6 +151,13 @@ class Netlink:
         if batch:
             results += await self._apply_addresses(batch)
         return results
+
+    def setting(self, name: str) -> int | None:
+        """A number below /proc/sys/net of this process's namespace; None when there is none, or it is not one."""
+        try:
+            return int(Path("/proc/sys/net", name).read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return None
 
     async def _change_link(self, op: MakeLink | RemoveLink) -> str | None:
         """Addresses come after the link is up, and the options before, so that IPv6 never makes one of its own."""

@@ -145,9 +145,8 @@ class Reconciler:
     async def _leave(self, now: float) -> None:
         """The node drains by our own wish: hand over what another can hold, add nothing more."""
         state = self._core.state
-        if not state.leaving:
-            state.leaving = True
-            self._hosting.restart_sweeps(now)
+        state.leaving = True
+        self._hosting.restart_sweeps(now)
         state.look_around(now)
         self._peering.intend()
         await self._core.judge_all(now)

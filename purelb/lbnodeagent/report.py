@@ -81,7 +81,7 @@ def _message(state: State) -> str:
     said += [f"a subnet of {name} is served by another interface" for name in layout.shared]
     if layout.cut:
         said.append(f"{len(layout.cut)} subnets beyond {len(layout.subnets)} are not advertised")
-    return "; ".join(said)
+    return "; ".join([*said, *state.unmet])
 
 
 def _announced(

@@ -86,6 +86,8 @@ class State:
         self.fenced = False
         self.leaving = False
         self.dummy_error: str | None = None
+        self.unmet: tuple[str, ...] = ()
+        """What the host should be set to and is not."""
         self.local_ends_at: float | None = None
         self.dummy_ends_at: float | None = None
 

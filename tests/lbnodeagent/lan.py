@@ -85,6 +85,7 @@ class Host:
         self.refuse: dict[str, str] = {}
         self.interrupted = 0
         self.connected = True
+        self.settings: dict[str, int] = {"ipv6/conf/eth0/disable_ipv6": 0}
 
     def give(self, text: str, *, ifindex: int = 2) -> None:
         """An address by somebody else's hand."""
@@ -129,6 +130,9 @@ class Host:
             addresses=tuple(self.model.addresses.values()),
             routes=self.routes,
         )
+
+    def setting(self, name: str) -> int | None:
+        return self.settings.get(name, 1)
 
     async def events(self) -> AsyncIterator[KernelEvent]:
         assert self.events_ is not None
