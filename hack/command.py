@@ -117,14 +117,15 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
 
 
 def _down(state: Path) -> int:
-    if _is_running(state):
+    was_running = _is_running(state)
+    if was_running:
         os.kill(int((state / "lock").read_text()), signal.SIGTERM)
         deadline = time.monotonic() + _GONE_WITHIN_S
         while _is_running(state):
             if time.monotonic() > deadline:
                 return _refuse(f"it still runs after {_GONE_WITHIN_S} s: see {state}/logs")
             time.sleep(0.05)
-    print("the control plane is not running")
+    print("the control plane has ended" if was_running else "the control plane was not running")
     return 0
 
 
