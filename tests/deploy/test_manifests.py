@@ -82,7 +82,9 @@ def test_no_component_may_read_secrets_or_everything(component: str) -> None:
 
 def test_agents_cannot_write_services() -> None:
     role = one("ClusterRole", "purelb:lbnodeagent")
-    verbs = {verb for rule in role["rules"] for verb in rule["verbs"] if any("services" in r for r in rule["resources"])}
+    verbs = {
+        verb for rule in role["rules"] for verb in rule["verbs"] if any("services" in r for r in rule["resources"])
+    }
     assert verbs == {"get", "list", "watch"}
 
 
