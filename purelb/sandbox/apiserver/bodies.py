@@ -115,7 +115,7 @@ def shaped(body: Body, target: Target, state: State, query: Mapping[str, str]) -
     obj["metadata"] = metadata
     if kind.custom:
         node = state.customs[kind.key].versions[target.version].node
-        unknown += prune(node, obj)
+        unknown += sorted(prune(node, obj))
         fill(node, obj)
     else:
         obj = rules.without_nulls(obj)

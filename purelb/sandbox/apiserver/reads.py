@@ -278,7 +278,7 @@ class Reads:
             if from_now
             else [],
             # A server that knows WatchList marks the end of the initial events for old clients too, if they take bookmarks.
-            initial_events=initial_events is True or (from_now and bookmarks),
+            initial_events=from_now and bookmarks,
             start=start,
             ends_at=now + lasts,
             bookmarks_from=now if bookmarks else None,

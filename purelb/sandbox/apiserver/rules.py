@@ -80,7 +80,12 @@ def complete(kind: Kind, obj: Obj, old: Obj | None, *, subresource: str) -> Obj:
             for port in obj.get("ports") or ():
                 port.setdefault("name", "")
                 port.setdefault("protocol", "TCP")
-            obj["endpoints"] = obj.get("endpoints") or None  # no endpoints are null on this wire
+            for endpoint in obj.get("endpoints") or ():
+                endpoint.setdefault("conditions", {})
+            for field in ("endpoints", "ports"):
+                obj[field] = obj.get(field) or None  # an empty list is null on this wire
+        case "leases.coordination.k8s.io":
+            obj.setdefault("spec", {})
         case "events":
             obj.setdefault("source", {})
             for field in ("eventTime", "firstTimestamp", "lastTimestamp"):
@@ -158,7 +163,7 @@ def _check_lease(spec: Obj) -> Iterator[FieldError]:
 
 
 def _check_slice(obj: Obj, old: Obj | None) -> Iterator[FieldError]:
-    kinds = ("IPv4", "IPv6", "FQDN")
+    kinds = ("FQDN", "IPv4", "IPv6")
     family = obj.get("addressType")
     if not family:
         yield required("addressType")

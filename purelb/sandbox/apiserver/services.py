@@ -127,8 +127,9 @@ def _carry_over(spec: Obj, before: Obj) -> None:
     held = {(port.get("protocol"), port.get("port")): port.get("nodePort") for port in before.get("ports") or ()}
     if wants_node_ports(spec):
         taken = {port.get("nodePort") for port in spec.get("ports") or () if port.get("nodePort")}
+        by_name = {port.get("name", ""): port.get("nodePort") for port in before.get("ports") or ()}
         for port in spec.get("ports") or ():
-            kept = held.get((port.get("protocol"), port.get("port")))
+            kept = by_name.get(port.get("name", ""))  # by name alone: the number of a port may change
             if not port.get("nodePort") and kept and kept not in taken:
                 port["nodePort"] = kept
     if may_have_node_ports(before) and not may_have_node_ports(spec):

@@ -87,9 +87,9 @@ def _string(node: Node, value: str, path: str) -> Iterator[FieldError]:
     written = node.written
     if "maxLength" in written and len(value) > written["maxLength"]:
         yield too_long(path, written["maxLength"])
-    if "minLength" in written and len(value) < written["minLength"]:
+    elif "minLength" in written and len(value) < written["minLength"]:
         yield invalid(path, value, f"{path} in body should be at least {written['minLength']} chars long")
-    if node.pattern is not None and not node.pattern.search(value):
+    elif node.pattern is not None and not node.pattern.search(value):
         yield invalid(path, value, f"{path} in body should match '{written['pattern']}'")
     form = str(written.get("format", ""))
     if form in _FORMATS and not _FORMATS[form](value):
@@ -215,11 +215,11 @@ def _logic(word: str, several: tuple[Node, ...], value: Any, path: str) -> Itera
             for one in several:
                 yield from validate(one, value, path)
         case "anyOf" if not passed:
-            yield invalid(path, "", f"{path} in body must validate at least one schema (anyOf)")
+            yield invalid("<nil>", "", f'"{path}" must validate at least one schema (anyOf)')
         case "oneOf" if passed != 1:
             found = "Found none valid" if not passed else f"Found {passed} valid alternatives"
-            yield invalid(path, "", f"{path} in body must validate one and only one schema (oneOf). {found}")
+            yield invalid("<nil>", "", f'"{path}" must validate one and only one schema (oneOf). {found}')
         case "not" if passed:
-            yield invalid(path, "", f"{path} in body must not validate the schema (not)")
+            yield invalid("<nil>", "", f'"{path}" must not validate the schema (not)')
         case _:
             return

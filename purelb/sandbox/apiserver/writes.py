@@ -231,7 +231,9 @@ class Writes:
         if is_dry(query):
             return Done(200, self._state.version(kind, obj, rv=version.rv), warnings)
         if before.get("deletionTimestamp") and not obj["metadata"].get("finalizers") and kind.key != "namespaces":
-            return Done(200, self._removal.gone(kind, obj, version, now), warnings, gone=True)
+            # The last event shows the state before; the answer shows what was asked for, at the revision it had.
+            self._removal.gone(kind, version.decode(), version, now)
+            return Done(200, self._state.version(kind, obj, rv=version.rv), warnings, gone=True)
         return Done(200, self._state.commit(kind, "MODIFIED", obj, version.decode(), now=now), warnings)
 
     # --- what both share ---------------------------------------------------------------------------------------------

@@ -176,7 +176,9 @@ def test_a_value_is_judged_by(api: Api, schema: dict[str, Any], value: object, m
     define(api, fields(a=schema))
     answer = api.post(TESTS, custom(a=value))
     assert answer.code == 422
-    assert any(field.startswith("spec.a") and message in text for field, text in causes(answer)), causes(answer)
+    # Mistakes of oneOf, anyOf and not have no field of their own on the real server: the message names it.
+    found = [(text if field == "<nil>" else field, text) for field, text in causes(answer)]
+    assert any("spec.a" in where and message in text for where, text in found), found
 
 
 def test_elements_of_a_map_list_have_distinct_keys(api: Api) -> None:
