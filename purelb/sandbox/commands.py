@@ -24,7 +24,7 @@ from purelb.sandbox.cluster.reach import NotRunning, Refused, Sandbox
 from purelb.sandbox.cluster.state import BadName, StateDirectory, Unusable
 from purelb.sandbox.rig import doctor
 from purelb.sandbox.rig.topology import NODES_MAX
-from purelb.sandbox.screen import Screen
+from purelb.sandbox.screen import Screen, program
 
 if TYPE_CHECKING:
     from purelb.sandbox.cluster.programs import ProxyKind
@@ -167,13 +167,13 @@ def _last_line(state: StateDirectory, pod: str) -> str:
 
 
 def _next(screen: Screen, state: StateDirectory) -> None:
-    named = "" if state.name == "default" else f" --name {state.name}"
+    call = program(state.name)
     screen.say()
     screen.say(f"kubeconfig: {state.kubeconfig}")
     screen.say("next:")
-    screen.say(f"  purelb sandbox{named} kubectl get nodes,pods -A")
-    screen.say(f"  purelb sandbox{named} status")
-    screen.say(f"  purelb sandbox{named} down")
+    screen.say(f"  {call} kubectl get nodes,pods -A")
+    screen.say(f"  {call} status")
+    screen.say(f"  {call} down")
 
 
 def _down(state: StateDirectory, _: argparse.Namespace) -> int:

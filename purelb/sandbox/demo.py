@@ -42,7 +42,7 @@ from purelb.sandbox.invariants import every_address_has_one_holder, no_address_i
 from purelb.sandbox.rig import doctor
 from purelb.sandbox.rig.links import hub_links
 from purelb.sandbox.rig.topology import POOL4, POOL6
-from purelb.sandbox.screen import BOLD, RED, Screen, milliseconds
+from purelb.sandbox.screen import BOLD, RED, Screen, milliseconds, program
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -406,11 +406,12 @@ def _summary(screen: Screen, state: StateDirectory, seen: Seen, *, took: float, 
     screen.say(f"  {took:.1f} s in all")
     screen.say()
     screen.say("next:")
-    named = f" --name {state.name}" if keep else ""
+    call = program(state.name if keep else "")
     if keep:
-        screen.say(f"  purelb sandbox{named} status           it is still running")
+        screen.say(f"  {call} status")
     else:
-        screen.say("  purelb sandbox up               a cluster to keep")
-    screen.say(f"  purelb sandbox{named} kubectl get services -A")
-    screen.say(f"  purelb sandbox{named} exec n1 -- ip addr")
-    screen.say(f"  purelb sandbox{named} down")
+        screen.say(f"  {call} up")
+    if shutil.which("kubectl") is not None:
+        screen.say(f"  {call} kubectl get services -A")
+    screen.say(f"  {call} exec n1 -- ip addr")
+    screen.say(f"  {call} down")

@@ -7,9 +7,11 @@ On a terminal a step is shown while it runs and rewritten when it is done; elsew
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 if TYPE_CHECKING:
@@ -86,3 +88,13 @@ def _marks(encoding: str | None) -> tuple[str, str, str]:
 
 def milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:.1f} s"
+
+
+def program(name: str = "") -> str:
+    """What to type to call `purelb sandbox` from here, for the sandbox `name`: with the path where a shell would not find it."""
+    called = Path(sys.argv[0])
+    found = shutil.which("purelb")
+    here = "purelb"
+    if (found is None or not called.exists() or not called.samefile(found)) and called.name == "purelb":
+        here = os.path.relpath(called) if called.is_relative_to(Path.cwd()) else str(called)
+    return f"{here} sandbox" + (f" --name {name}" if name not in {"", "default"} else "")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from purelb.sandbox.cluster.state import StateDirectory
-from tests.sandbox.cluster.whole import machine, processes_of
+from tests.sandbox.cluster.whole import lacking, machine, processes_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +39,32 @@ def test_it_keeps_its_promises_and_leaves_nothing(proxy: str, tmp_path: Path) ->
     assert "probes lost" in ran.stdout
     assert machine(tmp_path) == before
     assert list((tmp_path / "purelb" / "sandbox").iterdir()) == []
+
+
+def test_somebody_who_is_not_root_sees_the_same(tmp_path: Path) -> None:
+    user = ["unshare", "-U", "--map-user=1000", "--map-group=1000"] if os.geteuid() == 0 else []
+    if user and subprocess.run([*user, "unshare", "-Urn", "true"], check=False, capture_output=True).returncode != 0:
+        lacking("needs user namespaces (sysctl kernel.unprivileged_userns_clone=1)")
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+    ran = subprocess.run([*user, *DEMO], env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "as root of a user namespace" in ran.stdout
+    assert list((tmp_path / "purelb" / "sandbox").iterdir()) == []
+
+
+def test_where_namespaces_are_refused_it_says_what_to_change_and_ends_with_3(tmp_path: Path) -> None:
+    forbid = 'echo 0 > /proc/sys/user/max_net_namespaces && exec "$@"'
+    if subprocess.run(["unshare", "-Ur", "sh", "-c", forbid, "-", "true"], check=False).returncode != 0:
+        lacking("needs user namespaces (sysctl kernel.unprivileged_userns_clone=1)")
+    ran = subprocess.run(
+        ["unshare", "-Ur", "sh", "-c", forbid, "-", *DEMO],
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 3
+    assert "remedy: sysctl -w user.max_net_namespaces=" in ran.stderr
 
 
 @pytest.mark.parametrize("after", [0.3, 1.0, 2.5, 5.0])

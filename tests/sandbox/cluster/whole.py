@@ -7,7 +7,9 @@ import os
 import socket
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
 
 from purelb.sandbox.cluster.launch import start
 from purelb.sandbox.cluster.programs import layout
@@ -69,6 +71,13 @@ def machine(home: Path) -> tuple[object, ...]:
     links = {name for _, name in socket.if_nameindex()} & hub_links(layout(nodes=3))
     mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(home) in line]
     return sorted(links), mounts, len(os.listdir("/proc/self/fd"))  # noqa: PTH208  only their number is asked
+
+
+def lacking(why: str) -> NoReturn:
+    """The machine cannot run this test: skip it on a laptop, fail it where it is meant to run."""
+    if os.environ.get("CI") == "true" or os.environ.get("PURELB_REQUIRE_TOOLS") == "1":
+        pytest.fail(why, pytrace=False)
+    pytest.skip(why)
 
 
 def until(predicate: Callable[[], object], *, what: str, limit_s: float = 10.0) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from purelb.sandbox.rig.namespaces import in_fresh_namespaces
+from tests.sandbox.cluster.whole import lacking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +63,4 @@ def in_namespaces() -> Callable[[Callable[[], Any]], Any]:
 def nft() -> None:
     """The test needs nftables."""
     if shutil.which("nft") is None:
-        why = "needs nft (Debian: nftables)"
-        if os.environ.get("CI") == "true" or os.environ.get("PURELB_REQUIRE_TOOLS") == "1":
-            pytest.fail(why, pytrace=False)
-        pytest.skip(why)
+        lacking("needs nft (Debian: nftables)")
