@@ -95,6 +95,8 @@ class Configuring:
                 service = inputs.services.store.get(name)
                 state.asked.take(name, service, groups=groups, healthy=self._healthy)
         self._hosting.restart_sweeps(now)
+        if first:
+            self._hosting.mark_all()
         await self._hosting.lay_out(now, everything=True)
         await self._hosting.drop_dummy(old_dummy)
 

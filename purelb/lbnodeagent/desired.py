@@ -77,6 +77,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     dummy_ends_at: float | None = None
     local_renewal: Renewal = Renewal(None)
     dummy_renewal: Renewal = Renewal(None)
+    returns_tags: bool = True
+    """Whether the kernel reads back IFA_PROTO; else addresses of the dummy interface carry the priority as well."""
 
 
 def renewal(lifetimes: Lifetimes, *, lease_duration: int) -> Renewal:
@@ -165,4 +167,5 @@ def _remote(ip: IPAddress, prefixlen: int, ifindex: int, snap: Snapshot) -> Want
         valid=snap.dummy_renewal.valid,
         preferred=options.preferred_s,
         ends_at=snap.dummy_ends_at,
+        priority=0 if snap.returns_tags else PRIORITY,
     )

@@ -184,6 +184,11 @@ class Seen(Struct, frozen=True, gc=False):
 class Kernel(Protocol):
     """Netlink. One owner calls `dump` and `apply`; one task iterates `events`."""
 
+    @property
+    def returns_tags(self) -> bool:
+        """Whether IFA_PROTO is kept and read back; else only the priority tells what is ours."""
+        ...
+
     async def dump(self) -> KernelState:
         """Links, addresses, default and on-link routes; whole, or `OSError`."""
         ...

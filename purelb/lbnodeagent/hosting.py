@@ -56,6 +56,7 @@ class Hosting:
     def __init__(self, core: Deciding, *, kernel: Kernel, subnets_changed: Callable[[], None]) -> None:
         self.events: deque[KernelEvent] = deque()
         self.trouble: str | None = "the kernel was not read yet"
+        core.state.returns_tags = kernel.returns_tags
         self._core = core
         self._kernel = kernel
         self._subnets_changed = subnets_changed
@@ -132,8 +133,7 @@ class Hosting:
         after = {address.key for address in state.present.ours()}
         for key in before.keys() - after:
             self._lost(before[key], now)
-        for key in after - before.keys():
-            state.dirty.add(key[0])
+        state.dirty.update(key[0] for key in after)  # all of it is compared with what should be
         self._repairs.forget_old(now)
 
     def _lost(self, address: Address, now: float) -> None:
@@ -223,6 +223,14 @@ class Hosting:
                 link = state.present.interfaces[vip.on]
                 if not (link.up and link.carrier) and not state.carriers.usable(vip.on, now) and state.synced:
                     self._core.feed(ip, CarrierLost(), now)
+
+    def mark_all(self) -> None:
+        """Everything of ours in the kernel is compared with what should be, also what nobody asks for any more."""
+        state = self._core.state
+        for address in state.present.ours():
+            state.dirty.add(address.ip)
+            if address.ip not in state.vips and address.ip not in state.asked.claims:
+                log.info("orphanRemoved: %s", address.ip, extra={"code": "orphanRemoved", "ip": str(address.ip)})
 
     async def _ensure_dummy(self, now: float) -> None:
         core, state = self._core, self._core.state

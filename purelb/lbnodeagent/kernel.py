@@ -16,6 +16,8 @@ import asyncio
 import contextlib
 import errno
 import logging
+import os
+import re
 import socket
 import time
 from pathlib import Path
@@ -88,6 +90,7 @@ class Netlink:
         self._control.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
         self._events: asyncio.Queue[KernelEvent] = asyncio.Queue()
         self._listening: list[socket.socket] = []
+        self.returns_tags = _release() >= (5, 18)
 
     def subscribe(self) -> None:
         """Begin to collect events; a dump made after this misses nothing."""
@@ -259,6 +262,11 @@ class Netlink:
             for message in rtnetlink.messages(data):
                 if (event := _event(message, now)) is not None:
                     self._events.put_nowait(event)
+
+
+def _release() -> tuple[int, int]:
+    found = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def _event(message: Message, now: float) -> KernelEvent | None:

@@ -44,6 +44,8 @@ def _unmet(layout: Layout, names: set[str], claims: list[Claim], setting: Settin
         if len(links) > 1 and _counted(setting, name, "rp_filter") == 1:
             yield f"rp_filter is strict on {name}"
     dummy = layout.dummy
+    if dummy is not None and not dummy.up:
+        yield f"{dummy.name} is down"
     if dummy is not None and dummy.alias != ALIAS and not dummy.promotes:
         yield f"promote_secondaries is 0 on {dummy.name}"
     for ip in local:

@@ -81,6 +81,10 @@ def _message(state: State) -> str:
     said += [f"a subnet of {name} is served by another interface" for name in layout.shared]
     if layout.cut:
         said.append(f"{len(layout.cut)} subnets beyond {len(layout.subnets)} are not advertised")
+    if not state.returns_tags:
+        said.append("this kernel is older than 5.18: tagging addresses by priority")
+    if state.settings.local_addresses.valid_s == 0:
+        said.append("validLifetime is 0: addresses of an agent that hangs stay")
     return "; ".join([*said, *state.unmet])
 
 

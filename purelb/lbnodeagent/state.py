@@ -86,6 +86,8 @@ class State:
         self.fenced = False
         self.leaving = False
         self.dummy_error: str | None = None
+        self.returns_tags = True
+        """Whether the kernel reads back IFA_PROTO."""
         self.unmet: tuple[str, ...] = ()
         """What the host should be set to and is not."""
         self.local_ends_at: float | None = None
@@ -132,6 +134,7 @@ class State:
             dummy_ends_at=self.dummy_ends_at,
             local_renewal=self.local_renewal,
             dummy_renewal=self.dummy_renewal,
+            returns_tags=self.returns_tags,
         )
 
     def adopt(self) -> None:

@@ -11,7 +11,6 @@ from purelb.lbnodeagent.host import (
     DEPRECATED,
     NODAD,
     NOPREFIXROUTE,
-    PRIORITY,
     SECONDARY,
     TAG,
     Address,
@@ -74,7 +73,7 @@ class ModelKernel:
             ifindex=op.ifindex,
             flags=flags,
             proto=TAG if self.tags else None,
-            priority=op.priority if self.tags else PRIORITY,
+            priority=op.priority,
             ends_at=None if op.valid_s is None else now + op.valid_s,
         )
         return None

@@ -85,6 +85,7 @@ class Host:
         self.refuse: dict[str, str] = {}
         self.interrupted = 0
         self.connected = True
+        self.returns_tags = True
         self.settings: dict[str, int] = {"ipv6/conf/eth0/disable_ipv6": 0}
 
     def give(self, text: str, *, ifindex: int = 2) -> None:

@@ -603,3 +603,41 @@ async def test_without_its_node_object_an_agent_announces_nothing_and_says_so() 
         await cluster.create(NODES, {"metadata": {"name": "n1"}})
         await cluster.clock.advance(2.0)
         assert cluster.answering(WEB) == ["n1"]
+
+
+async def test_what_became_nobodys_while_no_agent_ran_is_removed_by_the_next() -> None:
+    cluster = Lan(nodes=1)
+    await cluster.prepare()
+    async with cluster.running("n1") as crew:
+        await cluster.serve("web", WEB)
+        await cluster.serve("far", FAR, group="wan")
+        await cluster.serve("near", "198.51.100.11", group="wan")
+        await cluster.clock.advance(3.0)
+        await crew.kill("n1")
+        await cluster.admin.delete(SERVICES, "web", namespace="shop")
+        await cluster.admin.delete(SERVICES, "far", namespace="shop")
+        crew.start("n1")
+        await cluster.clock.advance(3.0)
+        assert (cluster.answering(WEB), cluster.answering(FAR)) == ([], [])
+        assert cluster.answering("198.51.100.11") == ["n1"]
+
+
+async def test_on_a_kernel_that_keeps_no_tag_what_is_ours_is_told_by_its_priority() -> None:
+    cluster = Lan(nodes=1)
+    await cluster.prepare()
+    host = cluster.hosts[0]
+    host.returns_tags = host.model.tags = False
+    host.give("192.0.2.77/32")
+    async with cluster.running("n1") as crew:
+        await cluster.serve("web", WEB)
+        await cluster.serve("far", FAR, group="wan")
+        await cluster.clock.advance(65.0)
+        assert cluster.answering(WEB) == cluster.answering(FAR) == ["n1"]
+        assert "tagging addresses by priority" in (await cluster.report("n1")).config.message
+        await crew.kill("n1")
+        await cluster.admin.delete(SERVICES, "web", namespace="shop")
+        await cluster.admin.delete(SERVICES, "far", namespace="shop")
+        crew.start("n1")
+        await cluster.clock.advance(5.0)
+        assert (cluster.answering(WEB), cluster.answering(FAR)) == ([], [])
+        assert host.has("192.0.2.77")

@@ -139,6 +139,7 @@ def wants(draw: st.DrawFn) -> frozenset[Want]:
             flags=draw(st.sampled_from([0, NOPREFIXROUTE])) | (NODAD if address.version == 6 else 0),
             ends_at=draw(st.sampled_from([None, 120.0])),
             preferred=draw(st.sampled_from([None, 0])),
+            priority=PRIORITY,
         )
         found[address, item.ifindex] = item  # the kernel's own rule for IPv6, and ours for IPv4
     return frozenset(found.values())
@@ -147,6 +148,7 @@ def wants(draw: st.DrawFn) -> frozenset[Want]:
 @st.composite
 def kernels(draw: st.DrawFn) -> ModelKernel:
     model = ModelKernel(promotes=draw(st.booleans()), tags=draw(st.booleans()))
+    priority = 0 if model.tags else PRIORITY
     for _ in range(draw(st.integers(0, 6))):
         address = ip_address(draw(ips))
         op = SetAddress(
@@ -157,6 +159,7 @@ def kernels(draw: st.DrawFn) -> ModelKernel:
             flags=draw(st.sampled_from([0, NOPREFIXROUTE])),
             valid_s=draw(st.sampled_from([None, 5, 20])),
             preferred_s=None,
+            priority=priority,
         )
         if model.apply(op, 100.0).error is None and draw(st.booleans()):
             key = (op.ip, op.prefixlen, op.ifindex)

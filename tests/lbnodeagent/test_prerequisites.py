@@ -73,3 +73,4 @@ def test_ipv6_that_is_disabled_and_a_foreign_dummy_that_does_not_promote_are_tol
         "IPv6 is disabled on eth0",
     )
     assert told(LOCAL, others=(link(9, "kube-lb0", alias="purelb"),)) == ()
+    assert told(LOCAL, others=(link(9, "kube-lb0", alias="purelb", up=False),)) == ("kube-lb0 is down",)
