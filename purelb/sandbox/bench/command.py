@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`purelb sandbox bench`: measure the components against the API server of a kubeconfig and write the results as JSON.
+"""`purelb sandbox bench`: measure the runtime, and the components against the API server of a kubeconfig; results as JSON.
 
-The manifests of this checkout are applied there (CRDs, ServiceAccounts, RBAC), and the components run with the tokens of
+The suite `runtime` needs nothing but this machine. For the others the manifests of this checkout are applied there (CRDs, ServiceAccounts, RBAC), and the components run with the tokens of
 their ServiceAccounts. It must be a server made for this: the benchmark deletes what it made, and it starts a node agent in
 the network namespace it runs in, so it refuses one that has an address of its own network already.
 """
@@ -26,7 +26,7 @@ from purelb.kube.access import load_access
 from purelb.kube.client import ApiClient
 from purelb.kube.clock import SystemClock
 from purelb.process.command import ANSWER_IS_NO, BAD_USAGE, CANNOT_WORK_HERE, DONE
-from purelb.sandbox.bench import suites
+from purelb.sandbox.bench import runtime, suites
 from purelb.sandbox.bench.components import INSTALL_NAMESPACE, account_directory
 from purelb.sandbox.bench.results import Results, Row, machine, table
 
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Awaitable, Callable
 
-SUITES: Final = ("allocate", "announce", "steady")
+ALONE: Final = "runtime"
+SUITES: Final = (ALONE, "allocate", "announce", "steady")
 MANIFESTS: Final = (
     "crds",
     "deploy/overlays/default/namespace.yaml",
@@ -56,20 +57,26 @@ def run(arguments: argparse.Namespace) -> int:
     if unknown := set(arguments.suite) - set(SUITES):
         print(f"{', '.join(sorted(unknown))}: not a suite; there are {', '.join(SUITES)}", file=sys.stderr)
         return BAD_USAGE
-    if not arguments.kubeconfig:
-        print("purelb sandbox bench needs --kubeconfig of a server made for it; make bench starts one", file=sys.stderr)
-        return BAD_USAGE
-    for tool in ("kubectl", "ip"):
-        if shutil.which(tool) is None:
-            print(f"purelb sandbox bench needs {tool} on PATH", file=sys.stderr)
-            return CANNOT_WORK_HERE
-    if os.geteuid() != 0 or not Path("crds").is_dir():
-        print("purelb sandbox bench runs as root in a checkout of this repository", file=sys.stderr)
-        return CANNOT_WORK_HERE
-    manifests = [part for name in MANIFESTS for part in ("-f", name)]
-    kubectl = ["kubectl", f"--kubeconfig={arguments.kubeconfig}"]
-    subprocess.run([*kubectl, "apply", *manifests], check=True, stdout=subprocess.DEVNULL)
-    results = asyncio.run(_measure(arguments))
+    wanted = set(arguments.suite or SUITES)
+    if wanted != {ALONE} and (refused := _unable(arguments)) is not None:
+        return refused
+    began = machine()
+    rows = runtime.measure() if ALONE in wanted else []
+    server = "no API server"
+    if wanted != {ALONE}:
+        manifests = [part for name in MANIFESTS for part in ("-f", name)]
+        kubectl = ["kubectl", f"--kubeconfig={arguments.kubeconfig}"]
+        subprocess.run([*kubectl, "apply", *manifests], check=True, stdout=subprocess.DEVNULL)
+        server, more = asyncio.run(_measure(arguments))
+        rows += more
+    results = Results(
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        revision=_revision(),
+        server=server,
+        python=platform.python_version(),
+        machine=began,
+        rows=tuple(rows),
+    )
     out = Path(arguments.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
@@ -80,8 +87,23 @@ def run(arguments: argparse.Namespace) -> int:
     return ANSWER_IS_NO if missed else DONE
 
 
-async def _measure(arguments: argparse.Namespace) -> Results:
-    began = machine()
+def _unable(arguments: argparse.Namespace) -> int | None:
+    """Why the suites that need an API server cannot run here, as an exit code; None if they can."""
+    if not arguments.kubeconfig:
+        print("purelb sandbox bench needs --kubeconfig of a server made for it; make bench starts one", file=sys.stderr)
+        return BAD_USAGE
+    for tool in ("kubectl", "ip"):
+        if shutil.which(tool) is None:
+            print(f"purelb sandbox bench needs {tool} on PATH", file=sys.stderr)
+            return CANNOT_WORK_HERE
+    if os.geteuid() != 0 or not Path("crds").is_dir():
+        print("purelb sandbox bench runs as root in a checkout of this repository", file=sys.stderr)
+        return CANNOT_WORK_HERE
+    return None
+
+
+async def _measure(arguments: argparse.Namespace) -> tuple[str, list[Row]]:
+    """The server's name and what the suites found on it."""
     access = await load_access(kubeconfig=arguments.kubeconfig)
     with tempfile.TemporaryDirectory(prefix="purelb-bench-") as name:
         directory = Path(name)
@@ -108,14 +130,7 @@ async def _measure(arguments: argparse.Namespace) -> Results:
                 if not arguments.suite or suite in arguments.suite:
                     print(f"measuring {part.__name__} ...", file=sys.stderr, flush=True)
                     rows += await part()
-    return Results(
-        when=datetime.now(UTC).isoformat(timespec="seconds"),
-        revision=_revision(),
-        server=f"kube-apiserver {version}",
-        python=platform.python_version(),
-        machine=began,
-        rows=tuple(rows),
-    )
+    return f"kube-apiserver {version}", rows
 
 
 def _parts(stage: suites.Stage, *, trials: int) -> list[tuple[str, Callable[[], Awaitable[list[Row]]]]]:

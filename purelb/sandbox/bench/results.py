@@ -18,7 +18,7 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Unit = Literal["s", "ms", "1/s", "MiB", "count", "ratio"]
+Unit = Literal["s", "ms", "us", "1/s", "MiB", "KiB", "count", "ratio"]
 
 
 class Ratio(Struct, frozen=True, kw_only=True):
