@@ -41,6 +41,7 @@ async def rebuild(state: State, hands: Hands, clock: Clock) -> None:
         if branded(service):
             if claims.owns(service):
                 for conflict in learn(service, ledger=state.ledger, groups=state.groups, rules=state.config.rules):
+                    state.conflicts[key] = conflict
                     log.info("%s", conflict.text, extra={"code": "addressConflict", "service": str(key)})
                     told = occasion(reasons.ADDRESS_CONFLICT, conflict.text)
                     if told is not None:

@@ -12,6 +12,8 @@ is known not to publish it.
 import logging
 from typing import Final, assert_never
 
+from msgspec.structs import replace
+
 from purelb.allocator import metrics, reservations
 from purelb.allocator.configuring import arm, groups_changed, node_changed, recount, status_due
 from purelb.allocator.counting import count, warnings
@@ -35,7 +37,7 @@ from purelb.allocator.observed import branded, published
 from purelb.allocator.occasions import Occasion, occasion
 from purelb.allocator.policy import override
 from purelb.allocator.publish import nothing_of_ours
-from purelb.allocator.refusals import AddressChanges, PoolHasRoom, ip_list
+from purelb.allocator.refusals import AddressChanges, PoolHasRoom, address_conflict, ip_list, with_waits
 from purelb.allocator.refusals import Wait as WaitFor
 from purelb.allocator.state import Hands, State
 from purelb.allocator.submitting import submit
@@ -155,7 +157,7 @@ class Reconciler:
                 return submit(state, hands, key, service, nothing_of_ours(service, ours), now, settled=settled)
             case Settle():
                 wake(state, hands, reservations.of_service(state.ledger, key, service, ours=True))
-                return self._settle(key, service, decision, now, settled=settled)
+                return self._settle(key, service, self._explained(key, decision), now, settled=settled)
             case _:
                 assert_never(decision)
 
@@ -201,11 +203,22 @@ class Reconciler:
             return After(max(0.0, due - now))
         return outcome
 
+    def _explained(self, key: ServiceKey, settle: Settle) -> Settle:
+        """Who insists on an address that an older Service was found to have is told so, not that it is in use."""
+        conflict, refusal = self._state.conflicts.get(key), settle.refusal
+        if conflict is None:
+            return settle
+        if refusal is None or AddressChanges(conflict.address) not in refusal.waits:
+            del self._state.conflicts[key]
+            return settle
+        return replace(settle, refusal=with_waits(address_conflict(conflict.address, conflict.older), refusal.waits))
+
     def _learn(self, service: Service) -> None:
         """One of ours is published with addresses that the ledger gave to others: the older keeps them."""
         state = self._state
         conflicts, moved = learn_late(service, ledger=state.ledger, groups=state.groups, rules=state.config.rules)
         for conflict in conflicts:
+            state.conflicts[conflict.service] = conflict
             self._tell(service, occasion(reasons.ADDRESS_CONFLICT, conflict.text))
         for other in moved:
             self._hands.soon(other)
@@ -229,6 +242,7 @@ class Reconciler:
         state.tally.gone(key)
         state.overrides.forget(key)
         state.lasting.leave(key)
+        state.conflicts.pop(key, None)
         state.last.pop(key, None)
 
     def _pass_on(self, key: ServiceKey) -> None:

@@ -12,6 +12,7 @@ from purelb.allocator.announcements import Announcements
 from purelb.allocator.flights import Flights
 from purelb.allocator.groups import Groups
 from purelb.allocator.keys import Key, ServiceKey
+from purelb.allocator.learning import Conflict
 from purelb.allocator.ledger import Ledger
 from purelb.allocator.liveness import Liveness
 from purelb.allocator.observed import Claims
@@ -127,6 +128,7 @@ class State(Struct):
     tally: Tally = field(default_factory=Tally)
     once: Once = field(default_factory=Once)
     lasting: Lasting = field(default_factory=Lasting)
+    conflicts: dict[ServiceKey, Conflict] = field(default_factory=dict)
     last: dict[ServiceKey, Last] = field(default_factory=dict)
     nodes_seen: dict[str, tuple[Node | None, LBNodeStatus | None]] = field(default_factory=dict)
     group_written_at: dict[tuple[str, str], float] = field(default_factory=dict)

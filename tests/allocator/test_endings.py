@@ -194,3 +194,24 @@ async def test_a_former_leaders_late_write_moves_the_younger_service(cluster: Cl
         await cluster.clock.advance(2.0)
         assert await cluster.addresses("older") == ("192.0.2.10",)
         assert await cluster.addresses("younger") == ("192.0.2.11",)
+
+
+async def test_a_younger_service_that_insists_on_the_address_of_an_older_one_is_told_of_the_conflict(
+    cluster: Cluster,
+) -> None:
+    brand = {"purelb.io/allocated-by": "PureLB", "purelb.io/allocated-from": "default", "purelb.io/pool-type": "local"}
+    for name in ("older", "younger"):
+        pinned = {"purelb.io/addresses": "192.0.2.10"} if name == "younger" else {}
+        await cluster.serve(name, annotations={**brand, **pinned})
+        await cluster.patch(SERVICES, name, {"status": LATE["status"]}, "shop", subresource="status")
+        await cluster.clock.advance(1.1)
+    async with cluster.allocator():
+        await cluster.clock.advance(2.0)
+        assert (await cluster.addresses("older"), await cluster.addresses("younger")) == (("192.0.2.10",), ())
+        told = await cluster.condition(name="younger")
+        assert told is not None
+        expected = ("AddressConflict", "192.0.2.10 was also published for shop/older, which is older")
+        assert (told.reason, told.message) == expected
+        await cluster.admin.delete(SERVICES, "older", namespace="shop")
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses("younger") == ("192.0.2.10",)
