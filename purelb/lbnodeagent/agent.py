@@ -253,10 +253,13 @@ class Agent:
         """Offers go out, heirs take over; at the end of our patience the rest is left to its lifetime."""
         parts = self._parts
         assert parts is not None  # noqa: S101 - started after the wiring
-        patience = self._clock.now() + HAND_OVER_S
+        began = self._clock.now()
+        patience = began + HAND_OVER_S
         while not self.state.leaving:
             await self._moved.wait(None)
         while self._handing_over() and self._clock.now() < patience:
+            if parts.leasing.trouble is not None:  # nobody can hear our offers
+                patience = min(patience, began + LAST_WORD_S)
             await self._moved.wait(patience)
         left = sorted(str(ip) for ip, vip in self.state.vips.items() if vip.in_kernel)
         if left:
@@ -264,7 +267,7 @@ class Agent:
                 "leaving %d addresses to their lifetime", len(left), extra={"code": "leftToLifetime", "ips": left[:64]}
             )
             self._queue.add(keys.Leave(), priority=URGENT)  # once more: their last renewal
-            await self._moved.wait(patience)
+            await self._moved.wait(self._clock.now() + LAST_WORD_S)
         ends = self._clock.now() + LAST_WORD_S
         while not parts.reporting.settled and self._clock.now() < ends:
             await self._moved.wait(ends)

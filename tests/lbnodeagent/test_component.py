@@ -7,7 +7,7 @@ import asyncio
 
 import pytest
 
-from purelb.api.kinds import LB_NODE_AGENTS
+from purelb.api.kinds import LB_NODE_AGENTS, SERVICE_GROUPS
 from purelb.kube.errors import AlreadyExists
 from purelb.kube.resources import ENDPOINT_SLICES, EVENTS, LEASES, NODES, SERVICES
 from tests.lbnodeagent.lan import INSTALL, Lan
@@ -641,3 +641,89 @@ async def test_on_a_kernel_that_keeps_no_tag_what_is_ours_is_told_by_its_priorit
         await cluster.clock.advance(5.0)
         assert (cluster.answering(WEB), cluster.answering(FAR)) == ([], [])
         assert host.has("192.0.2.77")
+
+
+async def test_a_renamed_dummy_interface_is_filled_before_the_old_one_goes() -> None:
+    cluster = Lan(nodes=1)
+    await cluster.prepare()
+    host = cluster.hosts[0]
+    async with cluster.running("n1"):
+        await cluster.serve("far", FAR, group="wan")
+        await cluster.clock.advance(2.0)
+        old = next(index for index, link in host.interfaces.items() if link.name == "kube-lb0")
+        start = len(host.log)
+        await cluster.patch(LB_NODE_AGENTS, "default", {"spec": {"local": {"dummyInterface": "kube-lb1"}}}, INSTALL)
+        await cluster.clock.advance(2.0)
+        assert [verb for _, verb, ip in host.log[start:] if ip == FAR] == ["add", "delete"]
+        assert old not in host.interfaces
+        assert {link.name for link in host.interfaces.values()} == {"lo", "eth0", "kube-lb1"}
+
+
+async def test_a_node_that_is_deselected_lets_go_of_remote_addresses_and_takes_them_back() -> None:
+    cluster = await lan()
+    async with cluster.running("n1"):
+        await cluster.serve("far", FAR, group="wan")
+        await cluster.clock.advance(2.0)
+        selector = {"spec": {"nodeSelector": {"matchLabels": {"lb": "yes"}}}}
+        await cluster.patch(LB_NODE_AGENTS, "default", selector, INSTALL)
+        await cluster.clock.advance(2.0)
+        assert cluster.answering(FAR) == []
+        await cluster.patch(NODES, "n1", {"metadata": {"labels": {"lb": "yes"}}})
+        await cluster.clock.advance(2.0)
+        assert cluster.answering(FAR) == ["n1"]
+
+
+async def test_an_agent_that_leaves_keeps_its_remote_addresses_for_a_while_and_the_next_makes_them_permanent() -> None:
+    cluster = Lan(nodes=1)
+    await cluster.prepare()
+    host = cluster.hosts[0]
+
+    def ends() -> list[float | None]:
+        return [found.ends_at for found in host.model.addresses.values() if str(found.ip) == FAR]
+
+    async with cluster.running("n1") as crew:
+        await cluster.serve("far", FAR, group="wan")
+        await cluster.clock.advance(2.0)
+        assert ends() == [None]
+        await crew.leave("n1")
+        (until,) = ends()
+        assert until is not None
+        assert 55 < until - cluster.clock.now() <= 60
+        crew.start("n1")
+        await cluster.clock.advance(5.0)
+        assert ends() == [None]
+
+
+async def test_a_pool_that_becomes_remote_moves_its_addresses_to_the_dummy_of_every_node() -> None:
+    cluster = await lan()
+    async with cluster.running():
+        await cluster.serve("web", WEB)
+        await cluster.clock.advance(2.0)
+        assert len(cluster.answering(WEB)) == 1
+        pool = {"pool": "192.0.2.10-192.0.2.99", "subnet": "192.0.2.0/24"}
+        await cluster.patch(SERVICE_GROUPS, "lan", {"spec": {"local": None, "remote": {"v4pool": pool}}}, INSTALL)
+        await cluster.clock.advance(3.0)
+        assert cluster.answering(WEB) == ["n1", "n2", "n3"]
+        for host in cluster.hosts:
+            held = [found for found in host.model.addresses.values() if str(found.ip) == WEB]
+            assert [(host.interfaces[found.ifindex].name, found.prefixlen) for found in held] == [("kube-lb0", 24)]
+
+
+async def test_who_leaves_while_the_api_is_away_goes_soon_and_leaves_its_addresses_to_their_lifetime() -> None:
+    cluster = await lan()
+    async with cluster.running() as crew:
+        await cluster.serve("web", WEB)
+        await cluster.clock.advance(5.0)
+        await cluster.fold()
+        (holder,) = cluster.answering(WEB)
+        cluster.api_down = True
+        await cluster.clock.advance(15.0)
+        crew.agents[holder].stop()
+        asked = cluster.clock.now()
+        await cluster.clock.run_until(crew.tasks[holder].done, within=20.0)
+        assert cluster.clock.now() - asked < 8.0
+        assert cluster.answering(WEB) == [holder]
+        cluster.api_down = False
+        await cluster.clock.advance(60.0)
+        assert len(cluster.answering(WEB)) == 1
+        assert cluster.answering(WEB) != [holder]
