@@ -121,6 +121,9 @@ class Snapshot(_Readable[T]):
         self.rv = rv
 
 
+_NEW: Final = (None, ())  # one for all: ten thousand of them would leave holes between the objects that stay
+
+
 class Replacement(Generic[T]):
     """A new content for a store, prepared beside the old one: `take` each object, then `Store.commit`."""
 
@@ -149,7 +152,7 @@ class Replacement(Generic[T]):
             return
         old = self._store.get(name)
         self.put(name, obj, values)
-        self.compared[name] = (old, _changes(old, obj))
+        self.compared[name] = _NEW if old is None else (old, _changes(old, obj))
 
     def refuse(self, name: str, why: str) -> None:
         """The list has an object of this key, and it cannot be read; `name` `""`: nobody knows which."""
@@ -274,7 +277,8 @@ class Store(_Readable[T]):
         changes: list[Change[T]] = []
         for name, (seen, change) in new.compared.items():
             old = self._objects.get(name)
-            changes += change if old is seen else _changes(old, new.objects[name])  # our own write came in between
+            # Not compared yet: there was nothing to compare with, or our own write came in between.
+            changes += change if change and old is seen else _changes(old, new.objects[name])
         self._objects, self._values, self._poison, self._written = new.objects, new.values, new.poison, newer
         self._sets = {index: _grouped(values) for index, values in new.values.items()}
         self._shared = False
