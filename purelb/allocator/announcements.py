@@ -30,6 +30,7 @@ TWICE_FOR: Final = 15.0
 _ANNOUNCED_MAX: Final = 4096
 _REMOTE_MAX: Final = 1024
 _WITHHELD_MAX: Final = 1024
+_SERVICES_MAX: Final = 64
 
 
 class Announcer(Struct, frozen=True, gc=False, order=True):
@@ -43,8 +44,18 @@ class Withholding(Struct, frozen=True, gc=False, order=True):
     message: str
 
 
+class _Entry(Struct, frozen=True, gc=False):
+    """One address on one interface. `services` None: not known, because the list was cut off or the agent just began."""
+
+    interface: str
+    services: frozenset[str] | None
+
+    def is_for(self, service: str | None) -> bool:
+        return service is None or self.services is None or service in self.services
+
+
 class _Report(Struct, frozen=True):
-    announced: Mapping[Address, tuple[str, ...]]
+    announced: Mapping[Address, tuple[_Entry, ...]]
     remote: frozenset[Address]
     cut_off: bool
     withheld: Mapping[Address, tuple[str, str]]
@@ -113,13 +124,18 @@ class Announcements:
                 changed |= report.addresses()
         return self._note(frozenset(changed), now)
 
-    def announcers(self, address: Address) -> tuple[Announcer, ...]:
-        """The counted nodes that answer for an address on a real interface, sorted."""
+    def announcers(self, address: Address, *, service: str | None = None) -> tuple[Announcer, ...]:
+        """The counted nodes that answer for an address on a real interface, sorted; with `service`, those that do so for it.
+
+        A report may still list an address for the Service that had it before. Told to the next one, that node would be
+        its holder, for whom every other node waits; and while no allocator runs, nobody would take it back.
+        """
         found = [
-            Announcer(node, interface)
+            Announcer(node, entry.interface)
             for node in self._nodes.get(address, ())
             if node in self._alive
-            for interface in self._reports[node].announced.get(address, ())
+            for entry in self._reports[node].announced.get(address, ())
+            if entry.is_for(service)
         ]
         return tuple(sorted(found))
 
@@ -133,8 +149,10 @@ class Announcements:
             if node in self._alive
         )
 
-    def fold(self, wanted: Collection[Wanted], said: Said | None, *, noted: Mapping[str, str], now: float) -> Folded:
-        """The annotations and the condition for some addresses; `said` and `noted` are what the Service says now."""
+    def fold(
+        self, wanted: Collection[Wanted], said: Said | None, *, service: str, noted: Mapping[str, str], now: float
+    ) -> Folded:
+        """The annotations and the condition for the addresses of a Service; `said` and `noted` are what it says now."""
         if not wanted:
             gone = Said(False, reasons.NOT_ALLOCATED, "no address") if said is not None else None
             return Folded({4: None, 6: None}, gone)
@@ -145,7 +163,7 @@ class Announcements:
         twice: Said | None = None
         due: list[float] = []
         for each in wanted:
-            found = self.announcers(each.address) if each.local else ()
+            found = self.announcers(each.address, service=service) if each.local else ()
             ip = ip_text(each.address)
             if found:
                 entries[each.address[0]] += (words.Announcing(one.node, one.interface, ip_address(ip)) for one in found)
@@ -222,10 +240,12 @@ def _of(report: _Report | None, address: Address) -> object:
 
 
 def _read(report: NodeReport) -> _Report:
-    announced: dict[Address, tuple[str, ...]] = {}
+    announced: dict[Address, tuple[_Entry, ...]] = {}
     for entry in (report.announced or ())[:_ANNOUNCED_MAX]:
         if (address := _address(entry.ip)) is not None and entry.interface:
-            announced[address] = (*announced.get(address, ()), entry.interface)
+            services = entry.services or ()
+            whose = frozenset(services) if 0 < len(services) < _SERVICES_MAX else None
+            announced[address] = (*announced.get(address, ()), _Entry(entry.interface, whose))
     remote = report.remote
     listed = (remote.addresses or ())[:_REMOTE_MAX] if remote is not None else ()
     stands = frozenset(a for text in listed if (a := _address(text.partition("/")[0])) is not None)

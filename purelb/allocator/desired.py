@@ -47,7 +47,7 @@ def outlook(
         Wanted(address, local=kind == _LOCAL, off_subnet=group is None or group.off_subnet == "Dummy")
         for address, group, kind in zip(addresses, holding, kinds, strict=True)
     )
-    folded = announcements.fold(wanted, _said(told), noted=noted, now=now)
+    folded = announcements.fold(wanted, _said(told), service=str(settle.wish.service), noted=noted, now=now)
     names = tuple(group.name if group is not None else None for group in holding)
     said = publish.allocated(
         addresses, names, settle.refusal, partial=settle.partial, missing=_missing(settle, addresses)

@@ -286,3 +286,22 @@ async def test_two_nodes_that_answer_for_one_address_are_told_after_fifteen_seco
         await one.renew()
         await cluster.clock.advance(1.0)
         assert (await announced(cluster))[1] == "AnnouncingLocal"
+
+
+async def test_a_report_for_the_service_that_had_the_address_before_does_not_count_for_the_next(
+    cluster: Cluster,
+) -> None:
+    """Else the next one is published with a holder that lets go, and every other node waits for it."""
+    n1, n2 = Node(cluster, "n1"), Node(cluster, "n2")
+    await n1.renew()
+    await n2.renew()
+    entry = {"ip": "192.0.2.10", "prefixLength": 32, "interface": "eth0"}
+    await n2.report(announced=[entry | {"services": ["shop/before"]}])
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        assert await note(cluster) is None
+        assert (await announced(cluster))[1] == "AwaitingNode"
+        await n1.report(announced=[entry | {"services": ["shop/web"]}])
+        await cluster.clock.advance(1.0)
+        assert await note(cluster) == "n1,eth0,192.0.2.10"
