@@ -12,6 +12,7 @@ An API server that is down never ends a process: a crash loop would add minutes 
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.metadata
 import logging
 import os
@@ -45,6 +46,7 @@ log = logging.getLogger(__name__)
 DEBUG_FOR_S: Final = 900.0
 LAG_JUDGED_S: Final = 30.0
 DUMP_TASKS_MAX: Final = 200
+GC_AFTER_ALLOCATIONS: Final = 10_000
 
 
 class ProcessSettings(Struct, frozen=True, kw_only=True):
@@ -138,6 +140,11 @@ class ComponentCommand(Generic[S]):
             return CANNOT_WORK_HERE
         _say_starting(loaded)
         component = self._build(loaded.settings, Edges(clock, registry))
+        # What is imported lives for ever, and most of what comes later is trees that hold no cycles: look for cycles
+        # among little, and seldom.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_AFTER_ALLOCATIONS, 20, 20)
         return asyncio.run(serve(component, name=self.name, settings=loaded.settings, clock=clock, registry=registry))
 
 
