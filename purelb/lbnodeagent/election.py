@@ -158,6 +158,11 @@ def elect(claim: Claim, view: View, ranking: Ranking | None = None) -> Verdict:
     return _contested(sorted(others), allowed, standings)
 
 
+def is_candidate(claim: Claim, view: View, node: str) -> bool:
+    """Whether `node` may answer for the claim at all: its subnet contains the address, and it has the endpoints it needs."""
+    return node in _allowed(claim, view.segment(claim.ip), view.standings)[0]
+
+
 def _contested(others: list[str], allowed: frozenset[str], standings: Mapping[str, Standing]) -> Mine:
     """A draining holder offers everything by its mark; a dead one, or one that is no candidate, cannot stand in the way."""
     draining = None
@@ -213,8 +218,3 @@ def _tier(claim: Claim) -> Callable[[str], int] | None:
         return None
     preferred, affinity = claim.preferred, claim.affinity or frozenset()
     return lambda name: 0 if name == preferred else 1 if name in affinity else 2
-
-
-def outranks_by_wish(claim: Claim, node: str) -> bool:
-    """Whether `node` is the preferred node: then it is given the address at once, whatever `failback` says."""
-    return claim.preferred == node

@@ -28,7 +28,18 @@ from purelb.lbnodeagent.desired import (
     want,
     withheld,
 )
-from purelb.lbnodeagent.election import Mine, Nobody, Ranking, Standing, Theirs, Verdict, View, elect, view_of
+from purelb.lbnodeagent.election import (
+    Mine,
+    Nobody,
+    Ranking,
+    Standing,
+    Theirs,
+    Verdict,
+    View,
+    elect,
+    is_candidate,
+    view_of,
+)
 from purelb.lbnodeagent.fitness import Fitness, give_at
 from purelb.lbnodeagent.host import ALIAS
 from purelb.lbnodeagent.links import Layout, layout
@@ -242,7 +253,7 @@ class State:
                 verdict.node,
                 self.view,
                 unfit=self.draining,
-                candidate=on is not None,
+                candidate=on is not None and is_candidate(claim, self.view, self.node),
                 failback=self.settings.failback,
             )
             if due is not None and due <= now and not self.draining and self._offers_open >= OFFERS_OPEN_MAX:

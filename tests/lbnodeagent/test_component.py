@@ -727,3 +727,18 @@ async def test_who_leaves_while_the_api_is_away_goes_soon_and_leaves_its_address
         await cluster.clock.advance(60.0)
         assert len(cluster.answering(WEB)) == 1
         assert cluster.answering(WEB) != [holder]
+
+
+async def test_a_holder_that_loses_its_endpoints_offers_at_once_and_no_client_is_left_without_an_answer() -> None:
+    cluster = await lan(failback="Never")
+    async with cluster.running():
+        await endpoints(cluster, "web", "n2")
+        await cluster.serve("web", WEB, policy="Local")
+        await cluster.clock.advance(2.0)
+        await cluster.fold()
+        assert cluster.answering(WEB) == ["n2"]
+        await endpoints(cluster, "web", "n3")
+        for _ in range(60):
+            await cluster.clock.advance(0.02)
+            assert cluster.answering(WEB)
+        assert cluster.answering(WEB) == ["n3"]
