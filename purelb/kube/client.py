@@ -23,6 +23,7 @@ from purelb.kube.metrics import NO_SINK, Sink
 from purelb.kube.model import KubeObject
 from purelb.kube.stream import WatchStream
 from purelb.kube.transport import AiohttpTransport, Response, Transport
+from purelb.kube.version import ServerVersion
 from purelb.kube.wire import Body, Declared, PatchType, accept, delete_options, encoded, query, with_version
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class ApiClient:
         self._calls.transport = transport
         self._declared = None if allow is None else Declared(allow)
         self._codecs: dict[Resource[Any], Codec[Any]] = {}
+        self._version = ServerVersion(self._ask_version, clock=clock)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -79,6 +81,13 @@ class ApiClient:
     def on_reachable(self, call: Callable[[], None]) -> Callable[[], None]:
         """Call `call` at each first success after a failure; the answer ends that."""
         return self._calls.on_reachable(call)
+
+    async def can_stream(self) -> bool:
+        """Whether the server is known to send the initial state of a watch, or worth a try. Asked once per client."""
+        return await self._version.streams()
+
+    async def _ask_version(self) -> bytes:
+        return (await self._calls.call("GET", "/version")).body
 
     # Verbs
 

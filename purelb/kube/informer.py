@@ -9,7 +9,8 @@ Rules. An object that does not decode never costs its neighbours anything. Long 
 gives the loop a turn every 5 ms; events are held back meanwhile, because the driver is busy. `run` ends by cancellation or by
 a mistake of ours, and leaves neither task nor open stream.
 
-Not promised: streaming of the initial state (`mode` `auto` lists for now), idle limits and audits.
+In `mode` `auto` the initial state is streamed if the server can do that, with `list` it never is. A server that has not been
+asked for its version yet is asked by the request that wants to know, so an outage then is an outage like any other.
 """
 
 from __future__ import annotations
@@ -18,12 +19,38 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, assert_never
 
+from purelb.kube.audit import Comparison
 from purelb.kube.bell import Bell
 from purelb.kube.clock import breathe
 from purelb.kube.decode import Page, Poison
 from purelb.kube.errors import KubeError
 from purelb.kube.handlers import Deliveries, Handler, Registration, enqueue
 from purelb.kube.informerset import InformerSet, SyncTimeout
+from purelb.kube.listwatch import (
+    Action,
+    Batch,
+    CannotStream,
+    Close,
+    Compare,
+    Compared,
+    Ended,
+    Input,
+    List,
+    ListFailed,
+    Notice,
+    Opened,
+    Progress,
+    Reachable,
+    Relist,
+    Remove,
+    Replace,
+    Spoil,
+    Start,
+    Synced,
+    Tick,
+    Upsert,
+    Watch,
+)
 from purelb.kube.metrics import (
     INFORMER_LAST_EVENT_AGE,
     INFORMER_OBJECTS,
@@ -39,29 +66,7 @@ from purelb.kube.metrics import (
     Sample,
 )
 from purelb.kube.model import KubeObject, key
-from purelb.kube.reflector import (
-    Action,
-    Batch,
-    Close,
-    Ended,
-    Input,
-    List,
-    ListFailed,
-    Notice,
-    Opened,
-    Progress,
-    Reachable,
-    Reflector,
-    Relist,
-    Remove,
-    Replace,
-    Spoil,
-    Start,
-    Synced,
-    Tick,
-    Upsert,
-    Watch,
-)
+from purelb.kube.reflector import Reflector
 from purelb.kube.store import EMPTY, Rejected, Snapshot, Store
 from purelb.kube.troubles import Troubles
 
@@ -78,6 +83,7 @@ __all__ = ["EMPTY", "Handler", "Informer", "InformerSet", "Registration", "Snaps
 T = TypeVar("T", bound=KubeObject)
 
 SLICE: Final = 0.005
+AUDIT_EVERY: Final = 36_000.0
 
 
 class Informer(Generic[T]):
@@ -95,8 +101,12 @@ class Informer(Generic[T]):
         consistent: bool = False,
         mode: Literal["auto", "list"] = "auto",
         transform: Callable[[T], T] | None = None,
+        audit: float = AUDIT_EVERY,
     ) -> None:
-        """`consistent`: the first list is a quorum read, which a consumer that decides exclusively needs."""
+        """`consistent`: the first list is a quorum read, which a consumer that decides exclusively needs.
+
+        `audit`: about how often everything is compared with a quorum read, 0 never.
+        """
         self.resource = r
         self.scope = (r.name, namespace, labels, fields)
         self.mode = mode
@@ -107,7 +117,9 @@ class Informer(Generic[T]):
         self._sink = client.sink
         self._namespace, self._labels, self._fields = namespace, labels, fields
         self._transform = transform
-        self._machine: Reflector[T] = Reflector(rng=self._clock.random, consistent=consistent)
+        self._machine: Reflector[T] = Reflector(
+            rng=self._clock.random, consistent=consistent, streams=mode == "auto", audit=audit
+        )
         self._deliveries: Deliveries[T] = Deliveries(r.name, client.sink)
         self._state: Literal["new", "running", "stopped"] = "new"
         self._replaced = False
@@ -168,8 +180,8 @@ class Informer(Generic[T]):
         yield Sample(INFORMER_OBJECTS, len(self.store), name)
         yield Sample(INFORMER_SYNCED, float(self.synced), name)
         yield Sample(INFORMER_LAST_EVENT_AGE, now - self._seen_at, name)
-        deadline = self._machine.deadline()
-        yield Sample(REFLECTOR_BACKOFF, 0.0 if deadline is None else max(0.0, deadline - now), name)
+        waits_until = self._machine.waits_until
+        yield Sample(REFLECTOR_BACKOFF, 0.0 if waits_until is None else max(0.0, waits_until - now), name)
 
     async def run(self) -> Never:
         """Keep the store up to date until cancelled. To be called once."""
@@ -230,6 +242,9 @@ class Informer(Generic[T]):
                 case Replace():
                     await self._replace(action)
                     until = self._clock.now() + SLICE
+                case Compare():
+                    await self._compare(action)
+                    until = self._clock.now() + SLICE
                 case Synced():
                     self.synced = True
                     self._synced_bell.ring_all()
@@ -283,9 +298,12 @@ class Informer(Generic[T]):
 
     async def _watch(self, action: Watch) -> None:
         name, started, events = self.resource.name, self._clock.now(), 0
-        self._sink.count(REFLECTOR_WATCHES, name)
-        ended = Ended()
+        ended: Ended | CannotStream = Ended()
         try:
+            if action.initial_events and not await self._client.can_stream():
+                await self._hand_over(CannotStream())
+                return
+            self._sink.count(REFLECTOR_WATCHES, name)
             async with self._client.watch(
                 self.resource,
                 namespace=self._namespace,
@@ -293,6 +311,7 @@ class Informer(Generic[T]):
                 fields=self._fields,
                 rv=action.rv,
                 timeout_s=action.timeout_s,
+                initial_events=action.initial_events,
             ) as stream:
                 await self._hand_over(Opened())
                 async for batch in stream:
@@ -350,6 +369,18 @@ class Informer(Generic[T]):
                 until = self._clock.now() + SLICE
         while self._replies and self._replies[0][0] <= action.serves:
             self._replies.popleft()[1]()
+
+    async def _compare(self, action: Compare[T]) -> None:
+        comparison = Comparison(self.store)
+        until = self._clock.now() + SLICE
+        for bad in action.poison:
+            comparison.refuse(bad)
+        for obj in action.objects:
+            comparison.take(obj)
+            if self._clock.now() >= until:
+                await breathe()
+                until = self._clock.now() + SLICE
+        self._told.append(Compared(comparison.differences()))
 
     def _deliver(self, changes: tuple[Change[T], ...]) -> None:
         held_back = self._deliveries.waiting  # a replace is being told: this comes after it

@@ -102,6 +102,12 @@ REFLECTOR_WATCH_DURATION = _histogram(
 REFLECTOR_ITEMS_PER_WATCH = _histogram(
     "reflector_items_per_watch", "Events in a watch.", "resource", buckets=(0, 1, 10, 100, 1000, 10_000)
 )
+REFLECTOR_IDLE_CLOSES = _counter(
+    "reflector_idle_closes_total", "Watches that were closed because they said nothing, or never ended.", "resource"
+)
+REFLECTOR_AUDIT_DIFFERENCES = _counter(
+    "reflector_audit_differences_total", "Objects that an audit found otherwise than any event had said.", "resource"
+)
 REFLECTOR_UNDECODABLE = _counter("reflector_undecodable_total", "Objects that do not decode.", "resource")
 REFLECTOR_BACKOFF = _gauge("reflector_backoff_seconds", "Wait before the next attempt; 0 = none.", "resource")
 

@@ -3,24 +3,67 @@
 
 Rules. Every transition is in this file, and nothing here knows HTTP, a clock or a store. At most one request is outstanding:
 `List` and `Watch` start one, `Close` gives it up. After `Stop` no action but `Close` is emitted. A stream that ended is
-continued where it stood (`last_rv`); only what the server can no longer tell from there is listed again, and a list never goes
-back in time, unless the server no longer has that time. Versions are opaque: they are compared with nothing.
+continued where it stood (`last_rv`); only what the server can no longer tell from there is fetched again, and that never
+goes back in time, unless the server no longer has that time. Versions are opaque: they are compared for equality only.
+
+Everything there is comes as a list or, where the server can, as the first events of a watch, which then goes on. A server
+that cannot, or says nothing for 30 s, is listed for the rest of this reflector's life.
+
+Silence is not death: an idle server sends nothing. Only a stream that has shown a bookmark is expected to show another.
+
+An audit lists from the quorum and compares, then watches on from where it stood, so that what had merely not arrived yet
+arrives; what no event explains within a minute is a fault of somebody and is counted and fetched. Rejected: storing the
+audit's list at once (each change in flight would count as a fault, and versions must not be ordered to tell them apart).
 
 Rejected: one coroutine of nested loops. Its fourth branch could only be tested against a server that misbehaves on cue.
-
-Not here: streaming the initial state, idle limits, audits. A watch that goes silent is ended by TCP keepalive, by the server's
-own timeout, or by the client's whole-stream limit.
 
 Source: the behaviour of client-go's reflector; differences are named where they are.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final, Generic, Literal, TypeVar, assert_never
 
-from msgspec import Struct
-
+from purelb.kube.audit import Audit
+from purelb.kube.backoff import Backoff
 from purelb.kube.decode import Event, Failed, Foreign, Garbled, Page, Paging, Poison, Spoiled, WatchEvent
-from purelb.kube.errors import ApiError, DecodeError, Expired, KubeError, NotFound, TooManyRequests, TransportError
+from purelb.kube.errors import (
+    ApiError,
+    DecodeError,
+    Expired,
+    Forbidden,
+    Invalid,
+    KubeError,
+    NotFound,
+    TooManyRequests,
+    TransportError,
+)
+from purelb.kube.initial import InitialState, ends_it
+from purelb.kube.listwatch import (
+    Action,
+    Batch,
+    CannotStream,
+    Close,
+    Compare,
+    Compared,
+    Ended,
+    Input,
+    List,
+    ListFailed,
+    Notice,
+    Opened,
+    Progress,
+    Reachable,
+    Relist,
+    Remove,
+    Replace,
+    Spoil,
+    Start,
+    Stop,
+    Synced,
+    Tick,
+    Upsert,
+    Watch,
+)
 from purelb.kube.model import KubeObject, key
 
 T = TypeVar("T", bound=KubeObject)
@@ -28,143 +71,14 @@ T = TypeVar("T", bound=KubeObject)
 PAGE_SIZE: Final = 500
 WATCH_MIN: Final = 300.0  # a watch asks for [m, 2m) seconds, so that not all of a fleet ends at once
 SHORT_WATCH: Final = 1.0
-HEALTHY_AFTER: Final = 120.0
 HURRY_WITHIN: Final = 2.0
 MISSING_AFTER: Final = 3
+QUIET: Final = 10.0  # the initial state does not come on: say so
+QUIET_MAX: Final = 3  # said so often, it will not come
+IDLE_LIMIT: Final = 150.0
+NAMED_MAX: Final = 5
 
-
-# Inputs
-
-
-class Start(Struct, frozen=True): ...
-
-
-class ListFailed(Struct, frozen=True):
-    error: KubeError
-
-
-class Opened(Struct, frozen=True): ...
-
-
-class Batch(Struct, Generic[T], frozen=True):
-    events: tuple[WatchEvent[T], ...]
-
-
-class Ended(Struct, frozen=True):
-    """The request for a watch is over; `error` None: the server ended the stream."""
-
-    error: KubeError | None = None
-
-
-class Reachable(Struct, frozen=True):
-    """Another request of the same client has succeeded after a failure."""
-
-
-class Relist(Struct, frozen=True):
-    why: str
-    consistent: bool = False
-
-
-class Tick(Struct, frozen=True):
-    """The deadline may have been reached."""
-
-
-class Stop(Struct, frozen=True): ...
-
-
-Input = Start | Page[T] | ListFailed | Opened | Batch[T] | Ended | Reachable | Relist | Tick | Stop
-
-
-# Actions
-
-
-class List(Struct, frozen=True):
-    """Fetch one page. `rv` `""` reads from the quorum, `"0"` from the server's cache; `limit` 0 means all in one."""
-
-    rv: str
-    match: str | None = None
-    limit: int = 0
-    continue_: str | None = None
-
-
-class Watch(Struct, frozen=True):
-    rv: str
-    timeout_s: float
-
-
-class Close(Struct, frozen=True):
-    """Give up the outstanding request."""
-
-
-class Replace(Struct, Generic[T], frozen=True):
-    """These objects are all there are. `serves`: how many of the relists asked for so far this one answers."""
-
-    objects: tuple[T, ...]
-    poison: tuple[Poison, ...]
-    rv: str
-    serves: int = 0
-
-
-class Upsert(Struct, Generic[T], frozen=True):
-    obj: T
-    rv: str
-
-
-class Remove(Struct, Generic[T], frozen=True):
-    """`obj` is what the server sent, None when that did not decode."""
-
-    key: str
-    obj: T | None
-    rv: str
-
-
-class Spoil(Struct, frozen=True):
-    """An object changed into something that does not decode: what is stored is stale."""
-
-    poison: Poison
-
-
-class Progress(Struct, frozen=True):
-    rv: str
-
-
-class Synced(Struct, frozen=True): ...
-
-
-class Notice(Struct, frozen=True):
-    """Something a person may want to know; `code` is stable."""
-
-    level: Literal["info", "debug"]
-    code: str
-    details: Mapping[str, object]
-
-
-Action = List | Watch | Close | Replace[T] | Upsert[T] | Remove[T] | Spoil | Progress | Synced | Notice
-State = Literal["New", "Listing", "Opening", "Watching", "Backoff", "Stopped"]
-
-
-class Backoff:
-    """Growing waits between attempts: 0.8 s, doubling to 30 s, each step uniform in [d, 2d).
-
-    Starts over only after an attempt that went well for 120 s: a long outage never falls back to its first step.
-    """
-
-    def __init__(self, *, base: float = 0.8, factor: float = 2.0, cap: float = 30.0) -> None:
-        self._base, self._factor, self._cap = base, factor, cap
-        self._delay = base
-        self._attempt_at = 0.0
-
-    def attempt(self, now: float) -> None:
-        """An attempt begins."""
-        self._attempt_at = now
-
-    def failed(self, now: float, *, rng: Callable[[], float], at_least: float = 0.0) -> float:
-        """The attempt failed: the time of the next one, in seconds from now."""
-        if now - self._attempt_at >= HEALTHY_AFTER:
-            self._delay = self._base
-        delay = self._delay * (1.0 + rng())
-        self._delay = min(self._cap, self._delay * self._factor)
-        return max(delay, at_least)
+State = Literal["New", "Listing", "Streaming", "Opening", "Watching", "Backoff", "Stopped"]
 
 
 class Reflector(Generic[T]):
@@ -175,40 +89,50 @@ class Reflector(Generic[T]):
         *,
         rng: Callable[[], float],
         consistent: bool = False,
+        streams: bool = False,
         page_size: int | None = None,
         watch_min: float = WATCH_MIN,
+        audit: float = 0.0,
     ) -> None:
-        """`consistent`: the first list is a quorum read. `page_size`: page every list by it."""
+        """`consistent`: the first list is a quorum read. `streams`: try to have the initial state streamed.
+
+        `page_size`: page every list by it. `audit`: compare with the quorum about that often, 0 never.
+        """
         self._rng = rng
         self._consistent = consistent
+        self._streams = streams
         self._page_size = page_size
         self._watch_min = max(WATCH_MIN, watch_min)
         self._out: list[Action[T]] = []
         self._state: State = "New"
-        self._deadline: float | None = None
         self._backoff = Backoff()
-        # What the next list has to be
+        self._audit = Audit(audit, rng=rng)
+        # What has to be fetched next
         self.last_rv = ""
-        self._listed = False
-        self._synced = False
-        self._expired = False  # the server no longer has, or does not have yet, the version we asked for
+        self._filled_once = False
+        self._newest = False  # from the quorum, as what we asked for is not there any more, or not there yet
         self._always_page = False
         self._asked = 0  # relists asked for
         self._asked_consistent = 0  # the last of them that must be a quorum read
         self._served = 0
-        # The list under way
+        # The list or the initial state under way
+        self._serves = 0
         self._list = List(rv="")
-        self._list_serves = 0
         self._list_rv = ""
         self._objects: list[T] = []
         self._poison: list[Poison] = []
         self._pages = Paging()
+        self._auditing = False
+        self._initial: InitialState[T] = InitialState()
+        self._quiet = 0  # how often it was said that the initial state does not come on
         # The watch under way
-        self._watch_rv = ""
         self._opened_at = 0.0
+        self._lasts = 0.0
         self._events = 0
         self._holding = False
+        self._idle_at: float | None = None
         # The wait under way
+        self._deadline: float | None = None
         self._next_is_watch = False
         self._may_hurry = False
         self._missing = 0
@@ -218,9 +142,23 @@ class Reflector(Generic[T]):
     def state(self) -> State:
         return self._state
 
+    @property
+    def waits_until(self) -> float | None:
+        """When the next attempt is made, None unless one has failed."""
+        return self._deadline if self._state == "Backoff" else None
+
     def deadline(self) -> float | None:
         """When a `Tick` is due, None while only an input can change anything."""
-        return self._deadline
+        match self._state:
+            case "Backoff" | "Streaming":
+                return self._deadline
+            case "Watching":
+                audit = self._audit.deadline()
+                if audit is None or self._idle_at is None:
+                    return self._idle_at if audit is None else audit
+                return min(audit, self._idle_at)
+            case _:
+                return None
 
     def actions(self) -> list[Action[T]]:
         """What is to be done now, in order; each is handed out once."""
@@ -234,11 +172,11 @@ class Reflector(Generic[T]):
         match seen:
             case Stop():
                 self._close()
-                self._state, self._deadline = "Stopped", None
+                self._state = "Stopped"
             case Start():
                 if self._state == "New":
                     self._backoff.attempt(now)
-                    self._start_list()
+                    self._fill(now)
             case Page():
                 if self._state == "Listing":
                     self._page(seen, now)
@@ -246,50 +184,92 @@ class Reflector(Generic[T]):
                 if self._state == "Listing":
                     self._list_failed(error, now)
             case Opened():
-                if self._state == "Opening":
-                    self._state, self._opened_at, self._events, self._missing = "Watching", now, 0, 0
+                self._opened(now)
             case Batch(events):
-                if self._state == "Watching":
+                if self._state == "Streaming":
+                    self._take_in(events, now)
+                elif self._state == "Watching":
                     self._batch(events, now)
             case Ended(error):
-                if self._state == "Opening":
+                if self._state == "Streaming":
+                    self._stream_ended(error, now)
+                elif self._state == "Opening":
                     self._open_failed(error, now)
                 elif self._state == "Watching":
                     self._watch_ended(error, now)
+            case CannotStream():
+                if self._state == "Streaming":
+                    self._list_from_now_on(now)
             case Reachable():
                 if self._state == "Backoff" and self._may_hurry and self._deadline is not None:
                     self._may_hurry = False
                     self._deadline = min(self._deadline, now + HURRY_WITHIN * self._rng())
             case Relist(why, consistent):
-                self._relist(why, consistent=consistent)
+                self._relist(why, now, consistent=consistent)
+            case Compared(differences):
+                if self._state in {"Opening", "Watching"}:
+                    self._audit.suspect(differences, now)
             case Tick():
-                if self._state == "Backoff" and self._deadline is not None and now >= self._deadline:
-                    self._deadline = None
-                    self._backoff.attempt(now)
-                    if self._next_is_watch:
-                        self._start_watch()
-                    else:
-                        self._start_list()
+                self._tick(now)
             case _:
                 assert_never(seen)
 
-    # Listing
+    def _tick(self, now: float) -> None:
+        due = self.deadline()
+        if due is None or now < due:
+            return
+        match self._state:
+            case "Backoff":
+                self._backoff.attempt(now)
+                if self._next_is_watch:
+                    self._start_watch()
+                else:
+                    self._fill(now)
+            case "Streaming":
+                self._stream_is_quiet(now)
+            case _:
+                self._watch_is_due(now)
 
-    def _start_list(self) -> None:
-        quorum = self._expired or self._asked_consistent > self._served
-        if self._listed:
+    # Fetching everything there is
+
+    def _fill(self, now: float) -> None:
+        quorum = self._newest or self._asked_consistent > self._served
+        self._serves = self._asked
+        if self._streams:
+            self._start_stream("" if quorum else self.last_rv, now)
+            return
+        if self._filled_once:
             rv = "" if quorum else self.last_rv
         else:
             rv = "" if quorum or self._consistent else "0"
         limit = self._page_size or 0
         if not limit and (rv in {"", "0"} or self._always_page):
             limit = PAGE_SIZE
-        self._list_serves = self._asked
         self._fetch(List(rv=rv, limit=limit))
 
+    def _filled(self, objects: tuple[T, ...], poison: tuple[Poison, ...], rv: str, now: float) -> None:
+        first, self._filled_once = not self._filled_once, True
+        self._newest, self._missing = False, 0
+        self._served, self.last_rv = self._serves, rv
+        self._audit.acquit()
+        if not self._audit.scheduled:
+            self._audit.schedule(now)
+        self._out.append(Replace(objects, poison, rv, self._served))
+        if first:
+            self._out.append(Synced())
+
+    def _went_too_far(self, error: KubeError | None) -> bool:
+        """The version that we asked for is not there any more, or not yet, and we have not asked for the newest so far."""
+        gone = isinstance(error, Expired) or (isinstance(error, ApiError) and error.rv_too_large)
+        if gone and not self._newest:
+            self._newest = True
+            return True
+        return False
+
+    # ... as a list
+
     def _fetch(self, page: List) -> None:
-        if page.continue_ is None:
-            self._objects, self._poison, self._list, self._pages = [], [], page, Paging()
+        self._objects, self._poison, self._list, self._pages = [], [], page, Paging()
         self._state = "Listing"
         self._out.append(page)
 
@@ -297,52 +277,144 @@ class Reflector(Generic[T]):
         if wrong := self._pages.complaint(page):
             self._list_failed(DecodeError(wrong), now)
             return
-        if not self._paging():
+        asked = self._list
+        if asked.continue_ is None:
             self._list_rv = page.rv
         self._objects += page.objects
         self._poison += page.poison
         if page.continue_:
-            if self._list.rv == "0" and not self._listed:
+            if asked.rv == "0" and not self._filled_once:
                 self._always_page = True  # a server that pages its cache has no cache worth asking
-            following = List(rv=self._list.rv, match=self._list.match, limit=self._list.limit, continue_=page.continue_)
-            self._list = following
-            self._fetch(following)
+            self._list = List(rv=asked.rv, match=asked.match, limit=asked.limit, continue_=page.continue_)
+            self._out.append(self._list)
             return
         objects, poison, self._objects, self._poison = tuple(self._objects), tuple(self._poison), [], []
-        self._expired, self._listed, self._missing = False, True, 0
-        self._served, self.last_rv = self._list_serves, self._list_rv
-        self._out.append(Replace(objects, poison, self.last_rv, self._served))
-        if not self._synced:
-            self._synced = True
-            self._out.append(Synced())
+        if self._auditing:
+            self._auditing = False
+            self._audit.schedule(now)
+            self._out.append(Compare(objects, poison))
+        else:
+            self._filled(objects, poison, self._list_rv, now)
         if self._asked > self._served:
-            self._start_list()
+            self._fill(now)
         else:
             self._start_watch()
 
-    def _paging(self) -> bool:
-        return self._list.continue_ is not None
-
     def _list_failed(self, error: KubeError, now: float) -> None:
-        if isinstance(error, Expired) and self._paging():
+        asked = self._list
+        if isinstance(error, Expired) and asked.continue_ is not None:
             # Too slow for the pages: everything in one, as of the version first asked for.
-            self._fetch(List(rv=self._list.rv, match=self._list.match, limit=0))
+            self._fetch(List(rv=asked.rv, match=asked.match, limit=0))
             return
-        gone = isinstance(error, Expired) or (isinstance(error, ApiError) and error.rv_too_large)
-        if gone and not self._expired:
-            self._expired = True
-            self._start_list()
+        self._objects, self._poison = [], []
+        if self._auditing:
+            self._auditing = False
+            self._audit.schedule(now)
+            self._notice("auditFailed", error)
+            self._wait(now, error, then_watch=self._asked == self._served)
+            return
+        if self._went_too_far(error):
+            self._fill(now)
             return
         self._notice("listFailed", error)
         self._wait(now, error, then_watch=False)
 
+    # ... as the first events of a watch
+
+    def _start_stream(self, rv: str, now: float) -> None:
+        self._state, self._initial, self._quiet = "Streaming", InitialState(), 0
+        self._opened_at, self._deadline = now, now + QUIET
+        self._watch("" if rv == "0" else rv, initial_events=True)
+
+    def _take_in(self, events: tuple[WatchEvent[T], ...], now: float) -> None:
+        self._deadline, self._quiet = now + QUIET, 0
+        for at, event in enumerate(events, start=1):
+            match event:
+                case Event(type="BOOKMARK", object=obj):
+                    if ends_it(obj):
+                        self._streamed(obj.metadata.resource_version, now)
+                        if self._state == "Watching":
+                            self._events += 1
+                            self._batch(events[at:], now)
+                        return
+                case Event(type="ADDED" | "MODIFIED", object=obj) if key(obj):
+                    self._initial.put(obj)
+                case Event(type="DELETED", object=obj):
+                    self._initial.drop(key(obj))
+                case Event(type="ADDED" | "MODIFIED", object=obj):
+                    self._out.append(Spoil(Poison(rv=obj.metadata.resource_version, error="it has no name")))
+                case Spoiled(type="ADDED" | "MODIFIED", poison=poison) if poison.key:
+                    self._initial.spoil(poison)
+                case Spoiled(type="DELETED", poison=poison):
+                    self._initial.drop(poison.key)
+                case Failed(error=error):
+                    self._close()
+                    self._stream_ended(error, now)
+                    return
+                case Garbled(why=why):
+                    self._close()
+                    self._garbled(why, now)
+                    return
+                case _:
+                    self._without_effect(event)
+
+    def _streamed(self, rv: str, now: float) -> None:
+        complete, self._initial = self._initial.complete(), InitialState()
+        self._filled(complete.objects, complete.poison, rv, now)
+        self._out += (Spoil(poison) for poison in complete.spoiled)
+        if self._asked > self._served:
+            self._close()
+            self._fill(now)
+        else:
+            self._state, self._holding = "Watching", False
+
+    def _stream_is_quiet(self, now: float) -> None:
+        self._quiet += 1
+        if self._quiet < QUIET_MAX:
+            self._deadline = now + QUIET
+            self._out.append(Notice("info", "initialStateWaits", {"quiet_s": QUIET * self._quiet}))
+            return
+        self._close()
+        self._out.append(Notice("info", "initialStateMissing", {"quiet_s": QUIET * self._quiet}))
+        self._list_from_now_on(now)
+
+    def _stream_ended(self, error: KubeError | None, now: float) -> None:
+        if self._went_too_far(error):
+            self._fill(now)
+            return
+        text = str(error) if error else "the stream of the initial state ended before all of it was sent"
+        self._out.append(Notice("info", "watchFailed", {"error": text}))
+        # Aggregated servers have gates of their own, and some just send changes until the time is up.
+        refused = isinstance(error, ApiError) and (
+            error.code in {400, 403, 422} or isinstance(error, Forbidden | Invalid)
+        )
+        if refused or now - self._opened_at >= self._watch_min:
+            self._list_from_now_on(now)
+        else:
+            self._wait(now, error, then_watch=False)
+
+    def _list_from_now_on(self, now: float) -> None:
+        self._streams, self._initial = False, InitialState()
+        self._fill(now)
+
     # Watching
 
     def _start_watch(self) -> None:
-        self._state = "Opening"
-        self._watch_rv = self.last_rv
-        self._holding = self.last_rv in {"", "0"}
-        self._out.append(Watch(rv=self.last_rv, timeout_s=self._watch_min * (1.0 + self._rng())))
+        self._state, self._holding = "Opening", self.last_rv in {"", "0"}
+        self._watch(self.last_rv, initial_events=False)
+
+    def _watch(self, rv: str, *, initial_events: bool) -> None:
+        self._events, self._idle_at, self._lasts = 0, None, self._watch_min * (1.0 + self._rng())
+        match = "NotOlderThan" if initial_events else None
+        self._out.append(Watch(rv=rv, timeout_s=self._lasts, match=match, initial_events=initial_events))
+
+    def _opened(self, now: float) -> None:
+        if self._state in {"Opening", "Streaming"}:
+            self._opened_at = now
+        if self._state == "Opening":
+            self._state, self._missing = "Watching", 0
+        elif self._state == "Streaming":
+            self._deadline, self._quiet = now + QUIET, 0
 
     def _open_failed(self, error: KubeError | None, now: float) -> None:
         match error:
@@ -358,6 +430,8 @@ class Reflector(Generic[T]):
     def _watch_ended(self, error: KubeError | None, now: float) -> None:
         match error:
             case None | TransportError(kind="eof" | "reset" | "timeout"):
+                if error is not None and error.kind == "timeout" and now - self._opened_at >= self._lasts:
+                    self._out.append(Notice("debug", "watchOutlived", {"error": str(error)}))
                 if self._events or now - self._opened_at >= SHORT_WATCH:
                     self._start_watch()
                 else:
@@ -378,33 +452,46 @@ class Reflector(Generic[T]):
                     rv = obj.metadata.resource_version
                     self._advance(rv, kind)
                     if kind == "BOOKMARK":
+                        if self._idle_at is None and not ends_it(obj):
+                            self._idle_at = now + IDLE_LIMIT  # it sends them every minute, so silence means something
                         self._out.append(Progress(rv))
-                    elif kind == "DELETED":
-                        self._out.append(Remove(key(obj), obj, rv))
-                    else:
-                        self._out.append(Upsert(obj, rv))
-                case Spoiled(type=kind, poison=poison):
+                        continue
+                    self._audit.saw(key(obj), rv, deleted=kind == "DELETED")
+                    self._out.append(Remove(key(obj), obj, rv) if kind == "DELETED" else Upsert(obj, rv))
+                case Spoiled(type="ADDED" | "MODIFIED" | "DELETED" as kind, poison=poison):
                     self._advance(poison.rv, kind)
-                    if kind == "DELETED":
-                        self._out.append(Remove(poison.key, None, poison.rv))
-                    elif kind in {"ADDED", "MODIFIED"}:
-                        self._out.append(Spoil(poison))
-                case Event(type=kind):
-                    self._out.append(Notice("info", "unknownEvent", {"type": kind}))
-                case Foreign(type=kind, kind=foreign):
-                    self._out.append(Notice("info", "foreignEvent", {"type": kind, "kind": foreign}))
+                    self._audit.saw(poison.key, poison.rv, deleted=kind == "DELETED")
+                    self._out.append(Remove(poison.key, None, poison.rv) if kind == "DELETED" else Spoil(poison))
+                case Spoiled(type="BOOKMARK", poison=poison):
+                    self._advance(poison.rv, "BOOKMARK")
                 case Failed(error=error):
                     self._close()
                     self._in_stream(error, now)
                     return
                 case Garbled(why=why):
                     self._close()
-                    self._out.append(Notice("info", "watchGarbled", {"error": why}))
-                    self._wait(now, None, then_watch=False)
+                    self._garbled(why, now)
                     return
                 case _:
-                    assert_never(event)
+                    self._without_effect(event)
+        if self._idle_at is not None:
+            self._idle_at = now + IDLE_LIMIT
         self._only_expired = False
+
+    def _without_effect(self, event: Event[T] | Spoiled | Foreign) -> None:
+        match event:
+            case Foreign(type=kind, kind=foreign):
+                self._out.append(Notice("info", "foreignEvent", {"type": kind, "kind": foreign}))
+            case Spoiled(type="ADDED" | "MODIFIED", poison=poison):
+                self._out.append(Spoil(poison))  # nobody can say which object it was
+            case Event(type=kind) | Spoiled(type=kind):
+                self._out.append(Notice("info", "unknownEvent", {"type": kind}))
+            case _:
+                assert_never(event)
+
+    def _garbled(self, why: str, now: float) -> None:
+        self._out.append(Notice("info", "watchGarbled", {"error": why}))
+        self._wait(now, None, then_watch=False)
 
     def _in_stream(self, error: ApiError, now: float) -> None:
         if not isinstance(error, Expired):
@@ -426,11 +513,28 @@ class Reflector(Generic[T]):
         if rv and not self._holding:
             self.last_rv = rv
 
+    def _watch_is_due(self, now: float) -> None:
+        if self._idle_at is not None and now >= self._idle_at:
+            self._close()
+            self._out.append(Notice("debug", "watchIdle", {"error": f"nothing came for {IDLE_LIMIT:g} s"}))
+            self._start_watch()
+        elif unexplained := self._audit.unexplained(now):
+            named = ", ".join(unexplained[:NAMED_MAX]) + (", ..." if len(unexplained) > NAMED_MAX else "")
+            self._out.append(Notice("info", "auditDifferences", {"count": len(unexplained), "keys": named}))
+            self._close()
+            self._newest = True
+            self._fill(now)
+        elif self._audit.due(now):
+            self._close()
+            self._auditing = True
+            self._fetch(List(rv="", limit=self._page_size or PAGE_SIZE))
+
     # Waiting, and being told
 
     def _wait(self, now: float, error: KubeError | None, *, then_watch: bool) -> None:
         retry_after = (error.retry_after if isinstance(error, ApiError) else None) or 0.0
         self._state, self._next_is_watch = "Backoff", then_watch
+        self._initial = InitialState()
         self._deadline = now + self._backoff.failed(now, rng=self._rng, at_least=retry_after)
         passing = isinstance(error, TransportError) or (
             isinstance(error, ApiError) and (error.code == 429 or error.code >= 500)
@@ -440,7 +544,7 @@ class Reflector(Generic[T]):
         if self._missing == MISSING_AFTER:
             self._out.append(Notice("info", "ResourceMissing", {"error": str(error)}))
 
-    def _relist(self, why: str, *, consistent: bool) -> None:
+    def _relist(self, why: str, now: float, *, consistent: bool) -> None:
         self._asked += 1
         if consistent:
             self._asked_consistent = self._asked
@@ -448,16 +552,16 @@ class Reflector(Generic[T]):
         match self._state:
             case "Opening" | "Watching":
                 self._close()
-                self._start_list()
+                self._fill(now)
             case "Backoff":
                 self._next_is_watch = False  # the wait goes on: whatever made us wait has not been mended by asking
-            case "New" | "Listing" | "Stopped":
-                pass  # the first list will serve it; one under way began too early, so another follows it
+            case "New" | "Listing" | "Streaming" | "Stopped":
+                pass  # the first fill will serve it; one under way began too early, so another follows it
             case state:
                 assert_never(state)
 
     def _close(self) -> None:
-        if self._state in {"Listing", "Opening", "Watching"}:
+        if self._state in {"Listing", "Streaming", "Opening", "Watching"}:
             self._out.append(Close())
 
     def _notice(self, code: str, error: KubeError | None, *, level: Literal["info", "debug"] = "info") -> None:

@@ -10,14 +10,20 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from purelb.kube.metrics import REFLECTOR_SHORT_WATCHES, REFLECTOR_UNDECODABLE, Sink
+from purelb.kube.metrics import (
+    REFLECTOR_AUDIT_DIFFERENCES,
+    REFLECTOR_IDLE_CLOSES,
+    REFLECTOR_SHORT_WATCHES,
+    REFLECTOR_UNDECODABLE,
+    Sink,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
     from purelb.kube.clock import Clock
     from purelb.kube.decode import Poison
-    from purelb.kube.reflector import Notice
+    from purelb.kube.listwatch import Notice
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +68,15 @@ class Troubles:
 
     def notice(self, notice: Notice) -> None:
         """The reflector has something to say."""
-        if notice.code == "shortWatch":
-            self._sink.count(REFLECTOR_SHORT_WATCHES, self._resource)
+        match notice.code:
+            case "shortWatch":
+                self._sink.count(REFLECTOR_SHORT_WATCHES, self._resource)
+            case "watchIdle" | "watchOutlived":
+                self._sink.count(REFLECTOR_IDLE_CLOSES, self._resource)
+            case "auditDifferences":
+                self._sink.count(REFLECTOR_AUDIT_DIFFERENCES, self._resource, by=int(str(notice.details["count"])))
+            case _:
+                pass
         details = {name: _plain(value) for name, value in notice.details.items()}
         self.last_error = details.get("error", self.last_error)
         fields = {"code": notice.code, "resource": self._resource, **details}

@@ -2,7 +2,9 @@
 """A slow and obvious API server of one kind, that misbehaves on request. The other end of a `Scripted` transport.
 
 It keeps every version it ever had. A watch is served from the history after its version, or gets an ERROR event 410 when that
-has been compacted; a list from version `"0"` may be as old as the test wants.
+has been compacted; a list from version `"0"` may be as old as the test wants. With `streams` it says that it is new enough to
+stream the initial state of a watch, and
+does so; while it `holds`, the bookmark that ends an initial state waits for `go_on`.
 """
 
 from __future__ import annotations
@@ -16,13 +18,17 @@ KIND = "Service"
 
 
 class ModelServer:
-    def __init__(self) -> None:
+    def __init__(self, *, streams: bool = False) -> None:
+        self.streams = streams
+        self.gate = False  # streaming is refused, whatever the version says
+        self.holds = False  # the end of an initial state waits for `go_on`
         self.rv = 100
         self.compacted = 0
         self.objects: dict[str, dict[str, Any]] = {}
         self.history: list[tuple[int, dict[str, Any]]] = []
         self.states: list[tuple[int, dict[str, dict[str, Any]]]] = [(self.rv, {})]
         self.watches: list[tuple[Stream, int]] = []
+        self.held: list[Stream] = []
         self.faults: list[str] = []
         self.stale_by = 0
         self._uids = 0
@@ -59,6 +65,17 @@ class ModelServer:
 
     def bookmark(self) -> None:
         self._send({"type": "BOOKMARK", "object": {"kind": KIND, "metadata": {"resourceVersion": str(self.rv)}}})
+
+    def go_on(self) -> None:
+        """Say of every initial state that was held back that it is complete."""
+        for stream in self.held:
+            if not stream.closed and any(stream is other for other, _ in self.watches):
+                stream.send(self._end())
+        self.held.clear()
+
+    def _end(self) -> dict[str, Any]:
+        metadata = {"resourceVersion": str(self.rv), "annotations": {"k8s.io/initial-events-end": "true"}}
+        return {"type": "BOOKMARK", "object": {"kind": KIND, "metadata": metadata}}
 
     def compact(self) -> None:
         self.compacted = self.rv
@@ -107,6 +124,10 @@ class ModelServer:
             call.refuse(int(fault))
         elif fault in {"refused", "reset", "eof", "timeout"}:
             call.fail(fault)  # type: ignore[arg-type]
+        elif call.path == "/version":
+            call.reply({"major": "1", "minor": "34" if self.streams else "26"})
+        elif "sendInitialEvents" in call.query:
+            self._stream(call)
         elif "watch" in call.query:
             self._watch(call)
         else:
@@ -134,9 +155,36 @@ class ModelServer:
         items = [{name: value for name, value in objects[each].items() if name != "kind"} for each in page]
         call.reply({"kind": f"{KIND}List", "metadata": {"resourceVersion": str(rv), "continue": more}, "items": items})
 
+    def _stream(self, call: Call) -> None:
+        if not self.streams:  # it could not say its version, and is too old to know what is asked
+            self._watch(call)
+            return
+        wanted = call.query.get("resourceVersion", "")
+        assert wanted != "0"
+        assert call.query["resourceVersionMatch"] == "NotOlderThan"
+        if self.gate:
+            call.refuse(422, "Invalid", message="sendInitialEvents is forbidden")
+            return
+        if wanted and int(wanted) > self.rv:
+            call.refuse(504, "Timeout", message="Too large resource version")
+            return
+        stream = call.open()
+        for name in sorted(self.objects):
+            stream.send({"type": "ADDED", "object": self.objects[name]})
+        if self.holds:
+            self.held.append(stream)
+        else:
+            stream.send(self._end())
+        self.watches.append((stream, self.rv))
+
     def _watch(self, call: Call) -> None:
         stream = call.open()
-        since = int(call.query.get("resourceVersion") or "0")
+        if call.query.get("resourceVersion", "") == "":
+            for made in self.objects.values():
+                stream.send({"type": "ADDED", "object": made})
+            self.watches.append((stream, self.rv))
+            return
+        since = int(call.query["resourceVersion"])
         if since < self.compacted:
             stream.send({"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired"}})
             stream.end()

@@ -167,7 +167,7 @@ async def test_a_list_without_an_end_is_left_at_the_limit(*, compressed: bool) -
 
 @contextlib.asynccontextmanager
 async def informing(client: ApiClient, **more: Any) -> AsyncIterator[Informer[Service]]:
-    informer: Informer[Service] = Informer(client, SERVICES, **more)
+    informer: Informer[Service] = Informer(client, SERVICES, mode="list", **more)
     running = asyncio.get_running_loop().create_task(informer.run())
     try:
         yield informer

@@ -85,9 +85,9 @@ class Rig:
 
 @asynccontextmanager
 async def rig(**options: Any) -> AsyncIterator[Rig]:
-    """A running informer of Services; on leaving, nothing of it is left."""
+    """A running informer of Services that lists, unless `mode` says otherwise; on leaving, nothing of it is left."""
     clock, transport = VirtualClock(0.0), Scripted()
-    informer: Informer[Service] = Informer(client_over(transport, clock), SERVICES, **options)
+    informer: Informer[Service] = Informer(client_over(transport, clock), SERVICES, **{"mode": "list", **options})
     made = Rig(clock, transport, informer)
     informer.add_handler(made.told)
     before = asyncio.all_tasks()
@@ -231,7 +231,7 @@ async def test_a_trouble_that_lasts_is_logged_once_a_minute_and_at_once_when_it_
 async def test_a_success_elsewhere_ends_the_wait() -> None:
     clock, transport = VirtualClock(0.0, chance=0.5), Scripted()
     client = client_over(transport, clock)
-    informer = Informer(client, SERVICES)
+    informer = Informer(client, SERVICES, mode="list")
 
     def respond(call: Call) -> None:
         if call.path == "/version":
@@ -581,7 +581,7 @@ async def test_cancelled_at_any_moment_it_leaves_neither_task_nor_stream() -> No
     """The moment is a number of turns of the loop: 0, 1, 2, ... until the whole story fits."""
     for turns in range(200):
         clock, transport = VirtualClock(0.0), Scripted()
-        informer = Informer(client_over(transport, clock), SERVICES)
+        informer = Informer(client_over(transport, clock), SERVICES, mode="list")
         finished = False
 
         def respond(call: Call) -> None:
@@ -622,8 +622,8 @@ async def test_informers_of_a_set_are_waited_for_together_and_laggards_are_named
     clock, transport = VirtualClock(0.0), Scripted()
     client = client_over(transport, clock)
     informers = InformerSet(client)
-    services = informers.add(Informer(client, SERVICES))
-    informers.add(Informer(client, NODES))
+    services = informers.add(Informer(client, SERVICES, mode="list"))
+    informers.add(Informer(client, NODES, mode="list"))
     with pytest.raises(ValueError, match="already"):
         informers.add(Informer(client, SERVICES))
 

@@ -86,7 +86,7 @@ async def test_whatever_the_watch_brings_the_informer_goes_on(name: str) -> None
             call.reply({"metadata": {"resourceVersion": "10"}, "items": items})
 
     transport = Scripted(respond)
-    informer: Informer[Service] = Informer(client_over(transport, clock), SERVICES)
+    informer: Informer[Service] = Informer(client_over(transport, clock), SERVICES, mode="list")
     running = asyncio.get_running_loop().create_task(informer.run())
     await clock.advance(5.0)
     streams[-1].send_bytes(good("z", "99"))
@@ -121,7 +121,7 @@ async def test_a_list_that_cannot_be_read_is_asked_for_again(name: str) -> None:
             call.reply(answers.pop(0))
 
     transport = Scripted(respond)
-    informer: Informer[Service] = Informer(client_over(transport, clock), SERVICES)
+    informer: Informer[Service] = Informer(client_over(transport, clock), SERVICES, mode="list")
     running = asyncio.get_running_loop().create_task(informer.run())
     await clock.settle()
     assert not informer.synced

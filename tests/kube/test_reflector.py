@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from purelb.kube.decode import Event, Failed, Foreign, Garbled, Page, Poison, Spoiled
+from purelb.kube.decode import Failed, Foreign, Garbled, Page, Poison, Spoiled
 from purelb.kube.errors import (
-    ApiError,
     DecodeError,
     Forbidden,
     KubeError,
@@ -21,19 +20,16 @@ from purelb.kube.errors import (
     TransportKind,
     api_error,
 )
-from purelb.kube.model import ObjectMeta, PartialObject
-from purelb.kube.reflector import (
+from purelb.kube.listwatch import (
     Batch,
     Close,
     Ended,
     Input,
     List,
     ListFailed,
-    Notice,
     Opened,
     Progress,
     Reachable,
-    Reflector,
     Relist,
     Remove,
     Replace,
@@ -45,83 +41,10 @@ from purelb.kube.reflector import (
     Upsert,
     Watch,
 )
+from tests.kube.script import REFUSED, Script, event, page, refusal, thing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
-
-REFUSED = TransportError("refused", "")
-
-
-def thing(name: str, rv: str) -> PartialObject:
-    return PartialObject(metadata=ObjectMeta(name=name, resource_version=rv))
-
-
-def page(*names: str, rv: str = "10", more: str | None = None) -> Page[PartialObject]:
-    return Page(objects=tuple(thing(name, rv) for name in names), rv=rv, continue_=more)
-
-
-def event(kind: str, name: str, rv: str) -> Event[PartialObject]:
-    return Event(kind, thing(name, rv))
-
-
-def refusal(code: int, reason: str = "", retry_after: float | None = None) -> ApiError:
-    return api_error(Status(code=code, reason=reason), retry_after=retry_after)
-
-
-class Script:
-    """Feeds a reflector and fails on what was not expected. Notices are looked at separately."""
-
-    def __init__(self, *, rng: Callable[[], float] = lambda: 0.0, **options: Any) -> None:
-        self.machine: Reflector[PartialObject] = Reflector(rng=rng, **options)
-        self.notices: list[Notice] = []
-        self.left: list[object] = []
-        self.at = 0.0
-
-    def feed(self, *inputs: Input[PartialObject], at: float | None = None) -> Self:
-        assert not self.left, "these were not expected"
-        self.at = self.at if at is None else at
-        for seen in inputs:
-            self.machine.receive(seen, self.at)
-            for action in self.machine.actions():
-                if isinstance(action, Notice):
-                    self.notices.append(action)
-                else:
-                    self.left.append(action)
-        return self
-
-    def expect(self, *actions: object) -> Self:
-        assert self.left == list(actions)
-        self.left = []
-        return self
-
-    def taken(self) -> list[object]:
-        """What came out, without an opinion on it."""
-        left, self.left = self.left, []
-        return left
-
-    def tick(self) -> Self:
-        """Time reaches the deadline."""
-        due = self.machine.deadline()
-        assert due is not None, "nothing is waited for"
-        return self.feed(Tick(), at=due)
-
-    @property
-    def waits(self) -> float | None:
-        due = self.machine.deadline()
-        return None if due is None else round(due - self.at, 6)
-
-    def codes(self) -> list[str]:
-        return [notice.code for notice in self.notices]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            assert not self.left, "these were not expected"
+    from purelb.kube.model import PartialObject
 
 
 def watching(rv: str = "10", *, at: float = 0.0, **options: Any) -> Script:

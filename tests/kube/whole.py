@@ -7,7 +7,7 @@ Nothing of a term outlives it but what it wrote, so `marks` and `tickets` are fo
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -15,7 +15,7 @@ from purelb.kube.elector import Elector, LeadershipLost, Term
 from purelb.kube.informer import Informer, InformerSet, enqueue
 from purelb.kube.metrics import NO_SINK, Sink
 from purelb.kube.model import Node, ObjectReference, Service, annotations, key
-from purelb.kube.order import Conflicted, Failed, Superseded, Target, Write, WriteResult, Written
+from purelb.kube.order import Superseded, Target, Write, WriteResult, Written
 from purelb.kube.owner import Done, Outcome, Owner
 from purelb.kube.queue import WorkQueue
 from purelb.kube.recorder import Recorder
@@ -42,14 +42,22 @@ def wanted(service: Service) -> str:
 class Marker:
     """`client` for everything but the marks; `writing(term)` gives the client that a term's writer uses."""
 
-    def __init__(self, client: "ApiClient", *, identity: str, writing: Any = None, sink: Sink = NO_SINK) -> None:
+    def __init__(
+        self,
+        client: "ApiClient",
+        *,
+        identity: str,
+        writing: Any = None,
+        sink: Sink = NO_SINK,
+        mode: Literal["auto", "list"] = "auto",
+    ) -> None:
         self.client = client
         self.clock = client.clock
         self.writing = writing or (lambda _: client)
         self.sink = sink
         self.informers = InformerSet(client)
-        self.services = self.informers.add(Informer(client, SERVICES, indices=INDICES))
-        self.nodes: Informer[Node] = self.informers.add(Informer(client, NODES))
+        self.services = self.informers.add(Informer(client, SERVICES, indices=INDICES, mode=mode))
+        self.nodes: Informer[Node] = self.informers.add(Informer(client, NODES, mode=mode))
         self.recorder = Recorder(client, controller="marker.example", instance=identity, clock=self.clock)
         self.elector = Elector(client, namespace="default", name="marker", identity=identity, clock=self.clock)
         self.terms: list[Term] = []
@@ -107,11 +115,9 @@ class Marker:
                     queue.forget(name)
                     about = ObjectReference(kind="Service", namespace=meta.namespace, name=meta.name, uid=meta.uid)
                     self.recorder.event(about, type="Normal", reason="Marked", action="Mark", note=wanted(service))
-                case Conflicted() | Failed():
-                    queue.add_rate_limited(name)
                 case Superseded():
                     pass
-                case _:
+                case _:  # a conflict too: a watch may be silent for minutes, and its step ends with Done
                     queue.add_after(name, 1.0)
 
         body = msgspec.json.encode({"metadata": {"annotations": {MARK: wanted(service)}}})

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The initial state that a watch streams, held back until the server says that it is complete.
+
+Changes that happen meanwhile come between its objects, so it is a map and not a list; an object keeps the place in which it
+came first. What became unreadable on the way stays in its readable version, and is marked when all of it is stored.
+"""
+
+from typing import Final, Generic, TypeVar
+
+from msgspec import Struct
+
+from purelb.kube.decode import Poison
+from purelb.kube.model import KubeObject, annotations, key
+
+T = TypeVar("T", bound=KubeObject)
+
+END: Final = "k8s.io/initial-events-end"
+
+
+def ends_it(bookmark: KubeObject) -> bool:
+    """Whether this bookmark says that all objects were sent. Exactly `"true"` does."""
+    return annotations(bookmark).get(END) == "true"
+
+
+class Complete(Struct, Generic[T], frozen=True):
+    """`poison`: what was never readable. `spoiled`: what is in `objects` in an older version."""
+
+    objects: tuple[T, ...]
+    poison: tuple[Poison, ...]
+    spoiled: tuple[Poison, ...]
+
+
+class InitialState(Generic[T]):
+    """One for each attempt."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, T] = {}
+        self._poison: dict[str, Poison] = {}
+
+    def put(self, obj: T) -> None:
+        """An object was sent, or changed. It has a name."""
+        name = key(obj)
+        self._objects[name] = obj
+        self._poison.pop(name, None)
+
+    def spoil(self, poison: Poison) -> None:
+        """An object was sent, or changed, that cannot be read. Its key could."""
+        self._poison[poison.key] = poison
+
+    def drop(self, name: str) -> None:
+        """An object was deleted."""
+        self._objects.pop(name, None)
+        self._poison.pop(name, None)
+
+    def complete(self) -> Complete[T]:
+        """All of it."""
+        bad = self._poison.items()
+        return Complete(
+            tuple(self._objects.values()),
+            tuple(poison for name, poison in bad if name not in self._objects),
+            tuple(poison for name, poison in bad if name in self._objects),
+        )
