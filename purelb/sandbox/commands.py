@@ -8,10 +8,7 @@ mistake. Options that the specification names and that are not built yet are ref
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from purelb.process.command import ANSWER_IS_NO, BAD_USAGE, CANNOT_WORK_HERE, DONE
+from purelb.sandbox import visits
 from purelb.sandbox.cluster.launch import StartFailed, start
 from purelb.sandbox.cluster.reach import NotRunning, Refused, Sandbox
 from purelb.sandbox.cluster.state import BadName, StateDirectory, Unusable
@@ -188,57 +186,6 @@ def _down(state: StateDirectory, _: argparse.Namespace) -> int:
     return DONE
 
 
-# looking at one
-
-
-def _configure_status(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
-
-
-def _status(state: StateDirectory, arguments: argparse.Namespace) -> int:
-    status = Sandbox(state).status()
-    if arguments.output == "json":
-        print(json.dumps(status, indent=2))
-        return DONE
-    screen = Screen()
-    screen.table(
-        ("NODE", "ADDRESSES", "AGENT"),
-        [(node["name"], ", ".join(node["addresses"]), _agent_of(status, node["name"])) for node in status["nodes"]],
-        indent="",
-    )
-    screen.say()
-    pods = [
-        (pod["namespace"], pod["name"], pod["node"], _state_of(pod), str(pod["restarts"])) for pod in status["pods"]
-    ]
-    screen.table(("NAMESPACE", "POD", "NODE", "STATE", "RESTARTS"), pods, indent="")
-    screen.say()
-    rows = [
-        (service["namespace"], service["name"], address or "-", ",".join(service["ports"]), _holder_of(status, address))
-        for service in status["services"]
-        for address in service["addresses"] or [""]
-    ]
-    screen.table(("NAMESPACE", "SERVICE", "ADDRESS", "PORTS", "HOLDER (per kernel)"), rows, indent="")
-    return DONE
-
-
-def _agent_of(status: dict[str, Any], node: str) -> str:
-    found = [pod for pod in status["pods"] if pod["name"] == f"lbnodeagent-{node}"]
-    return _state_of(found[0]) if found else "-"
-
-
-def _state_of(pod: dict[str, Any]) -> str:
-    if pod["ready"]:
-        return "ready"
-    if pod["held"] and not pod["running"]:
-        return "kept down"
-    return pod["reason"] or ("running" if pod["running"] else "down")
-
-
-def _holder_of(status: dict[str, Any], address: str) -> str:
-    holders = status["holders"].get(address, ())
-    return ", ".join(f"{holder['node']} {holder['interface']}" for holder in holders) or "-"
-
-
 def _configure_nothing(_: argparse.ArgumentParser) -> None:
     """Takes --name only."""
 
@@ -249,77 +196,6 @@ def _doctor(_: StateDirectory, __: argparse.Namespace) -> int:
         mark = "ok  " if finding.good else ("NO  " if finding.needed else "warn")
         print(f"{mark} {finding.what:<11} {finding.text}" + ("" if finding.good else f"; remedy: {finding.remedy}"))
     return CANNOT_WORK_HERE if doctor.blocking(findings) else DONE
-
-
-# going in
-
-
-def _kubectl(state: StateDirectory, words: list[str]) -> int:
-    Sandbox(state)
-    if (kubectl := shutil.which("kubectl")) is None:
-        raise Unusable("kubectl is not on PATH: install 1.27 or newer")
-    return subprocess.call([kubectl, *words], env={**os.environ, "KUBECONFIG": str(state.kubeconfig)})
-
-
-def _exec(state: StateDirectory, words: list[str]) -> int:
-    if len(words) < 2 or (words[1] == "--" and len(words) < 3):
-        raise Refused("say where and what: exec n1 -- ip addr")
-    return enter(Sandbox(state), words[0], words[2:] if words[1] == "--" else words[1:])
-
-
-def enter(sandbox: Sandbox, room: str, command: Sequence[str]) -> int:
-    """Run a program in a room of the sandbox, with our terminal; the answer is its exit code."""
-    with sandbox.entrance(room) as entrance:
-        return subprocess.call(entrance.argv(command), pass_fds=entrance.descriptors)
-
-
-def _configure_logs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pod", help="a pod of `status`, or `supervisor`")
-
-
-def _logs(state: StateDirectory, arguments: argparse.Namespace) -> int:
-    known = {log.stem: log for log in sorted(state.logs.glob("*.log"))}
-    if arguments.pod not in known:
-        raise Refused(f"no log of {arguments.pod!r}; there are {', '.join(known) or 'none'}")
-    sys.stdout.write(known[arguments.pod].read_text(encoding="utf-8", errors="replace"))
-    return DONE
-
-
-def _configure_probe(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("address")
-    parser.add_argument("--port", type=int, default=80)
-    parser.add_argument("--rate", type=float, default=50.0, help="probes a second (default: 50)")
-    parser.add_argument("--seconds", type=int, default=None, help="stop after so long (default: Ctrl-C)")
-
-
-def _probe(state: StateDirectory, arguments: argparse.Namespace) -> int:
-    with Sandbox(state).entrance("client") as entrance:
-        prober = ["-m", "purelb.sandbox.rig.prober", "--ticks", "--rate", str(arguments.rate), arguments.address]
-        process = subprocess.Popen(
-            entrance.argv([sys.executable, *prober, str(arguments.port)]),
-            pass_fds=entrance.descriptors,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-    lost, seconds = 0, 0
-    with process:
-        try:
-            for line in process.stdout or ():
-                event = json.loads(line)
-                if event["event"] == "tick":
-                    lost, seconds = event["lost"], seconds + 1
-                    where = ", ".join(event["nodes"][-1:]) or "nobody"
-                    gap = event["longest_gap_s"] * 1000
-                    print(
-                        f"{event['sent']} sent, {lost} lost, longest gap {gap:.0f} ms, answered on {where}", flush=True
-                    )
-                if seconds == arguments.seconds:
-                    break
-        except KeyboardInterrupt:
-            print()
-        finally:
-            process.terminate()
-    return ANSWER_IS_NO if lost else DONE
 
 
 # breaking things
@@ -385,11 +261,11 @@ Act = Callable[[StateDirectory, Any], int]
 WORDS: Final[dict[str, tuple[str, Callable[[argparse.ArgumentParser], None] | None, Act]]] = {
     "up": ("start it and wait until it is ready; says so if it runs already", _configure_up, _up),
     "down": ("end it; its logs stay", _configure_nothing, _down),
-    "status": ("nodes, pods, Services and who holds their addresses", _configure_status, _status),
-    "kubectl": ("kubectl with the sandbox's kubeconfig", None, _kubectl),
-    "exec": ("run a program on a node, in the client or in a pod: exec n1 -- ip addr", None, _exec),
-    "logs": ("what a pod's program wrote", _configure_logs, _logs),
-    "probe": ("ask an address from the client, a line a second", _configure_probe, _probe),
+    "status": ("nodes, pods, Services and who holds their addresses", visits.configure_status, visits.status),
+    "kubectl": ("kubectl with the sandbox's kubeconfig", None, visits.kubectl),
+    "exec": ("run a program on a node, in the client or in a pod: exec n1 -- ip addr", None, visits.execute),
+    "logs": ("what a pod's program wrote", visits.configure_logs, visits.logs),
+    "probe": ("ask an address from the client, a line a second", visits.configure_probe, visits.probe),
     "kill-node": ("kill or freeze a node's agent", _configure_kill, _kill_node),
     "start-node": ("undo kill-node", _configure_node, _start_node),
     "demo": ("three nodes, three Services, a hand-over, in a minute", _configure_demo, _demo),

@@ -10,11 +10,8 @@ The cluster is a sandbox of this process's own and dies with it, whatever ends i
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 import socket
-import subprocess
-import sys
 import time
 from contextlib import asynccontextmanager
 from functools import partial
@@ -33,6 +30,7 @@ from purelb.process.command import ANSWER_IS_NO, CANNOT_WORK_HERE, DONE
 from purelb.sandbox import tour
 from purelb.sandbox.cluster.kubelet import put
 from purelb.sandbox.cluster.launch import StartFailed, Starting, start
+from purelb.sandbox.cluster.probes import NoAnswer, Prober, probing
 from purelb.sandbox.cluster.programs import DEMO_NAMESPACE, layout
 from purelb.sandbox.cluster.reach import NotRunning, Sandbox
 from purelb.sandbox.cluster.server import admin_access
@@ -103,7 +101,7 @@ def demo(state: StateDirectory, *, keep: bool, proxy: str) -> int:
             pid = starting.pid
         if not keep:
             _check_gone(state, screen, pid, before)
-    except (Broken, StartFailed, Unusable, NotRunning, KubeError, OSError) as error:
+    except (Broken, NoAnswer, StartFailed, Unusable, NotRunning, KubeError, OSError) as error:
         screen.say()
         screen.say(f"broken: {error}", style=RED)
         screen.say(f"logs are in {state.logs}")
@@ -290,84 +288,6 @@ async def _running(informer: Informer[Service]) -> AsyncIterator[Informer[Servic
             yield informer
         finally:
             task.cancel()
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """The first answer to a probe: when it came and the node of the backend that gave it."""
-
-    at: float
-    node: str
-
-
-class Prober:
-    """The prober's process in the client, spoken to over its standard input and output."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self._first: dict[str, Answer] = {}
-        self._now: dict[str, str | None] = {}
-        self._summaries: dict[str, dict[str, Any]] = {}
-
-    async def listen(self) -> None:
-        if self._process.stdout is None:
-            return
-        async for line in self._process.stdout:
-            event = json.loads(line)
-            name = event["probe"]
-            if event["event"] == "summary":
-                self._summaries[name] = event
-                continue
-            self._now[name] = event["node"]
-            if event["node"] is not None:
-                self._first.setdefault(name, Answer(event["at"], event["node"]))
-
-    def start(self, name: str, address: str, port: int) -> None:
-        self._say(probe=name, address=address, port=port)
-
-    def answering(self, name: str) -> Callable[[], bool]:
-        return lambda: self._now.get(name) is not None
-
-    async def answer(self, name: str, *, limit_s: float) -> Answer:
-        deadline = time.monotonic() + limit_s
-        while name not in self._first:
-            if time.monotonic() > deadline:
-                raise Broken(f"{name}: no HTTP answer in the client after {limit_s:g} s")
-            await asyncio.sleep(LOOK_S)
-        return self._first[name]
-
-    async def stop(self, name: str) -> dict[str, Any]:
-        """End the probe; what it counted."""
-        self._say(stop=name)
-        deadline = time.monotonic() + STEP_LIMIT_S
-        while name not in self._summaries:
-            if time.monotonic() > deadline:
-                raise Broken("the prober does not answer")
-            await asyncio.sleep(LOOK_S)
-        return self._summaries[name]
-
-    def _say(self, **wish: Any) -> None:
-        if self._process.stdin is not None:
-            self._process.stdin.write(json.dumps(wish).encode() + b"\n")
-
-
-@asynccontextmanager
-async def probing(sandbox: Sandbox, *, rate: int) -> AsyncIterator[Prober]:
-    with sandbox.entrance("client") as entrance:
-        process = await asyncio.create_subprocess_exec(
-            *entrance.argv([sys.executable, "-m", "purelb.sandbox.rig.prober", "--rate", str(rate)]),
-            pass_fds=entrance.descriptors,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-    prober = Prober(process)
-    async with asyncio.TaskGroup() as group:
-        listening = group.create_task(prober.listen(), name="demo:prober")
-        try:
-            yield prober
-        finally:
-            listening.cancel()
-            process.terminate()  # not kill: it is the parent of the prober, which the sandbox cannot end without
-            await process.wait()
 
 
 def _check_gone(state: StateDirectory, screen: Screen, pid: int, links_before: frozenset[str]) -> None:

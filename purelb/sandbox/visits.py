@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The words of `purelb sandbox` that look at a running sandbox or go into it; none of them changes it.
+
+Each takes the state directory and its arguments and answers the exit code. `kubectl` and `exec` hand the terminal over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from purelb.process.command import ANSWER_IS_NO, DONE
+from purelb.sandbox.cluster.reach import Refused, Sandbox
+from purelb.sandbox.cluster.state import StateDirectory, Unusable
+from purelb.sandbox.screen import Screen
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+# looking at one
+
+
+def configure_status(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
+
+
+def status(state: StateDirectory, arguments: argparse.Namespace) -> int:
+    status = Sandbox(state).status()
+    if arguments.output == "json":
+        print(json.dumps(status, indent=2))
+        return DONE
+    screen = Screen()
+    screen.table(
+        ("NODE", "ADDRESSES", "AGENT"),
+        [(node["name"], ", ".join(node["addresses"]), _agent_of(status, node["name"])) for node in status["nodes"]],
+        indent="",
+    )
+    screen.say()
+    pods = [
+        (pod["namespace"], pod["name"], pod["node"], _state_of(pod), str(pod["restarts"])) for pod in status["pods"]
+    ]
+    screen.table(("NAMESPACE", "POD", "NODE", "STATE", "RESTARTS"), pods, indent="")
+    screen.say()
+    rows = [
+        (service["namespace"], service["name"], address or "-", ",".join(service["ports"]), _holder_of(status, address))
+        for service in status["services"]
+        for address in service["addresses"] or [""]
+    ]
+    screen.table(("NAMESPACE", "SERVICE", "ADDRESS", "PORTS", "HOLDER (per kernel)"), rows, indent="")
+    return DONE
+
+
+def _agent_of(status: dict[str, Any], node: str) -> str:
+    found = [pod for pod in status["pods"] if pod["name"] == f"lbnodeagent-{node}"]
+    return _state_of(found[0]) if found else "-"
+
+
+def _state_of(pod: dict[str, Any]) -> str:
+    if pod["ready"]:
+        return "ready"
+    if pod["held"] and not pod["running"]:
+        return "kept down"
+    return pod["reason"] or ("running" if pod["running"] else "down")
+
+
+def _holder_of(status: dict[str, Any], address: str) -> str:
+    holders = status["holders"].get(address, ())
+    return ", ".join(f"{holder['node']} {holder['interface']}" for holder in holders) or "-"
+
+
+# going in
+
+
+def kubectl(state: StateDirectory, words: list[str]) -> int:
+    Sandbox(state)
+    if (kubectl := shutil.which("kubectl")) is None:
+        raise Unusable("kubectl is not on PATH: install 1.27 or newer")
+    return subprocess.call([kubectl, *words], env={**os.environ, "KUBECONFIG": str(state.kubeconfig)})
+
+
+def execute(state: StateDirectory, words: list[str]) -> int:
+    if len(words) < 2 or (words[1] == "--" and len(words) < 3):
+        raise Refused("say where and what: exec n1 -- ip addr")
+    return enter(Sandbox(state), words[0], words[2:] if words[1] == "--" else words[1:])
+
+
+def enter(sandbox: Sandbox, room: str, command: Sequence[str]) -> int:
+    """Run a program in a room of the sandbox, with our terminal; the answer is its exit code."""
+    with sandbox.entrance(room) as entrance:
+        return subprocess.call(entrance.argv(command), pass_fds=entrance.descriptors)
+
+
+def configure_logs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pod", help="a pod of `status`, or `supervisor`")
+
+
+def logs(state: StateDirectory, arguments: argparse.Namespace) -> int:
+    known = {log.stem: log for log in sorted(state.logs.glob("*.log"))}
+    if arguments.pod not in known:
+        raise Refused(f"no log of {arguments.pod!r}; there are {', '.join(known) or 'none'}")
+    sys.stdout.write(known[arguments.pod].read_text(encoding="utf-8", errors="replace"))
+    return DONE
+
+
+def configure_probe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("address")
+    parser.add_argument("--port", type=int, default=80)
+    parser.add_argument("--rate", type=float, default=50.0, help="probes a second (default: 50)")
+    parser.add_argument("--seconds", type=int, default=None, help="stop after so long (default: Ctrl-C)")
+
+
+def probe(state: StateDirectory, arguments: argparse.Namespace) -> int:
+    with Sandbox(state).entrance("client") as entrance:
+        prober = ["-m", "purelb.sandbox.rig.prober", "--ticks", "--rate", str(arguments.rate), arguments.address]
+        process = subprocess.Popen(
+            entrance.argv([sys.executable, *prober, str(arguments.port)]),
+            pass_fds=entrance.descriptors,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+    lost, seconds = 0, 0
+    with process:
+        try:
+            for line in process.stdout or ():
+                event = json.loads(line)
+                if event["event"] == "tick":
+                    lost, seconds = event["lost"], seconds + 1
+                    where = ", ".join(event["nodes"][-1:]) or "nobody"
+                    gap = event["longest_gap_s"] * 1000
+                    print(
+                        f"{event['sent']} sent, {lost} lost, longest gap {gap:.0f} ms, answered on {where}", flush=True
+                    )
+                if seconds == arguments.seconds:
+                    break
+        except KeyboardInterrupt:
+            print()
+        finally:
+            process.terminate()
+    return ANSWER_IS_NO if lost else DONE
