@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import yaml
 
 from purelb.allocator.access import access as allocator_access
-from purelb.lbnodeagent.access import table as lbnodeagent_access
+from purelb.lbnodeagent.access import access as lbnodeagent_access
 from purelb.process.command import DONE
 
 if TYPE_CHECKING:

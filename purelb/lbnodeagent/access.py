@@ -9,19 +9,19 @@ from purelb.kube.resources import Access
 _READ: Final = ("get", "list", "watch")
 
 
-def table(namespace: str, *, scope: str = "install") -> tuple[Access, ...]:
+def access(namespace: str, *, scope: str = "install") -> tuple[Access, ...]:
     """The rows of an agent whose install namespace is `namespace`."""
     return (
-        Access(resource="services", verbs=_READ, reason="what to announce here"),
+        Access(resource="services", verbs=_READ, reason="know what to announce here"),
         Access(
             group="discovery.k8s.io",
             resource="endpointslices",
             verbs=_READ,
-            reason="nodes with endpoints, for externalTrafficPolicy Local and node affinity",
+            reason="know which nodes have endpoints, for externalTrafficPolicy Local and node affinity",
         ),
-        Access(resource="nodes", verbs=_READ, reason="labels, taints and conditions of the own Node"),
-        Access(group=GROUP, resource="servicegroups", verbs=_READ, reason="how an address is announced"),
-        Access(group=GROUP, resource="lbnodeagents", verbs=_READ, reason="the configuration of this node"),
+        Access(resource="nodes", verbs=_READ, reason="read labels, taints and conditions of the own Node"),
+        Access(group=GROUP, resource="servicegroups", verbs=_READ, reason="know how an address is announced"),
+        Access(group=GROUP, resource="lbnodeagents", verbs=_READ, reason="read the configuration of this node"),
         Access(
             group="events.k8s.io",
             resource="events",
@@ -34,7 +34,7 @@ def table(namespace: str, *, scope: str = "install") -> tuple[Access, ...]:
             resource="leases",
             verbs=("get", "list", "watch", "create", "patch", "delete"),
             namespaces=(namespace,),
-            reason="membership",
+            reason="keep and watch membership",
         ),
         Access(
             group=GROUP,

@@ -28,7 +28,7 @@ from purelb.kube.metrics import Sample, Sink
 from purelb.kube.queue import URGENT, WorkQueue
 from purelb.kube.transport import Transport
 from purelb.lbnodeagent import keys
-from purelb.lbnodeagent.access import table
+from purelb.lbnodeagent.access import access
 from purelb.lbnodeagent.host import Kernel, Wire
 from purelb.lbnodeagent.kernel import Netlink
 from purelb.lbnodeagent.samples import samples
@@ -93,7 +93,7 @@ class Agent:
         reached = deps.access or await load_access(
             kubeconfig=_explicit(settings.kubeconfig), context=settings.context or None
         )
-        rows = table(settings.namespace, scope=settings.config_scope)
+        rows = access(settings.namespace, scope=settings.config_scope)
         client = ApiClient(
             reached,
             user_agent=f"purelb-lbnodeagent/{build_version()[0]}",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from purelb.kube.lease import Timing
-from purelb.lbnodeagent.access import table
+from purelb.lbnodeagent.access import access
 from purelb.lbnodeagent.main import AgentSettings, command
 from purelb.lbnodeagent.metrics import METRICS
 from purelb.lbnodeagent.selfchecks import self_checks
@@ -93,7 +93,7 @@ def allowed(rows: tuple[Access, ...], resource: str, verb: str) -> list[Access]:
 
 
 def test_agents_cannot_write_services_nodes_or_our_kinds_and_leases_only_in_their_namespace() -> None:
-    rows = table("purelb")
+    rows = access("purelb")
     for resource in ("services", "nodes", "servicegroups", "lbnodeagents", "endpointslices"):
         assert not any(allowed(rows, resource, verb) for verb in ("create", "update", "patch", "delete"))
     for row in rows:
