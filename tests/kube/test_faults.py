@@ -422,10 +422,8 @@ def holding(world: World) -> Counter[str]:
         marker.tickets.clear()
         marker.terms[:-1] = []
     gc.collect()
-    kinds = Counter(f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.get_objects() if is_ours(each))
-    return kinds
+    return Counter(f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.get_objects() if is_ours(each))
 
 
 def is_ours(each: object) -> bool:
-    module = type(each).__module__
-    return isinstance(module, str) and module.startswith(("purelb.", "_asyncio", "asyncio", "tests.kube.cancelling"))
+    return str(type(each).__module__).startswith(("purelb.", "_asyncio", "asyncio", "tests.kube.cancelling"))

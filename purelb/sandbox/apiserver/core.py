@@ -155,7 +155,9 @@ class ApiCore:
             case faults.Hang():
                 return Later(lambda _: None, again_at=None)
             case faults.LoseAnswer():
-                self._routed(request, target, now)
+                made = self._routed(request, target, now)
+                if isinstance(made, Watcher):
+                    made.close()  # nobody will ever read it
                 return Lost()
             case faults.Delay(seconds=seconds):
                 return self._delayed(request, now + seconds)
@@ -218,6 +220,7 @@ class ApiCore:
                 return None
             made = self._answered(request, then)
             if isinstance(made, Watcher):
+                made.close()
                 return refused(Refusal(503, "ServiceUnavailable", "a delayed request cannot become a stream"))
             return made
 

@@ -39,6 +39,7 @@ class Spoiled(Watcher):
         self._passed_bytes = 0
         self._silent = False
         self._rest = b""
+        self._at = 0  # what is before it in the rest has been read
         inner.wake = self.ring
 
     def frames(self, now: float) -> list[bytes]:
@@ -47,7 +48,7 @@ class Spoiled(Watcher):
         found = self._inner.frames(now)
         self.head = self._inner.head
         out = self._pieces(found) if isinstance(self._effect, Chunks) else list(self._through(found))
-        if self._inner.ended and not self._rest and not self._silent:
+        if self._inner.ended and self._at == len(self._rest) and not self._silent:
             self.ended = True
         return out
 
@@ -113,8 +114,10 @@ class Spoiled(Watcher):
         """One piece at a time, or a reader would put them together again."""
         if not isinstance(self._effect, Chunks):
             raise TypeError(f"{self._effect} has no pieces")
-        self._rest += b"".join(found)
-        piece, self._rest = self._rest[: self._effect.size_bytes], self._rest[self._effect.size_bytes :]
+        if found:
+            self._rest, self._at = self._rest[self._at :] + b"".join(found), 0
+        piece = self._rest[self._at : self._at + self._effect.size_bytes]
+        self._at += len(piece)
         return [piece] if piece else []
 
     def _end(self, *, aborted: bool) -> None:
