@@ -150,7 +150,6 @@ class ServicePort(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     name: str = ""
     protocol: str = "TCP"
     port: int = 0
-    node_port: int | None = None
 
 
 class ServiceSpec(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
