@@ -167,7 +167,7 @@ async def test_a_list_without_an_end_is_left_at_the_limit(*, compressed: bool) -
 
 @contextlib.asynccontextmanager
 async def informing(client: ApiClient, **more: Any) -> AsyncIterator[Informer[Service]]:
-    informer: Informer[Service] = Informer(client, SERVICES, mode="list", **more)
+    informer: Informer[Service] = Informer(client, SERVICES, **({"mode": "list"} | more))
     running = asyncio.get_running_loop().create_task(informer.run())
     try:
         yield informer
@@ -319,6 +319,65 @@ async def test_what_a_server_says_is_cut_before_people_read_it(caplog: pytest.Lo
     written = [f"{record.getMessage()} {record.__dict__}" for record in caplog.records]
     assert len(written) > 2
     assert max(map(len, written)) < 4000
+
+
+# An initial state that is streamed
+
+END = {"annotations": {"k8s.io/initial-events-end": "true"}}
+
+
+def line(kind: str, **meta: Any) -> bytes:
+    return msgspec.json.encode({"type": kind, "object": {"kind": "Service", "metadata": meta}}) + b"\n"
+
+
+A = line("ADDED", name="a", namespace="d", resourceVersion="7")
+INITIAL: dict[str, bytes] = {
+    "no end": A,
+    "an end that is not quite one": A + line("BOOKMARK", resourceVersion="9", annotations={"k8s.io/initial-events-end": "True"}),
+    "an end on an object": A + line("ADDED", name="z", namespace="d", **END),
+    "an end without a version": A + line("BOOKMARK", **END),
+    "an end with a word for a version": A + line("BOOKMARK", resourceVersion="abc", **END),
+    "the end over and over": A + line("BOOKMARK", resourceVersion="9", **END) * 1000,
+    "one object without an end": A * 50_000,
+    "an object nested 100 000 deep": b'{"type":"ADDED","object":{"kind":"Service","x":' + DEEP + b"\n" + A,
+    "half a line": A + b'{"type":"BOOKMARK","object":{"kind":"Serv',
+    "an error at once": b'{"type":"ERROR","object":{}}\n',
+    "a deletion of everything": A + line("DELETED", name="a", namespace="d", resourceVersion="8") + A,
+    "a list": msgspec.json.encode(LIST) + b"\n",
+    "a page of a proxy": b"<html>\n</html>\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["and stays", "and ends"])
+@pytest.mark.parametrize("name", INITIAL)
+async def test_however_an_initial_state_is_streamed_the_store_is_filled_in_the_end(name: str, *, ends: bool) -> None:
+    """The first three streams are nonsense, then the server is well; what it lists is right all the time."""
+    clock, said = VirtualClock(0.0, chance=0.5), list[str]()
+    transport = Scripted()
+
+    def respond(call: Call) -> None:
+        if call.path == "/version":
+            call.reply({"major": "1", "minor": "34"})
+        elif not call.query.get("watch"):
+            call.reply(LIST)
+        elif call.query.get("sendInitialEvents") and len(said) < 3:
+            said.append(call.query.get("resourceVersion", ""))
+            stream = call.open()
+            stream.send_bytes(INITIAL[name])
+            if ends:
+                stream.end()
+        elif call.query.get("sendInitialEvents"):
+            call.open().send_bytes(A + line("BOOKMARK", resourceVersion="10", **END))
+        else:
+            call.open()
+
+    transport.respond = respond
+    async with informing(client_over(transport, clock), mode="auto") as informer:
+        await clock.advance(1300.0)
+        assert informer.synced
+        assert "d/a" in informer.store
+        assert len(transport.seen) < 60, "it asks for ever"
+    transport.assert_all_closed()
 
 
 # Events that cannot be
