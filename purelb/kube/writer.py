@@ -185,7 +185,9 @@ class Writer:
                 self._work.ring()  # more may be ready, and somebody must keep the time of the next repeat
             try:
                 result = await self._send(ticket)
-            except asyncio.CancelledError:
+            except (
+                BaseException
+            ):  # we are to end, or a mistake of ours ends the writer: it was sent, and has its result too
                 self._answer(ticket, Cancelled())
                 raise
             if result is not None:

@@ -17,6 +17,8 @@ from purelb.kube.access import fixed_access
 from purelb.kube.client import ApiClient
 from purelb.kube.elector import Elector, LeadershipLost, Term
 from purelb.kube.informer import Informer
+from purelb.kube.keeper import Keeper
+from purelb.kube.lease import Heartbeat
 from purelb.kube.model import ObjectReference, Service, key
 from purelb.kube.order import Target, Verb, Write, WriteResult
 from purelb.kube.owner import After, Done, Outcome, Owner, Retry
@@ -36,6 +38,7 @@ from tests.kube.whole import INDICES, MARK, Marker
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from purelb.kube.model import Lease
     from purelb.kube.transport import Transport
     from tests.virtual_clock import VirtualClock
 
@@ -51,9 +54,10 @@ class Listening:
 
     lasts = 14.0
     grace = 0.0
+    streams = False
 
     def __init__(self, clock: VirtualClock) -> None:
-        server = self.server = ModelServer()
+        server = self.server = ModelServer(streams=self.streams)
         for name in "abcde":
             server.write(name, "good")
         self.scripted = Scripted(server.respond)
@@ -115,6 +119,12 @@ class Listening:
     def deleted(self, obj: Service, *, final: bool) -> None:
         if self.known.pop(key(obj), None) is None:
             self.objections.append(f"{key(obj)} was deleted, and never was there")
+
+
+class Streaming(Listening):
+    """The same from a server that streams the initial state, after the version was asked for."""
+
+    streams = True
 
 
 class Writing:
@@ -253,6 +263,55 @@ class Competing:
     async def complete(self) -> None:
         assert self.at_work == 1
         assert self.elector.leading
+
+
+class Keeping:
+    """A keeper whose lease another process of its name holds at first, is poked, edited by others and deleted."""
+
+    lasts = 30.0
+    grace = 0.0
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.clock = clock
+        self.server = SmallServer(clock)
+        self.transport = Turns(self.server)
+        self.lease = "/apis/coordination.k8s.io/v1/namespaces/sys/leases/n1"
+        spec = {"holderIdentity": "n1", "leaseDurationSeconds": 4}
+        self.server.put(self.lease, {"kind": "Lease", "metadata": {"annotations": {"by": "other"}}, "spec": spec})
+        troubles = {10: Reply(503), 13: Reply(0, commit=True)}
+        self.server.trouble = lambda call: troubles.get(self.server.calls.index(call))
+        heart = Heartbeat(interval=5, retry=2, timeout=3, mine=self._is_ours, rng=clock.random)
+        self.keeper = Keeper(
+            client_of(self.transport, clock), namespace="sys", name="n1", heartbeat=heart, body=self._body, clock=clock
+        )
+        self.story: Sequence[tuple[float, Callable[[], None]]] = (
+            (8.0, self.keeper.poke),
+            (9.0, lambda: self._edited(spec)),
+            (12.0, self.server.objects.clear),
+        )
+
+    @staticmethod
+    def _is_ours(lease: Lease) -> bool:
+        return (lease.metadata.annotations or {}).get("by") == "us"
+
+    def _body(self, known: Lease | None, now: str) -> Mapping[str, object]:
+        metadata = {"annotations": {"by": "us"}} | ({} if known is not None else {"name": "n1"})
+        return {"metadata": metadata, "spec": {"holderIdentity": "n1", "leaseDurationSeconds": 15, "renewTime": now}}
+
+    def _edited(self, spec: Mapping[str, object]) -> None:
+        self.server.put(self.lease, {"kind": "Lease", "metadata": {"annotations": {"by": "us"}}, "spec": dict(spec)})
+
+    async def run(self) -> None:
+        await self.keeper.run()
+
+    async def check(self, *, cancelled: int) -> None:
+        assert cancelled
+        self.keeper.poke()  # too late, and no trouble
+
+    async def complete(self) -> None:
+        assert not self.keeper.heartbeat.passive
+        assert self.server.objects[self.lease]["metadata"]["annotations"] == {"by": "us"}
+        assert {call.method for call in self.server.calls} == {"GET", "PATCH", "POST"}
 
 
 class Overtaken(Competing):
@@ -449,7 +508,7 @@ class Whole:
         assert len(self._ask("GET", "/apis/events.k8s.io/v1/namespaces/default/events")["items"]) >= 5
 
 
-CASES = [Listening, Writing, Draining, Competing, Overtaken, Finishing, Recording, Owning, Whole]
+CASES = [Listening, Streaming, Writing, Draining, Competing, Overtaken, Finishing, Keeping, Recording, Owning, Whole]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: str(case.__name__).lower())

@@ -28,7 +28,7 @@ from purelb.kube.writer import (
     Writer,
     Written,
 )
-from tests.kube.small_server import Reply, SmallServer
+from tests.kube.small_server import Call, Reply, SmallServer
 from tests.kube.told import Told
 from tests.virtual_clock import START, VirtualClock
 
@@ -561,3 +561,23 @@ async def test_an_owner_that_compares_before_it_submits_writes_nothing_in_steady
                     world.writer.submit(write)
             await world.clock.advance(1)
             assert len(world.server.calls) == 1000, round_
+
+
+async def test_a_mistake_of_ours_ends_the_writer_and_each_ticket_still_has_its_one_result() -> None:
+    world = World(workers=2)
+    world.services("a", "b", "c")
+    for name in "abc":
+        world.submit(name, name)
+    world.submit("a", "second")
+
+    def broken(call: Call) -> Reply | None:
+        if call.path.endswith("/b"):
+            raise RuntimeError("the test wants it")
+        return None
+
+    world.server.trouble = broken
+    with pytest.raises(ExceptionGroup, match="TaskGroup"):
+        await world.writer.run()
+    assert {mark: len(results) for mark, results in world.results.items()} == {"a": 1, "b": 1, "c": 1, "second": 1}
+    assert isinstance(world.result("b"), Cancelled)
+    assert world.writer.idle
