@@ -114,6 +114,7 @@ def shaped(body: Body, target: Target, state: State, query: Mapping[str, str]) -
     metadata.pop("managedFields", None)
     obj["metadata"] = metadata
     if kind.custom:
+        obj = _whole(obj)
         node = state.customs[kind.key].versions[target.version].node
         unknown += sorted(prune(node, obj))
         fill(node, obj)
@@ -133,6 +134,19 @@ def shaped(body: Body, target: Target, state: State, query: Mapping[str, str]) -
         return event_to_core(obj), warnings
     obj["apiVersion"] = kind.stored_as
     return obj, warnings
+
+
+def _whole(value: Any) -> Any:
+    """JSON knows one kind of number: 3.0 is stored as 3."""
+    match value:
+        case dict():
+            return {name: _whole(inner) for name, inner in value.items()}
+        case list():
+            return [_whole(item) for item in value]
+        case float() if value.is_integer() and abs(value) < 2**53:
+            return int(value)
+        case _:
+            return value
 
 
 def _check_type(obj: Obj, target: Target) -> None:

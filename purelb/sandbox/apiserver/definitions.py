@@ -3,7 +3,7 @@
 
 A definition that is accepted is established at once: its routes and its discovery appear in the same revision.
 Conversion is `None` only; a webhook is refused, since nothing here would call it. The one rule of versions: an object
-gets the defaults of the version it comes in or is stored in, and nothing after conversion, which changes `apiVersion` only.
+gets the defaults of the version it comes in and of the one it is stored in, and shows the fields of the one it is read in.
 """
 
 from collections.abc import Iterator, Mapping

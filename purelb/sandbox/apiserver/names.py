@@ -66,7 +66,7 @@ def wrong_name(name: str, syntax: str) -> str | None:
         case _:
             most, pattern, text = 253, _SUBDOMAIN, SUBDOMAIN_TEXT
     if len(name) > most:
-        return f"must be no more than {most} bytes"
+        return f"must be no more than {most} characters"
     return None if pattern.fullmatch(name) else text
 
 
@@ -74,7 +74,7 @@ def wrong_key(key: str) -> str | None:
     """What is wrong with the key of a label or an annotation."""
     prefix, slash, name = key.rpartition("/")
     if "/" in prefix:
-        return "a qualified name must consist of a name part and an optional DNS subdomain prefix and '/'"
+        return f"a qualified name {_QUALIFIED_TEXT[10:]} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
     if slash and not prefix:
         return "prefix part must be non-empty"
     if slash and not is_subdomain(prefix):
@@ -82,14 +82,14 @@ def wrong_key(key: str) -> str | None:
     if not name:
         return "name part must be non-empty"
     if len(name) > 63:
-        return "name part must be no more than 63 bytes"
+        return "name part must be no more than 63 characters"
     return None if _QUALIFIED.fullmatch(name) else _QUALIFIED_TEXT
 
 
 def wrong_value(value: str) -> str | None:
     """What is wrong with a label's value."""
     if len(value) > 63:
-        return "must be no more than 63 bytes"
+        return "must be no more than 63 characters"
     return None if value == "" or _QUALIFIED.fullmatch(value) else _VALUE_TEXT
 
 

@@ -166,7 +166,8 @@ class Reads:
             )
         if match not in {"", "NotOlderThan"}:
             raise _bad_options(
-                "resourceVersionMatch", f'Unsupported value: "{match[:32]}": supported values: "Exact", "NotOlderThan"'
+                "resourceVersionMatch",
+                f'Unsupported value: "{match[:32]}": supported values: "Exact", "NotOlderThan", ""',
             )
         asked = revision(asked_text)
         selection, limit = wanted(target, query, self._state), _limit(query)
@@ -244,16 +245,17 @@ class Reads:
     def watch(self, target: Target, query: Mapping[str, str], view: View, now: float) -> Watcher:
         text, match = query.get("resourceVersion", ""), query.get("resourceVersionMatch", "")
         initial_events = flag(query, "sendInitialEvents")
+        mistakes = []
         if initial_events is not None and match != "NotOlderThan":
-            raise _bad_options(
-                "resourceVersionMatch",
-                "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            )
+            mistakes.append("Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
         if initial_events is None and match:
-            raise _bad_options(
-                "resourceVersionMatch",
-                "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            mistakes.append(
+                "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
             )
+        if match not in {"", "NotOlderThan"}:
+            mistakes.append(f'Unsupported value: "{match[:32]}": supported values: "NotOlderThan"')
+        if mistakes:
+            raise _bad_options("resourceVersionMatch", *mistakes)
         asked = _revision_or_500(query)
         _limit(query)
         seconds = _seconds(query)
@@ -320,6 +322,7 @@ def _states(collection: Collection, rv: int, namespace: str | None, after: Key |
     yield from (version for _, version in gone[at:])
 
 
-def _bad_options(field: str, message: str) -> Refusal:
-    reason = "FieldValueForbidden" if message.startswith("Forbidden") else "FieldValueNotSupported"
-    return invalid_object("ListOptions", "meta.k8s.io", "", [FieldError(reason, field, message)])
+def _bad_options(field: str, *messages: str) -> Refusal:
+    reasons = {True: "FieldValueForbidden", False: "FieldValueNotSupported"}
+    errors = [FieldError(reasons[text.startswith("Forbidden")], field, text) for text in messages]
+    return invalid_object("ListOptions", "meta.k8s.io", "", errors)

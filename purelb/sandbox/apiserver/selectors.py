@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Label and field selectors: text to a predicate, or a refusal with the words of the real server.
 
-Field selectors are few on purpose: each resource allows a closed set of paths (spec section 3), everything else is
-400 `field label not supported`.
+Field selectors are few on purpose: each resource allows a closed set of paths, everything else is 400.
 """
 
 import re
@@ -169,12 +168,16 @@ def parse_fields(text: str, kind: Kind, *, group: str, custom: tuple[str, ...] =
     for part in text.split(",") if text else ():
         match = re.fullmatch(r"([^=!]+)(==|!=|=)(.*)", part.strip(), re.DOTALL)
         if match is None:
-            raise bad_request(f"unable to parse field selector {part[:128]!r}")
+            raise bad_request(f"invalid selector: '{text[:256]}'; can't understand '{part[:128]}'")
         path, sign, value = match.groups()
         if group == "events.k8s.io":
             head, dot, tail = path.partition(".")
             path = _EVENTS_K8S_IO.get(head, head) + dot + tail
         if path not in {"metadata.name", "metadata.namespace", *_SELECTABLE.get(kind.key, ()), *custom}:
-            raise bad_request(f"field label not supported: {path[:128]}")
+            if kind.custom or kind.key in _SELECTABLE:
+                raise bad_request(f"field label not supported: {path[:128]}")
+            raise bad_request(
+                f'"{path[:128]}" is not a known field selector: only "metadata.name", "metadata.namespace"'
+            )
         terms.append(FieldTerm(path, value, sign == "!="))
     return tuple(terms)

@@ -72,14 +72,16 @@ class Views:
         self._customs = customs
 
     def decoded(self, version: Version, kind: Kind, api_version: str) -> Obj:
-        """The state as an object of a version: the defaults of the version it is stored in, then only `apiVersion` changes."""
+        """The state as an object of a version: the defaults of the version it is stored in, the fields of the one asked for."""
         obj = version.decode()
         custom = self._customs.get(kind.key)
-        if custom is not None and version.schema != custom.epoch:
-            stored = custom.versions.get(str(obj["apiVersion"]).rpartition("/")[2])
-            if stored is not None:
+        if custom is not None:
+            stored, asked = (custom.versions.get(text.rpartition("/")[2]) for text in (obj["apiVersion"], api_version))
+            if stored is not None and version.schema != custom.epoch:
                 prune(stored.node, obj)
                 fill(stored.node, obj)
+            if asked is not None and asked is not stored:
+                prune(asked.node, obj)
         if kind.key == "events" and api_version == EVENTS:
             return event_from_core(obj)
         obj["apiVersion"] = api_version
@@ -135,7 +137,7 @@ class Views:
         rows = []
         for version in versions:
             obj = self.decoded(version, view.kind, view.kind.stored_as)
-            row: Obj = {"cells": list(table.cells_of(view.kind, shown, obj, at))}
+            row: Obj = {"cells": list(table.cells_of(view.kind, shown, obj, at)), "object": None}
             if view.include == "Object":
                 row["object"] = self.decoded(version, view.kind, view.api_version)
             elif view.include == "Metadata":
@@ -145,7 +147,7 @@ class Views:
             "kind": "Table",
             "apiVersion": META,
             "metadata": metadata,
-            "columnDefinitions": table.columns_of(view.kind, shown) if columns else [],
+            "columnDefinitions": table.columns_of(view.kind, shown) if columns else None,
             "rows": rows,
         }
 

@@ -28,6 +28,7 @@ from purelb.sandbox.apiserver.answers import (
     unsupported_media_type,
 )
 from purelb.sandbox.apiserver.bodies import Body, shaped
+from purelb.sandbox.apiserver.defaults import fill, prune
 from purelb.sandbox.apiserver.definitions import DEFINITIONS, check_definition, complete_definition, established
 from purelb.sandbox.apiserver.judgement import judge
 from purelb.sandbox.apiserver.kinds import Kind
@@ -74,6 +75,7 @@ class Writes:
             metadata["generation"] = 1
         obj = self._completed(target, obj, None)
         self._refuse_if_wrong(target, obj, None)
+        self._as_stored(target, obj)
         key = (metadata.get("namespace", ""), metadata["name"])
         if kind.namespaced:
             self._check_namespace(target, key[0], key[1])
@@ -143,6 +145,8 @@ class Writes:
                 "UnsupportedMediaType",
                 "server-side apply is not part of this server (it is in the right column of its specification's table): use client-side apply, a merge patch, or the real control plane",
             )
+        if media not in {*accepted, patch.STRATEGIC_PATCH}:
+            raise Refusal(415, "UnsupportedMediaType", "415: Unsupported Media Type", details={})
         if media not in accepted:
             raise unsupported_media_type(accepted)
         version = self._existing(target)
@@ -212,6 +216,10 @@ class Writes:
             raise conflict(target.resource, name, STALE)
         if kind.custom and target.subresource in {"status", "scale"}:
             metadata = obj["metadata"] = dict(before)
+        if (deleted := metadata.get("deletionTimestamp")) and deleted != before.get("deletionTimestamp"):
+            raise invalid_object(
+                kind.kind, kind.group, name, [invalid("metadata.deletionTimestamp", deleted, "field is immutable")]
+            )
         for field in _SERVERS:
             metadata.pop(field, None)
             if field in before:
@@ -221,6 +229,7 @@ class Writes:
         if kind.key == "namespaces" and target.subresource == "finalize":
             obj["spec"] = {"finalizers": []}
         self._refuse_if_wrong(target, obj, stored)
+        self._as_stored(target, obj)
         self._allocate(target, obj)
         if kind.generation:
             obj["metadata"]["generation"] = rules.next_generation(kind, obj, stored)
@@ -258,6 +267,13 @@ class Writes:
             if old is not None and "status" in old:
                 obj["status"] = old["status"]
         return obj
+
+    def _as_stored(self, target: Target, obj: Obj) -> None:
+        """A custom resource that came in another version keeps the fields that the stored one has, and gets its defaults."""
+        if target.kind.custom and target.version != target.kind.storage:
+            node = self._state.customs[target.kind.key].versions[target.kind.storage].node
+            prune(node, obj)
+            fill(node, obj)
 
     def _refuse_if_wrong(self, target: Target, obj: Obj, old: Obj | None) -> None:
         errors = list(self._errors(target, obj, old))

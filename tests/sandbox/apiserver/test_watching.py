@@ -136,7 +136,7 @@ def test_a_table_watch_describes_its_columns_once(api: Api) -> None:
     stream = Stream(made, api)
     api.post(SERVICES, service())
     first, second = (obj for _, obj in stream.events())
-    assert (len(first["columnDefinitions"]), second["columnDefinitions"]) == (7, [])
+    assert (len(first["columnDefinitions"]), second["columnDefinitions"]) == (7, None)
     assert second["rows"][0]["cells"][0] == "web"
 
 
