@@ -96,9 +96,13 @@ async def watching(url: str) -> list[Row]:
     middle = {name: percentile(values, 0.5) for name, values in rates.items()}
 
     def rate(name: str, *, to: str, budget: Budget | None = None, suffix: str = "") -> Row:
-        ratio = Ratio(to=to, value=round(middle[name] / middle[to], 3)) if to else None
-        case = f"watch of Services, {name}: events per CPU second{suffix}"
-        return row(suite="runtime", case=case, unit="1/s", values=rates[name], ratio=ratio, budget=budget)
+        ratio = Ratio(to=case(to), value=round(middle[name] / middle[to], 3)) if to else None
+        return row(
+            suite="runtime", case=case(name) + suffix, unit="1/s", values=rates[name], ratio=ratio, budget=budget
+        )
+
+    def case(name: str) -> str:
+        return f"events per CPU second, watch of Services: {name}"
 
     rows = [
         rate("kubernetes_asyncio", to=""),
