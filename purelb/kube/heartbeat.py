@@ -8,6 +8,7 @@ again when somebody edited it. A lease that another process of our name keeps is
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -40,7 +41,10 @@ class Heartbeat:
     (`passive`) until it stood still for its own duration. `interval`, `retry` and `timeout` may be set at any time.
     """
 
-    POKE_EVERY: Final = 0.5
+    EARLY_MAX: Final = 2
+    EARLY_WITHIN: Final = 1.0
+    """At most so many renewals in so many seconds because of pokes. Those of the interval do not count: news must not wait
+    half a second because a routine renewal was just made."""
 
     def __init__(
         self, *, interval: float, retry: float, timeout: float, mine: Callable[[Lease], bool], rng: Rng
@@ -58,6 +62,7 @@ class Heartbeat:
         self._asked_at = -math.inf
         self._next_at: float | None = None
         self._poked = False
+        self._early: deque[float] = deque(maxlen=self.EARLY_MAX)  # instants of the latest renewals that pokes caused
         self._conflicts = 0  # in a row
 
     def actions(self) -> list[Read | Create | Renew]:
@@ -126,8 +131,10 @@ class Heartbeat:
         self._next_at = min(expires_at, now + self.retry * (1 + 1.2 * self._rng()))
 
     def _write_again(self, now: float) -> None:
-        soon = max(now, self._asked_at + self.POKE_EVERY)
+        full = len(self._early) == self.EARLY_MAX
+        soon = max(now, self._early[0] + self.EARLY_WITHIN) if full else now
         if self._next_at is None or soon < self._next_at:
+            self._early.append(soon)
             self._next_at = soon
 
     def _ask(self, request: Read | Create | Renew, now: float) -> None:

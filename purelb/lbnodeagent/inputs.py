@@ -9,6 +9,7 @@ from purelb.api import leases
 from purelb.api.kinds import LB_NODE_AGENTS, SERVICE_GROUPS
 from purelb.kube import model
 from purelb.kube.informer import Informer, InformerSet, enqueue
+from purelb.kube.queue import LIVE, URGENT
 from purelb.kube.resources import ENDPOINT_SLICES, LEASES, NODES, SERVICES
 from purelb.lbnodeagent import keys
 from purelb.lbnodeagent.endpoints import SERVICE_NAME
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
     from purelb.api.kinds import LBNodeAgent, ServiceGroup
     from purelb.kube.client import ApiClient
     from purelb.kube.queue import WorkQueue
+
+
+class _Urgent:
+    """What a peer says of itself (that it drains, what it offers) goes before a thousand Services that changed."""
+
+    def __init__(self, queue: WorkQueue[keys.Key]) -> None:
+        self._queue = queue
+
+    def add(self, key: keys.Key, *, priority: int = LIVE) -> None:
+        self._queue.add(key, priority=URGENT if priority == LIVE else priority)
 
 
 class Inputs:
@@ -53,7 +64,7 @@ class Inputs:
         self.groups.add_handler(enqueue(queue, lambda _: (keys.Config(),)))
         self.agents.add_handler(enqueue(queue, lambda _: (keys.Config(),)))
         self.nodes.add_handler(enqueue(queue, lambda _: (keys.Config(),)))
-        self.leases.add_handler(enqueue(queue, _peer))
+        self.leases.add_handler(enqueue(_Urgent(queue), _peer))
         self.slices.add_handler(enqueue(queue, lambda part: tuple(keys.Endpoints(name) for name in _service_of(part))))
 
     @property

@@ -742,3 +742,18 @@ async def test_a_holder_that_loses_its_endpoints_offers_at_once_and_no_client_is
             await cluster.clock.advance(0.02)
             assert cluster.answering(WEB)
         assert cluster.answering(WEB) == ["n3"]
+
+
+async def test_who_was_renewed_a_moment_ago_is_heard_at_once_when_it_leaves() -> None:
+    cluster = await lan()
+    async with cluster.running() as crew:
+        await cluster.serve("web", WEB)
+        await cluster.clock.advance(2.0)
+        await cluster.fold()
+        (holder,) = cluster.answering(WEB)
+        before = (await cluster.lease(holder)).spec.renew_time
+        while (await cluster.lease(holder)).spec.renew_time == before:
+            await cluster.clock.advance(0.01)
+        crew.agents[holder].stop()
+        await cluster.clock.advance(0.02)
+        assert len(cluster.answering(WEB)) == 2
