@@ -170,7 +170,7 @@ class _Once:
 
     def _task(self, loop: asyncio.AbstractEventLoop, coro: Any, **more: Any) -> asyncio.Task[Any]:
         self._tasks += 1
-        return asyncio.Task(_counted(coro, self._suspended), loop=loop, **more)
+        return asyncio.Task(counted(coro, self._suspended), loop=loop, **more)
 
     def _suspended(self) -> None:
         self.seen += 1
@@ -204,7 +204,8 @@ class _Counted:
                 error = raised
 
 
-async def _counted(inner: Coroutine[Any, Any, Any], suspended: Callable[[], None]) -> Any:
+async def counted(inner: Coroutine[Any, Any, Any], suspended: Callable[[], None]) -> Any:
+    """Await `inner`, and call `suspended` each time it gives control to the loop: for a task factory."""
     return await _Counted(inner, suspended)
 
 
