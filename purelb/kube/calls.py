@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from purelb.kube.errors import TransportError, api_error, status_of
 from purelb.kube.metrics import CLIENT_DURATION, CLIENT_REQUESTS, CLIENT_RETRIES, Sink
-from purelb.kube.transport import ByteStream, Request, Response, Transport
+from purelb.kube.transport import REFUSAL_MAX_BYTES, ByteStream, Request, Response, Transport
 from purelb.kube.wire import retry_after
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 UNARY_TIMEOUT: Final = 10.0
 WATCH_HEADERS_TIMEOUT: Final = 65.0  # some proxies hold the headers until the first byte of body
-ERROR_BODY_MAX_BYTES: Final = 64 * 1024
 
 
 class Calls:
@@ -144,7 +143,7 @@ class Calls:
                             await attempt.aclose()
                             credential = fresh
                             continue
-                    text = await _first(body, ERROR_BODY_MAX_BYTES)
+                    text = await _first(body, REFUSAL_MAX_BYTES)
                     raise self._refusal("GET", target, body.status, body.headers, text)
         except TimeoutError:
             self._unanswered("GET")
@@ -178,7 +177,7 @@ class Calls:
         path = target.partition("?")[0]
         if code < 400:
             return TransportError("redirect", f"{method} {path}: {code}, and redirects are not followed")
-        status = status_of(code, body[:ERROR_BODY_MAX_BYTES])
+        status = status_of(code, body[:REFUSAL_MAX_BYTES])
         seconds = status.details.retry_after_seconds if status.details else None
         return api_error(status, retry_after=retry_after(headers, seconds), method=method, path=path)
 

@@ -61,7 +61,7 @@ class ApiClient:
         self.sink = sink
         self._calls = Calls(access, user_agent=user_agent, clock=clock, sink=sink)
         self._calls.transport = transport
-        self._declared = None if allow is None else Declared(allow)
+        self._declared = None if allow is None else Declared(allow, sink=sink)
         self._codecs: dict[Resource[Any], Codec[Any]] = {}
         self._version = ServerVersion(self._ask_version, clock=clock)
         self._stack = AsyncExitStack()

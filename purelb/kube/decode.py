@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 import msgspec
 from msgspec import Struct, field
 
-from purelb.kube.errors import MESSAGE_MAX_CHARS, ApiError, DecodeError, Status, api_error
+from purelb.kube.errors import ApiError, DecodeError, Status, api_error, cleaned, plain
 from purelb.kube.model import KubeObject
 from purelb.kube.resources import Resource
 from purelb.kube.wire import retry_after
@@ -122,7 +122,7 @@ _STATUS: Final = msgspec.json.Decoder(Status)
 
 def why(error: Exception) -> str:
     """What a decoder had to say, for people. It quotes what it could not decode, however long that is."""
-    return "nested too deeply" if isinstance(error, RecursionError) else str(error)[:MESSAGE_MAX_CHARS]
+    return "nested too deeply" if isinstance(error, RecursionError) else plain(str(error))
 
 
 def poison_of(raw: msgspec.Raw | bytes, error: Exception) -> Poison:
@@ -219,7 +219,7 @@ class Codec(Generic[T]):
             return Garbled(why=why(unreadable))
         if found.type == "ERROR":
             try:
-                status = _STATUS.decode(found.object)
+                status = cleaned(_STATUS.decode(found.object))
             except REFUSALS as unreadable:
                 status = Status(code=500, reason="InternalError", message=f"an unreadable error: {why(unreadable)}")
             seconds = retry_after({}, status.details.retry_after_seconds if status.details else None)
@@ -229,7 +229,7 @@ class Codec(Generic[T]):
         except REFUSALS:
             kind = ""
         if kind and kind not in {self._kind, self._resource.kind}:
-            return Foreign(type=found.type, kind=kind)
+            return Foreign(type=plain(found.type), kind=plain(kind))
         return Spoiled(type=found.type, poison=poison_of(found.object, error))
 
     def _refuse_table(self, kind: str | None) -> None:

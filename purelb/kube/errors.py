@@ -2,7 +2,8 @@
 """What can come back from an API server, one class per thing a caller does about it.
 
 `reason` decides before `code`, because servers and proxies agree on reasons more often than on codes. A body may be
-anything; what is not a Status becomes one (`status_of`), so every `ApiError` has a reason and a message a person can read.
+anything; what is not a Status becomes one (`status_of`), so every `ApiError` has a reason and a message a person can read:
+at most 512 characters and no control characters, whoever wrote it.
 
 Sources: Kubernetes `metav1.Status` and `metav1.StatusReason`.
 """
@@ -17,6 +18,7 @@ from msgspec import Struct
 TransportKind = Literal["refused", "dns", "tls", "reset", "eof", "timeout", "redirect", "too_large", "protocol"]
 
 MESSAGE_MAX_CHARS: Final = 512
+CAUSES_MAX: Final = 32
 
 
 class StatusCause(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -166,13 +168,40 @@ def status_of(code: int, body: bytes) -> Status:
     try:
         if _KIND.decode(body).kind == "Status":
             status = _STATUS.decode(body)
-            reason = status.reason or _REASON_BY_CODE.get(status.code or code, "Unknown")
-            return msgspec.structs.replace(status, code=status.code or code, reason=reason)
+            return cleaned(status, code=code)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError):
         pass  # anything may stand here: a proxy's page, a cut body, nothing
     text = body[: 4 * MESSAGE_MAX_CHARS].decode("utf-8", "replace")
-    message = "".join(char if char.isprintable() else " " for char in text)[:MESSAGE_MAX_CHARS].strip()
-    return Status(code=code, reason=_REASON_BY_CODE.get(code, "Unknown"), message=message)
+    return Status(code=code, reason=_REASON_BY_CODE.get(code, "Unknown"), message=plain(text))
+
+
+def plain(said: str, max_chars: int = MESSAGE_MAX_CHARS) -> str:
+    """What a server said, short enough to print and without line ends or control characters."""
+    said = said[:max_chars]
+    if not said.isprintable():
+        said = "".join(char if char.isprintable() else " " for char in said)
+    return said.strip()
+
+
+def cleaned(status: Status, *, code: int = 0) -> Status:
+    """A Status as a server sent it, with words that can be logged, a code and a reason. `code`: that of the answer."""
+    code = status.code or code
+    details = status.details
+    if details is not None:
+        causes = tuple(
+            StatusCause(reason=plain(cause.reason), message=plain(cause.message), field=plain(cause.field))
+            for cause in (details.causes or ())[:CAUSES_MAX]
+        )
+        details = StatusDetails(
+            name=plain(details.name),
+            group=plain(details.group),
+            kind=plain(details.kind),
+            uid=plain(details.uid),
+            causes=causes,
+            retry_after_seconds=details.retry_after_seconds,
+        )
+    reason = plain(status.reason) or _REASON_BY_CODE.get(code, "Unknown")
+    return Status(status=plain(status.status), message=plain(status.message), reason=reason, code=code, details=details)
 
 
 def api_error(status: Status, *, retry_after: float | None = None, method: str = "", path: str = "") -> ApiError:

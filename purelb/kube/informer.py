@@ -130,6 +130,7 @@ class Informer(Generic[T]):
         self._replies: deque[tuple[int, Callable[[], None]]] = deque()
         self._request: asyncio.Task[None] | None = None
         self._troubles = Troubles(r.name, clock=client.clock, sink=client.sink)
+        self._comparison = Comparison(self.store)  # of the audit under way
         self._dropped = 0
         self._seen_at = self._clock.now()
 
@@ -371,16 +372,19 @@ class Informer(Generic[T]):
             self._replies.popleft()[1]()
 
     async def _compare(self, action: Compare[T]) -> None:
-        comparison = Comparison(self.store)
+        if action.first:
+            self._comparison = Comparison(self.store)
         until = self._clock.now() + SLICE
         for bad in action.poison:
-            comparison.refuse(bad)
+            self._comparison.refuse(bad)
         for obj in action.objects:
-            comparison.take(obj)
+            self._comparison.take(obj)
             if self._clock.now() >= until:
                 await breathe()
                 until = self._clock.now() + SLICE
-        self._told.append(Compared(comparison.differences()))
+        if action.last:
+            differences, self._comparison = self._comparison.differences(), Comparison(self.store)
+            self._told.append(Compared(differences))
 
     def _deliver(self, changes: tuple[Change[T], ...]) -> None:
         held_back = self._deliveries.waiting  # a replace is being told: this comes after it

@@ -123,10 +123,12 @@ class Replace(Struct, Generic[T], frozen=True):
 
 
 class Compare(Struct, Generic[T], frozen=True):
-    """Say (`Compared`) how these objects, all there are, differ from what is stored; store nothing."""
+    """A page of an audit. Store nothing; after the last one say (`Compared`) how all of them differ from what is stored."""
 
     objects: tuple[T, ...]
     poison: tuple[Poison, ...]
+    first: bool = True
+    last: bool = True
 
 
 class Upsert(Struct, Generic[T], frozen=True):

@@ -81,6 +81,15 @@ CLIENT_REQUESTS = _counter("rest_client_requests_total", "Requests by answer.", 
 CLIENT_DURATION = _histogram("rest_client_request_duration_seconds", "Time to an answer.", "verb", "host")
 CLIENT_RETRIES = _counter("rest_client_request_retries_total", "Requests sent again.", "code", "verb", "host")
 
+CLIENT_ACCESS = _counter(
+    "rest_client_access_used_total",
+    "Calls by the declared right that they used.",
+    "group",
+    "resource",
+    "subresource",
+    "verb",
+)
+
 RECONCILE_TOTAL = _counter("controller_runtime_reconcile_total", "Turns by result.", "controller", "result")
 RECONCILE_ERRORS = _counter("controller_runtime_reconcile_errors_total", "Turns to repeat.", "controller")
 RECONCILE_TERMINAL = _counter("controller_runtime_terminal_reconcile_errors_total", "Turns given up.", "controller")

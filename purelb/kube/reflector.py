@@ -278,22 +278,24 @@ class Reflector(Generic[T]):
             self._list_failed(DecodeError(wrong), now)
             return
         asked = self._list
-        if asked.continue_ is None:
-            self._list_rv = page.rv
-        self._objects += page.objects
-        self._poison += page.poison
+        if self._auditing:  # each page is compared and let go
+            self._out.append(Compare(page.objects, page.poison, asked.continue_ is None, not page.continue_))
+        else:
+            if asked.continue_ is None:
+                self._list_rv = page.rv
+            self._objects += page.objects
+            self._poison += page.poison
         if page.continue_:
             if asked.rv == "0" and not self._filled_once:
                 self._always_page = True  # a server that pages its cache has no cache worth asking
             self._list = List(rv=asked.rv, match=asked.match, limit=asked.limit, continue_=page.continue_)
             self._out.append(self._list)
             return
-        objects, poison, self._objects, self._poison = tuple(self._objects), tuple(self._poison), [], []
         if self._auditing:
             self._auditing = False
             self._audit.schedule(now)
-            self._out.append(Compare(objects, poison))
         else:
+            objects, poison, self._objects, self._poison = tuple(self._objects), tuple(self._poison), [], []
             self._filled(objects, poison, self._list_rv, now)
         if self._asked > self._served:
             self._fill(now)

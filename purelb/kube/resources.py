@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, Generic, TypeVar
 
 from msgspec import Struct
@@ -11,16 +12,12 @@ from purelb.kube import model
 
 T = TypeVar("T", bound=model.KubeObject)
 
-_FORBIDDEN: Final = frozenset("/%?#")
+_SEGMENT: Final = re.compile(r"(?!\.\.?\Z)[^/%?#\x00-\x20\x7f-\x9f]+")
 
 
 def segment(text: str) -> str:
     """`text` as one segment of a path. Raises ValueError for what could leave it: nothing is escaped, all is refused."""
-    if (
-        not text
-        or text in {".", ".."}
-        or any(char in _FORBIDDEN or ord(char) < 33 or ord(char) == 127 for char in text)
-    ):
+    if _SEGMENT.fullmatch(text) is None:
         raise ValueError(
             f"{text!r} cannot be part of a path: it must not be empty, . or .., nor hold / % ? # or blanks"
         )

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT: Final = 5.0
 KEEPALIVE_TIMEOUT: Final = 60.0
 BODY_MAX_BYTES: Final = 256 * 1024 * 1024
+REFUSAL_MAX_BYTES: Final = 64 * 1024  # a page that explains a refusal: its beginning does
 _READ_BUFFER_BYTES: Final = 256 * 1024
 
 # A half-open peer is gone after 30 s: 10 s of silence, then four probes 5 s apart; the same for unacknowledged data.
@@ -215,7 +216,9 @@ class AiohttpTransport:
         try:
             async with self._send(request) as answer:
                 length = answer.content_length
-                if length is not None and length <= _READ_BUFFER_BYTES and "Content-Encoding" not in answer.headers:
+                if answer.status >= 300:
+                    body = await _beginning(answer)
+                elif length is not None and length <= _READ_BUFFER_BYTES and "Content-Encoding" not in answer.headers:
                     body = await answer.read()
                 else:
                     body = await _read_up_to(answer, request.body_max_bytes)
@@ -247,6 +250,21 @@ class AiohttpTransport:
             server_hostname=self._server_name,
             proxy=self._proxy,
         )
+
+
+async def _beginning(answer: aiohttp.ClientResponse) -> bytes:
+    """What a refusal has to say: its first bytes, or those that arrived before it was cut."""
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        while size < REFUSAL_MAX_BYTES and (chunk := await answer.content.readany()):
+            chunks.append(chunk)
+            size += len(chunk)
+    except LIBRARY_ERRORS:
+        answer.close()  # its status is an answer, whatever became of the body
+    if size >= REFUSAL_MAX_BYTES:
+        answer.close()  # the rest would stand before the next answer on this connection
+    return b"".join(chunks)[:REFUSAL_MAX_BYTES]
 
 
 async def _read_up_to(answer: aiohttp.ClientResponse, limit: int) -> bytes:

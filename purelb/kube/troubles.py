@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from purelb.kube.errors import plain
 from purelb.kube.metrics import (
     REFLECTOR_AUDIT_DIFFERENCES,
     REFLECTOR_IDLE_CLOSES,
@@ -52,8 +53,8 @@ class Troubles:
                 extra={
                     "code": "undecodable",
                     "resource": self._resource,
-                    "key": _plain(poison.key),
-                    "error": _plain(poison.error),
+                    "key": plain(poison.key, TEXT_MAX_CHARS),
+                    "error": plain(poison.error, TEXT_MAX_CHARS),
                 },
             )
 
@@ -77,7 +78,7 @@ class Troubles:
                 self._sink.count(REFLECTOR_AUDIT_DIFFERENCES, self._resource, by=int(str(notice.details["count"])))
             case _:
                 pass
-        details = {name: _plain(value) for name, value in notice.details.items()}
+        details = {name: plain(str(value), TEXT_MAX_CHARS) for name, value in notice.details.items()}
         self.last_error = details.get("error", self.last_error)
         fields = {"code": notice.code, "resource": self._resource, **details}
         if notice.level == "debug":
@@ -87,8 +88,3 @@ class Troubles:
         if said is None or said[0] != details or now - said[1] >= LOG_EVERY:
             self._noticed[notice.code] = (details, now)
             log.info("the informer has trouble", extra=fields)
-
-
-def _plain(said: object) -> str:
-    """What a server said, short enough to print and without line ends or control characters."""
-    return "".join(char if char.isprintable() else " " for char in str(said)[:TEXT_MAX_CHARS])

@@ -16,10 +16,12 @@ from urllib.parse import quote
 import msgspec
 
 from purelb.kube.errors import NotDeclared
+from purelb.kube.metrics import CLIENT_ACCESS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
+    from purelb.kube.metrics import Sink
     from purelb.kube.resources import Access, Resource
 
 Body = bytes | msgspec.Raw | msgspec.Struct | Mapping[str, object]
@@ -106,13 +108,19 @@ def accept(resource: Resource[Any], *, as_list: bool = False) -> str:
 
 
 class Declared:
-    """The calls a component said it would make. A call outside the table is a mistake of ours, found before any I/O."""
+    """The calls a component said it would make. A call outside the table is a mistake of ours, found before any I/O.
 
-    def __init__(self, rows: Collection[Access]) -> None:
+    Each call is counted by the row that covers it, each row from the start: what stays 0 is a right that nobody needs.
+    """
+
+    def __init__(self, rows: Collection[Access], *, sink: Sink) -> None:
+        self._sink = sink
         self._rows: dict[tuple[str, str, str, str], list[Access]] = {}
         for row in rows:
             for verb in row.verbs:
                 self._rows.setdefault((row.group, row.resource, row.subresource, verb), []).append(row)
+        for right in self._rows:
+            sink.count(CLIENT_ACCESS, *right, by=0)
 
     def check(
         self,
@@ -129,9 +137,11 @@ class Declared:
             return  # every client may ask what it may do
         if name is None and fields.startswith("metadata.name="):
             name = fields.removeprefix("metadata.name=")
-        for row in self._rows.get((resource.group, resource.plural, subresource or "", verb), ()):
+        right = (resource.group, resource.plural, subresource or "", verb)
+        for row in self._rows.get(right, ()):
             in_namespace = row.namespaces is None or namespace in row.namespaces
             if in_namespace and (row.names is None or name in row.names):
+                self._sink.count(CLIENT_ACCESS, *right)
                 return
         what = f"{resource.name}/{subresource}" if subresource else resource.name
         raise NotDeclared(

@@ -24,12 +24,16 @@ from purelb.kube.errors import (
     NotDeclared,
     NotFound,
     ServerError,
+    Status,
+    StatusCause,
+    StatusDetails,
     TooManyRequests,
     TransportError,
 )
 from purelb.kube.model import ObjectMeta, PartialObject, Service
 from purelb.kube.resources import ACCESS_REVIEWS, LEASES, NODES, SECRETS, SERVICES, Access, Resource
 from tests.kube.scripted import Call, Scripted, client_over
+from tests.kube.told import Told
 from tests.virtual_clock import VirtualClock
 
 if TYPE_CHECKING:
@@ -228,6 +232,49 @@ async def test_whatever_a_refusal_says_it_becomes_an_error_with_reason_and_messa
     assert error.message.startswith(starts)
     assert len(error.message) <= 512
     assert (error.method, error.path) == ("GET", "/api/v1/namespaces/d/services/a")
+
+
+LONG = "x" * 5000 + "\n"
+ODD = Status(
+    message="no\r\n\x1b[31mFAKE LINE " + LONG,
+    reason="In\nvalid",
+    code=422,
+    details=StatusDetails(
+        name=LONG,
+        retry_after_seconds=3,
+        causes=(StatusCause(message=LONG, field="a\tb"), *(StatusCause(reason=f"r{n}") for n in range(100))),
+    ),
+)
+
+
+@pytest.mark.parametrize("where", ["an answer", "a watch"])
+async def test_words_of_a_server_are_short_and_plain_however_they_came(where: str) -> None:
+    status = msgspec.to_builtins(ODD) | {"kind": "Status"}
+
+    def answer(call: Call) -> None:
+        if where == "a watch":
+            call.open().send({"type": "ERROR", "object": status})
+        else:
+            call.reply(status, status=422)
+
+    client, _ = answering(answer)
+    if where == "a watch":
+        async with client.watch(SERVICES, rv="5", timeout_s=300) as stream:
+            (failed,) = await anext(stream)
+        assert isinstance(failed, Failed)
+        error = failed.error
+    else:
+        with pytest.raises(Invalid) as caught:
+            await client.get(SERVICES, "a", namespace="d")
+        error = caught.value
+    assert isinstance(error, Invalid)
+    assert str(error).isprintable()
+    assert error.message.startswith("no   [31mFAKE LINE xxx")
+    assert len(error.message) == 512
+    assert len(error.causes) == 32
+    assert (len(error.causes[0].message), error.causes[0].field) == (512, "a b")
+    assert error.status.details is not None
+    assert (len(error.status.details.name), error.retry_after) == (512, 3.0)
 
 
 async def test_two_kinds_of_409_are_told_apart_by_their_reason() -> None:
@@ -588,6 +635,26 @@ async def test_a_declared_call_is_made() -> None:
     await client.raw("GET", "/version")
     await client.raw("GET", "/apis/apps/v1")
     assert len(transport.seen) == 8
+
+
+async def test_each_call_is_counted_by_the_right_that_it_used_and_the_unused_ones_are_there_from_the_start() -> None:
+    told = Told()
+    client, _ = fixed(allow=ROWS, sink=told)
+    for _ in range(2):
+        await client.get(SERVICES, "a", namespace="any")
+    await client.patch(SERVICES, "a", {}, kind=PatchType.MERGE, namespace="d", subresource="status")
+    with pytest.raises(NotDeclared):
+        await client.get(LEASES, "other", namespace="ours")
+    used = {name[1:]: count for name, count in told.counts.items() if name[0] == "rest_client_access_used_total"}
+    assert used == {
+        ("", "services", "", "get"): 2,
+        ("", "services", "", "list"): 0,
+        ("", "services", "", "watch"): 0,
+        ("", "services", "status", "patch"): 1,
+        ("coordination.k8s.io", "leases", "", "create"): 0,
+        ("coordination.k8s.io", "leases", "", "get"): 0,
+        ("", "nodes", "", "list"): 0,
+    }
 
 
 UNDECLARED: dict[str, Callable[[ApiClient], Awaitable[object]]] = {

@@ -209,9 +209,20 @@ def test_an_audit_that_fails_is_given_up_and_the_watch_goes_on_after_a_wait() ->
 
 def test_an_audit_in_pages_whose_second_has_expired_reads_all_in_one() -> None:
     with audited() as script:
-        script.feed(page("a", more="x")).expect(List(rv="", limit=500, continue_="x"))
+        script.feed(page("a", more="x")).expect(
+            Compare(page("a").objects, (), first=True, last=False), List(rv="", limit=500, continue_="x")
+        )
         script.feed(ListFailed(refusal(410, "Expired"))).expect(List(rv="", limit=0))
-        script.feed(page("a", "b")).expect(Compare(page("a", "b").objects, ()), WATCH)
+        script.feed(page("a", "b")).expect(Compare(page("a", "b").objects, (), first=True, last=True), WATCH)
+
+
+def test_each_page_of_an_audit_is_compared_and_let_go() -> None:
+    with audited() as script:
+        script.feed(page("a", more="x")).taken()
+        script.feed(page("b", more="y")).expect(
+            Compare(page("b").objects, (), first=False, last=False), List(rv="", limit=500, continue_="y")
+        )
+        script.feed(page("c")).expect(Compare(page("c").objects, (), first=False, last=True), WATCH)
 
 
 def test_a_relist_asked_for_during_an_audit_is_served_after_it() -> None:

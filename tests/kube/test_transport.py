@@ -129,6 +129,48 @@ async def test_an_answer_above_the_limit_is_not_held(*, compressed: bool) -> Non
         assert await failure(server, Request(method="GET", target="/", body_max_bytes=1_000_000)) == "too_large"
 
 
+async def test_the_body_of_a_refusal_is_read_up_to_64_kib_and_its_connection_given_up() -> None:
+    sent = 0
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse(status=503)
+        await response.prepare(request)
+        while True:
+            await response.write(b"x" * 16_384)
+            sent += 16_384
+
+    async with serving(endless) as server, AiohttpTransport(server) as transport:
+        answer = await transport.exchange(GET)
+        assert (answer.status, answer.body) == (503, b"x" * 65_536)
+    assert sent < 16 * 1024 * 1024, "it went on reading"
+
+
+async def test_a_refusal_that_is_cut_is_still_a_refusal() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 409 Conflict\r\nContent-Length: 100\r\n\r\nhalf of")
+        await writer.drain()
+
+    async with talking(talk) as server, AiohttpTransport(server) as transport:
+        answer = await transport.exchange(GET)
+        assert (answer.status, answer.body) == (409, b"half of")
+
+
+async def test_a_short_refusal_costs_no_connection() -> None:
+    peers = set[Any]()
+
+    async def refuse(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        peers.add(request.transport.get_extra_info("peername"))
+        return web.Response(status=404, text="404 page not found")
+
+    async with serving(refuse) as server, AiohttpTransport(server) as transport:
+        for _ in range(3):
+            assert (await transport.exchange(GET)).body == b"404 page not found"
+    assert len(peers) == 1
+
+
 async def test_a_stream_brings_chunks_as_they_come_and_ends_with_the_answer() -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
