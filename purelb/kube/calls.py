@@ -117,9 +117,10 @@ class Calls:
         """An answer that goes on, closed with `stack`."""
         transport = self._opened()
         headers = (("Accept", accept), *self._headers)
-        credential = self.access.credentials.current(self.clock.now())
+        started = self.clock.now()
+        credential = self.access.credentials.current(started)
         try:
-            async with self.clock.timeout_at(self.clock.now() + WATCH_HEADERS_TIMEOUT):
+            async with self.clock.timeout_at(started + WATCH_HEADERS_TIMEOUT):
                 for last in (False, True):
                     attempt = await stack.enter_async_context(AsyncExitStack())
                     request = Request(
@@ -136,6 +137,7 @@ class Calls:
                         continue
                     self._answered("GET", body.status)
                     if body.status == 200:
+                        self.sink.observe(CLIENT_DURATION, self.clock.now() - started, "WATCH", self._host)
                         return body
                     if body.status == 401 and not last:
                         fresh = await self.access.credentials.renewed(credential, self.clock.now())

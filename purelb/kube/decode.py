@@ -98,8 +98,13 @@ class _Line(Struct):
     object: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-class _Kind(Struct):
+class _Kind(Struct, frozen=True):
     kind: str | None = ""
+
+
+class _KindOfEvent(Struct):
+    type: str = ""
+    object: _Kind = _Kind()
 
 
 class _Meta(Struct, rename="camel"):
@@ -116,6 +121,7 @@ class _Named(Struct):
 _ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
 _LINE: Final = msgspec.json.Decoder(_Line)
 _KIND: Final = msgspec.json.Decoder(_Kind)
+_KIND_OF_EVENT: Final = msgspec.json.Decoder(_KindOfEvent)
 _NAMED: Final = msgspec.json.Decoder(_Named)
 _STATUS: Final = msgspec.json.Decoder(Status)
 
@@ -165,6 +171,7 @@ class Codec(Generic[T]):
     def __init__(self, resource: Resource[T]) -> None:
         self._resource = resource
         self._kind = "PartialObjectMetadata" if resource.metadata_only else resource.kind
+        self._untagged = resource.type.__struct_config__.tag is None  # type: ignore[attr-defined]
         self._object: msgspec.json.Decoder[T] = msgspec.json.Decoder(resource.type)
         event: Any = Event[resource.type]  # type: ignore[name-defined]  # the type is known at run time only
         self._event: msgspec.json.Decoder[Event[T]] = msgspec.json.Decoder(event)
@@ -208,9 +215,17 @@ class Codec(Generic[T]):
             event = self._event.decode(line)
         except REFUSALS as error:
             return self._second_look(line, error)
-        if event.type == "ERROR":  # a type without a tag decodes anything
-            return self._second_look(line, ValueError("a type without a tag"))
-        return event
+        if event.type == "ERROR":
+            return self._second_look(line, ValueError("an error without a tag"))
+        return self._of_our_kind(event, line) if self._untagged else event
+
+    def _of_our_kind(self, event: Event[T], line: bytes) -> WatchEvent[T]:
+        """A type without a tag decodes anything."""
+        try:
+            kind = plain(_KIND_OF_EVENT.decode(line).object.kind or "")
+        except REFUSALS as error:
+            return self._second_look(line, error)
+        return event if kind in {"", self._kind, self._resource.kind} else Foreign(type=plain(event.type), kind=kind)
 
     def _second_look(self, line: bytes, error: Exception) -> Spoiled | Foreign | Failed | Garbled:
         try:

@@ -15,6 +15,7 @@ from purelb.kube.model import KubeObject, annotations, key
 T = TypeVar("T", bound=KubeObject)
 
 END: Final = "k8s.io/initial-events-end"
+OBJECTS_MAX: Final = 5_000_000  # as many as a list in pages may have
 
 
 def ends_it(bookmark: KubeObject) -> bool:
@@ -36,6 +37,11 @@ class InitialState(Generic[T]):
     def __init__(self) -> None:
         self._objects: dict[str, T] = {}
         self._poison: dict[str, Poison] = {}
+
+    @property
+    def too_large(self) -> bool:
+        """Whether this can be no collection: a server that makes up objects would fill the memory."""
+        return len(self._objects) + len(self._poison) > OBJECTS_MAX
 
     def put(self, obj: T) -> None:
         """An object was sent, or changed. It has a name."""

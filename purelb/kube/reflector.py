@@ -359,6 +359,9 @@ class Reflector(Generic[T]):
                     return
                 case _:
                     self._without_effect(event)
+        if self._initial.too_large:
+            self._close()
+            self._garbled("the initial state does not end", now)
 
     def _streamed(self, rv: str, now: float) -> None:
         complete, self._initial = self._initial.complete(), InitialState()

@@ -542,6 +542,19 @@ async def test_error_events_are_recognised_for_kinds_without_a_tag() -> None:
     assert isinstance(event.error, Expired)
 
 
+async def test_kinds_without_a_tag_are_told_from_others_all_the_same() -> None:
+    def answer(call: Call) -> None:
+        stream = call.open()
+        for kind in ("PartialObjectMetadata", "Secret", None, "Table", "Pod", 5):
+            stream.send({"type": "ADDED", "object": {"kind": kind, "metadata": {"name": "a"}}})
+        stream.end()
+
+    client, _ = answering(answer)
+    async with client.watch(SECRETS, rv="5", timeout_s=300) as stream:
+        events = [event async for batch in stream for event in batch]
+    assert [type(event) for event in events] == [Event, Event, Event, Foreign, Foreign, Spoiled]
+
+
 async def test_a_watch_that_is_refused_raises_and_closes() -> None:
     client, transport = answering(lambda call: call.refuse(403, "Forbidden"))
     with pytest.raises(Forbidden):

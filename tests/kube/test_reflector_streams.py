@@ -338,6 +338,16 @@ def test_a_server_that_sends_changes_until_the_time_is_up_and_never_the_end_is_l
             script.feed(Ended(), at=runs).expect(*wanted)
 
 
+def test_an_initial_state_larger_than_any_collection_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("purelb.kube.initial.OBJECTS_MAX", 3)
+    with streaming() as script:
+        script.feed(Batch(tuple(event("ADDED", name, "1") for name in "abc"))).expect()
+        script.feed(Batch((event("ADDED", "d", "2"),))).expect(Close())
+        assert script.waits == 0.8
+        assert script.codes() == ["watchGarbled"]
+        script.tick().expect(FIRST)
+
+
 # Stopping
 
 
