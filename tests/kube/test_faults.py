@@ -393,10 +393,11 @@ async def test_after_a_pause_of_the_machine_nothing_is_sent_that_was_decided_bef
 
 
 async def test_whatever_happens_again_and_again_nothing_piles_up() -> None:
-    """All faults in turn, ten times over: of no class of ours, and of no task or future, are there more than there were."""
+    """All faults in turn, six times over: of no class of ours, and of no task or future, are there more than there were."""
     held: list[Counter[str]] = []
+    asyncio.get_running_loop().set_debug(False)  # it keeps the stack of every callback: ten times as slow
     async with running() as world:
-        for _ in range(10):
+        for _ in range(6):
             for rules in FAULTS.values():
                 world.order(*rules)
                 world.relist()
@@ -408,7 +409,7 @@ async def test_whatever_happens_again_and_again_nothing_piles_up() -> None:
             await world.clock.advance(700.0)  # streams that fell silent end, series of Events are forgotten
             assert world.healed()
             held.append(holding(world))
-    before, after = held[3], held[-1]  # who leads changes from one to the next: compare those with the same leader
+    before, after = held[1], held[-1]  # who leads changes from one to the next: compare those with the same leader
     assert {kind: count - before[kind] for kind, count in after.items() if count > before[kind]} == {}
 
 
