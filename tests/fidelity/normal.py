@@ -112,15 +112,24 @@ class Normaliser:
 
 
 def in_order(status: Any) -> Any:
-    """A Status whose causes are sorted, in `details` and in the message: the real server finds them in the order of a Go map."""
+    """A Status whose causes are sorted and each said once, in `details` and in the message.
+
+    The real server finds them in the order of a Go map, and some of them on several of its ways.
+    """
     causes = (status.get("details") or {}).get("causes") or []
     if len(causes) < 2:
         return status
-    ordered = sorted(causes, key=lambda cause: tuple(str(cause.get(word)) for word in ("field", "reason", "message")))
-    before, bracket, _ = status.get("message", "").partition("[")
-    message = f"{before}[{', '.join(_said(cause) for cause in ordered)}]"
-    same = bracket and sorted(message) == sorted(status["message"])
-    return {**status, "details": {**status["details"], "causes": ordered}} | ({"message": message} if same else {})
+    once = {_said(cause): cause for cause in causes}
+    ordered = sorted(once, key=lambda text: (once[text].get("field", ""), text))
+    said = ordered[0] if len(ordered) == 1 else f"[{', '.join(ordered)}]"
+    before = status.get("message", "").partition(": [" if len(ordered) > 1 else f": {said}")[0] + ": "
+    if sorted(status.get("message", "")) != sorted(before + said):
+        return status
+    return {
+        **status,
+        "message": before + said,
+        "details": {**status["details"], "causes": [once[text] for text in ordered]},
+    }
 
 
 def _said(cause: Mapping[str, str]) -> str:

@@ -97,6 +97,12 @@ def test_causes_are_compared_in_the_order_of_their_fields() -> None:
     }
 
 
+def test_a_cause_that_is_said_twice_counts_once() -> None:
+    cause = {"field": "a", "reason": "r", "message": "y"}
+    status = {"message": 'T "n" is invalid: a: y', "details": {"causes": [cause, cause]}}
+    assert in_order(status) == {"message": 'T "n" is invalid: a: y', "details": {"causes": [cause]}}
+
+
 def test_ages_are_left_out_of_tables() -> None:
     assert without_ages("NAME    AGE\none     1m3s\n") == "NAME  AGE\none  <age>"
 

@@ -184,7 +184,7 @@ def _check_names(names: _Names) -> Iterator[FieldError]:
     for path, value in (
         ("plural", names.plural),
         ("singular", names.singular),
-        *(("shortNames", name) for name in names.shortNames),
+        *((f"shortNames[{index}]", name) for index, name in enumerate(names.shortNames)),
     ):
         if not is_label(value) or value[0].isdigit():
             yield invalid(f"spec.names.{path}", value, LABEL_1035_TEXT)

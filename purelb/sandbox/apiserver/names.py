@@ -126,7 +126,12 @@ def check_metadata(metadata: Obj, *, namespaced: bool, syntax: str, core: bool) 
         if core and "/" not in finalizer and finalizer not in _FINALIZERS:
             why = "name is neither a standard finalizer name nor is it fully qualified"
             yield invalid(f"metadata.finalizers[{index}]", finalizer, why)
-    for index, owner in enumerate(metadata.get("ownerReferences") or ()):
+    owners = metadata.get("ownerReferences") or ()
+    controllers = [f"{owner.get('kind')}/{owner.get('name')}" for owner in owners if owner.get("controller") is True]
+    if len(controllers) > 1:
+        why = f'Only one reference can have Controller set to true. Found "true" in references for {controllers[0]} and {controllers[1]}'
+        yield invalid("metadata.ownerReferences", owners, why)
+    for owner in owners:
         for field in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(field):
-                yield invalid(f"metadata.ownerReferences[{index}].{field}", owner.get(field, ""), "must not be empty")
+                yield invalid(f"metadata.ownerReferences.{field}", owner.get(field, ""), "must not be empty")

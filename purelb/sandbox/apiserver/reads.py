@@ -183,6 +183,8 @@ class Reads:
             if asked > self._state.store.revision:
                 raise too_large_revision(asked, self._state.store.revision)
             versions, metadata = self._page(target, selection, limit, continued)
+            if view.shape == "table" and not metadata.get("continue"):
+                metadata.pop("continue", None)
             return encoded(200, self._state.views.list_body(versions, view, metadata, self._state.wall(then)))
 
         return self._when(ready, target, now)

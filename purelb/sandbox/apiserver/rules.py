@@ -85,7 +85,8 @@ def complete(kind: Kind, obj: Obj, old: Obj | None, *, subresource: str) -> Obj:
             for field in ("endpoints", "ports"):
                 obj[field] = obj.get(field) or None  # an empty list is null on this wire
         case "leases.coordination.k8s.io":
-            obj.setdefault("spec", {})
+            for field in ("strategy", "preferredHolder"):  # behind a gate that is closed by default
+                obj.setdefault("spec", {}).pop(field, None)
         case "events":
             obj.setdefault("source", {})
             for field in ("eventTime", "firstTimestamp", "lastTimestamp"):

@@ -58,7 +58,7 @@ _KNOWN = frozenset(
         "x-kubernetes-validations",
     ]
 )
-_TYPES = ("object", "array", "string", "integer", "number", "boolean")
+_TYPES = ("array", "boolean", "integer", "number", "object", "string")
 _STRUCTURAL_ONLY = ("type", "default", "description", "nullable", "additionalProperties", "title")
 
 

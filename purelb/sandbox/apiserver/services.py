@@ -29,7 +29,7 @@ from purelb.sandbox.apiserver.names import (
 IP_MODE_SINCE = 30  # the minor version from which `ipMode` is kept
 FAMILIES = ("IPv4", "IPv6")
 _DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode")
-_POLICIES = ("SingleStack", "PreferDualStack", "RequireDualStack")
+_POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
 _BAD_IP = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 
 
@@ -94,6 +94,9 @@ def complete(service: Obj, old: Obj | None) -> None:
     status: Obj = service.setdefault("status", {})
     if spec["type"] != "LoadBalancer" and old is not None and before.get("type") == "LoadBalancer":
         status["loadBalancer"] = {}
+    for condition in status.get("conditions") or ():
+        for field, empty in (("lastTransitionTime", None), ("reason", ""), ("message", "")):
+            condition.setdefault(field, empty)
     balancer: Obj = status.setdefault("loadBalancer", {})
     for ingress in balancer.get("ingress") or ():
         if ingress.get("ip"):

@@ -352,7 +352,7 @@ def columns_of(kind: Kind, custom: Sequence[Column]) -> list[Obj]:
     return [
         {
             "name": column.name,
-            "type": column.type,
+            "type": "date" if kind.custom and not custom and column.name == "Age" else column.type,
             "format": column.format,
             "description": column.description or _described(column),
             "priority": column.priority,
