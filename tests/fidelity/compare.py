@@ -15,7 +15,6 @@ from tests.fidelity import targets, transcripts
 from tests.fidelity.cases import CASES
 from tests.fidelity.normal import different
 from tests.fidelity.rooms import Rooms
-from tests.fidelity.test_both_servers import MINOR
 
 
 def main(words: list[str]) -> int:
@@ -25,7 +24,7 @@ def main(words: list[str]) -> int:
         for module, cases in CASES.items():
             for case in cases:
                 test = f"{module}: {case.name}"
-                expected = transcripts.read(MINOR, module).get(case.name)
+                expected = transcripts.read(transcripts.MINOR, module).get(case.name)
                 if not all(word in test for word in words) or expected is None:
                     continue
                 found = rooms.run(case)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from tests.fidelity.runner import Record
 
+MINOR = "1.34"  # the version whose answers the embedded server gives
 HERE = Path(__file__).parent
 SHOWN_MAX = 400
 
@@ -60,8 +61,15 @@ def listed() -> dict[str, dict[str, str]]:
     return found
 
 
-def judge(expected: list[Record], found: list[Record], known: dict[str, str]) -> list[str]:
+def judge(
+    expected: list[Record],
+    found: list[Record],
+    known: dict[str, str],
+    *,
+    sides: tuple[str, str] = ("real", "embedded"),
+) -> list[str]:
     """What has to be said about a run: differences nobody listed, and listed ones that are gone. Empty when all is well."""
+    before, after = (f"{side}:".ljust(max(map(len, sides)) + 1) for side in sides)
     complaints, seen = [], set()
     for step, (theirs, ours) in enumerate(zip(expected, found, strict=True), 1):
         for at, one, other in different(theirs, ours):
@@ -71,7 +79,7 @@ def judge(expected: list[Record], found: list[Record], known: dict[str, str]) ->
                 seen.add(entry)
             else:
                 asked = theirs["asked"]
-                complaints.append(f"{field}  ({asked})\n    real:     {short(one)}\n    embedded: {short(other)}")
+                complaints.append(f"{field}  ({asked})\n    {before} {short(one)}\n    {after} {short(other)}")
     complaints += [f"listed, but both servers agree: {field}" for field in known if field not in seen]
     return complaints
 
