@@ -30,6 +30,11 @@ class Audit:
         self._judged_at: float | None = None
 
     @property
+    def suspects(self) -> bool:
+        """Whether there is anything that an event might explain."""
+        return self._judged_at is not None
+
+    @property
     def scheduled(self) -> bool:
         return self._due is not None
 
@@ -52,7 +57,7 @@ class Audit:
 
     def saw(self, key: str, rv: str, *, deleted: bool) -> None:
         """An event about an object."""
-        suspect = self._suspects.get(key) if self._suspects else None
+        suspect = self._suspects.get(key)
         if suspect is not None and ((deleted and suspect.listed is None) or rv in {suspect.here, suspect.listed}):
             del self._suspects[key]
             if not self._suspects:

@@ -340,7 +340,8 @@ class Informer(Generic[T]):
         if isinstance(answer, Rejected):
             self._reject(answer, obj)
             return
-        self._troubles.mended(key(obj))
+        if self._troubles.any_spoiled:
+            self._troubles.mended(key(obj))
         self._deliver(answer)
 
     async def _replace(self, action: Replace[T]) -> None:

@@ -461,7 +461,8 @@ class Reflector(Generic[T]):
                             self._idle_at = now + IDLE_LIMIT  # it sends them every minute, so silence means something
                         self._out.append(Progress(rv))
                         continue
-                    self._audit.saw(key(obj), rv, deleted=kind == "DELETED")
+                    if self._audit.suspects:
+                        self._audit.saw(key(obj), rv, deleted=kind == "DELETED")
                     self._out.append(Remove(key(obj), obj, rv) if kind == "DELETED" else Upsert(obj, rv))
                 case Spoiled(type="ADDED" | "MODIFIED" | "DELETED" as kind, poison=poison):
                     self._advance(poison.rv, kind)

@@ -301,10 +301,12 @@ class Store(_Readable[T]):
 
     def _put(self, name: str, obj: T, values: Mapping[str, tuple[str, ...]]) -> None:
         self._own()
-        self._poison.pop(name, None)
+        if self._poison:
+            self._poison.pop(name, None)
         self._objects[name] = obj
         for index, new in values.items():
-            self._reindex(index, name, new)
+            if self._values[index].get(name, ()) != new:
+                self._reindex(index, name, new)
 
     def _drop(self, name: str) -> None:
         self._own()
@@ -315,8 +317,6 @@ class Store(_Readable[T]):
 
     def _reindex(self, index: str, name: str, new: tuple[str, ...]) -> None:
         old = self._values[index].get(name, ())
-        if old == new:
-            return
         self._values[index][name] = new
         sets = self._sets[index]
         for value in set(old) - set(new):

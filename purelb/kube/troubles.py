@@ -58,10 +58,14 @@ class Troubles:
                 },
             )
 
+    @property
+    def any_spoiled(self) -> bool:
+        """Whether there is an object that cannot be read."""
+        return bool(self._spoiled)
+
     def mended(self, key: str) -> None:
         """It can be read again, or is gone."""
-        if self._spoiled:
-            self._spoiled.pop(key, None)
+        self._spoiled.pop(key, None)
 
     def only(self, keys: Container[str]) -> None:
         """Of all objects, at most these cannot be read."""
