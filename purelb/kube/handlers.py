@@ -101,8 +101,9 @@ class Deliveries(Generic[T]):
 
     def put(self, changes: Iterable[Change[T]], *, initial: bool = False) -> None:
         """Changes that the store has taken; `step` or `flush` tells them."""
-        handlers = self._handlers
-        self._waiting.extend((change, handlers, initial) for change in changes)
+        handlers, waiting = self._handlers, self._waiting
+        for change in changes:
+            waiting.append((change, handlers, initial))
 
     def step(self) -> bool:
         """Tell one change. Answers whether more wait."""
