@@ -8,7 +8,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from purelb.kube.informer import Informer, Registration
@@ -20,6 +20,7 @@ from tests.kube.told import Told
 from tests.virtual_clock import VirtualClock
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable
 
 NAMES = st.sampled_from("abcde")
@@ -107,7 +108,7 @@ def take(
             raise AssertionError(step)
 
 
-async def story(steps: list[tuple[str, str, str]], *, streams: bool, audit: float) -> None:
+async def story(steps: list[tuple[str, str, str]], *, streams: bool, audit: float) -> Counter[tuple[str, ...]]:
     clock, server, sink = VirtualClock(0.0, chance=0.3), ModelServer(streams=streams), Told()
     transport = Scripted(server.respond)
     informer: Informer[Service] = Informer(client_over(transport, clock, sink=sink), SERVICES, audit=audit)
@@ -164,11 +165,41 @@ async def story(steps: list[tuple[str, str, str]], *, streams: bool, audit: floa
             await running
     transport.assert_all_closed()
     assert clock.pending() == []
+    return sink.counts
+
+
+def steps(*told: str) -> list[tuple[str, str, str]]:
+    """`write a good` as a step, for stories that are written down."""
+    return [(*each.split(), "", "")[:3] for each in told]  # type: ignore[misc]
+
+
+SILENT = steps("write a good", "settle", "bookmark", "settle", "deaf", "write b good", "advance 400")
+INTERRUPTED = steps(
+    "hold", "write a good", "settle", "write a poison", "end reset", "advance 2", "write b good", "hold go on"
+)
+GATED = steps(
+    "write a good", "settle", "gate", "compact", "error 410", "write b good", "advance 45", "relist consistent"
+)
+AUDITED = steps(
+    "write a good", "advance 45", "write a delete", "write b recreate", "ours c", "advance 400", "write c same"
+)
 
 
 @settings(max_examples=150, deadline=None)
+@example(SILENT, True, 0.0)
+@example(SILENT, False, 30.0)
+@example(INTERRUPTED, True, 0.0)
+@example(GATED, True, 300.0)
+@example(AUDITED, True, 30.0)
+@example(AUDITED, False, 30.0)
 @given(st.lists(STEPS, max_size=40), st.booleans(), st.sampled_from([0.0, 30.0, 300.0]))
 def test_once_faults_stop_the_store_equals_the_server(
-    steps: list[tuple[str, str, str]], streams: bool, audit: float
+    told: list[tuple[str, str, str]], streams: bool, audit: float
 ) -> None:
-    asyncio.run(story(steps, streams=streams, audit=audit))
+    asyncio.run(story(told, streams=streams, audit=audit))
+
+
+def test_a_stream_that_showed_a_bookmark_and_went_deaf_is_found_out_long_before_its_time() -> None:
+    counts = asyncio.run(story(SILENT, streams=True, audit=0.0))
+    assert counts["reflector_idle_closes_total", "services"] >= 1
+    assert counts["reflector_lists_total", "services"] == 0
