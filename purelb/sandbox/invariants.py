@@ -2,15 +2,15 @@
 """What must hold in a cluster, knowing nothing of how it is kept.
 
 Each check takes plain facts, what the API says and what the kernels say, and answers the broken promises as sentences, empty when all is well. Demo,
-rig tests and end-to-end tests call them; none imports the code that is judged. Ids are those of the specification: S1, S8.
-
-Not here yet: the checks that need a history or virtual time; they come with the simulator.
+rig tests and end-to-end tests call them; none imports the code that is judged. Ids are those of the specification: S1 to S10.
+A history is a sequence of `Sight`s in the order of time, one for each moment at which somebody looked; how long a state
+lasted is the time to the next one. What happened between two looks is not known here.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Final
 
@@ -81,3 +81,89 @@ def every_address_has_one_holder(
         if nodes and address not in owners
     ]
     return tuple(broken)
+
+
+class Sight(msgspec.Struct, frozen=True):
+    """Which nodes had which addresses at a moment, seconds on any clock."""
+
+    at: float
+    holders: Mapping[str, frozenset[str]]
+
+
+def published_addresses_stay(before: Iterable[Published], after: Iterable[Published]) -> tuple[str, ...]:
+    """S2, S5, while nobody asks for a change: who had addresses has exactly these. Services that came or went are no matter."""
+    now = {service.key: service.addresses for service in after}
+    return tuple(
+        f"{service.key} had {_several(service.addresses)} and has {_several(now[service.key])}"
+        for service in before
+        if service.addresses and service.key in now and now[service.key] != service.addresses
+    )
+
+
+def nothing_moved(before: Mapping[str, Collection[str]], after: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+    """S5, S11: every address is where it was."""
+    pairs = ((address, set(before.get(address, ())), set(after.get(address, ()))) for address in {*before, *after})
+    return tuple(
+        f"{address} was on {_several(sorted(was))} and is on {_several(sorted(is_))}"
+        for address, was, is_ in sorted(pairs, key=lambda pair: pair[0])
+        if was != is_
+    )
+
+
+def never_without_holder(history: Sequence[Sight], address: str, *, longer_than: float = 0.0) -> tuple[str, ...]:
+    """S6: no time without anybody who answers lasts longer than this. Zero allows not even one look."""
+    return tuple(
+        f"{address} was on no node for {lasted:.3f} s from {since:.3f}"
+        for since, lasted in _while(history, address, lambda nodes: not nodes)
+        if lasted > longer_than or not longer_than
+    )
+
+
+def never_two_holders(history: Sequence[Sight], address: str, *, longer_than: float = 0.0) -> tuple[str, ...]:
+    """S3: no time in which several nodes answer lasts longer than this. Zero allows not even one look."""
+    return tuple(
+        f"{address} was on several nodes for {lasted:.3f} s from {since:.3f}"
+        for since, lasted in _while(history, address, lambda nodes: len(nodes) > 1)
+        if lasted > longer_than or not longer_than
+    )
+
+
+def only_leases_are_written(writes: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """S10: at rest nothing is sent (method, path) but renewals of leases."""
+    return tuple(
+        f"{method} {path} was sent at rest"
+        for method, path in writes
+        if method not in {"PUT", "PATCH"} or "/leases/" not in path
+    )
+
+
+def no_agent_writes_a_service(writes: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """S4, of what agents send."""
+    return tuple(f"an agent sent {method} {path}" for method, path in writes if "/services" in path)
+
+
+def what_is_not_ours_is_untouched(before: Collection[object], after: Collection[object]) -> tuple[str, ...]:
+    """S4: addresses without our tag on a node, in any form that can be compared and printed."""
+    return (
+        *(f"{one} was not ours and is gone" for one in before if one not in after),
+        *(f"{one} is not ours and is new" for one in after if one not in before),
+    )
+
+
+def _while(
+    history: Sequence[Sight], address: str, holds: Callable[[frozenset[str]], bool]
+) -> Iterator[tuple[float, float]]:
+    """Since when and for how long the nodes of `address` were as asked; the last sight has no length."""
+    since: float | None = None
+    for sight in history:
+        if holds(sight.holders.get(address, frozenset())):
+            since = sight.at if since is None else since
+        elif since is not None:
+            yield since, sight.at - since
+            since = None
+    if since is not None:
+        yield since, history[-1].at - since
+
+
+def _several(words: Collection[str]) -> str:
+    return ", ".join(words) or "nothing"

@@ -4,112 +4,38 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from purelb.allocator.main import Allocator, AllocatorSettings, Deps
 from purelb.allocator.observed import published
 from purelb.allocator.ranges import ip_text
-from purelb.api.crds import all_definitions
 from purelb.kube.access import fixed_access
-from purelb.kube.client import ApiClient, PatchType
-from purelb.kube.resources import CRDS, EVENTS, NAMESPACES, SERVICES
-from purelb.sandbox.apiserver.core import ApiCore
+from purelb.kube.resources import EVENTS, SERVICES
 from purelb.sandbox.apiserver.identity import User
-from purelb.sandbox.apiserver.memory import MemoryTransport
 from tests.allocator.objects import INSTALL
-from tests.virtual_clock import VirtualClock
+from tests.installed import CountingSink, Installed, Recording
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
 
-    from purelb.kube.metrics import Metric
     from purelb.kube.model import Condition, Event, Service
-    from purelb.kube.resources import Resource
-    from purelb.kube.transport import Request, Response
 
 ALLOCATOR = User(
     name="the-allocator", groups=("system:masters", "system:authenticated")
 )  # so that faults can aim at it
 
 
-class CountingSink:
-    """Counts by metric name and labels."""
-
-    def __init__(self) -> None:
-        self.counts: dict[tuple[str, ...], float] = {}
-
-    def count(self, metric: Metric, *labels: str, by: float = 1) -> None:
-        self.counts[metric.name, *labels] = self.counts.get((metric.name, *labels), 0) + by
-
-    def observe(self, metric: Metric, value: float, *labels: str) -> None:
-        pass
-
-
-class Recording(MemoryTransport):
-    """Keeps the writes that were sent: method and path."""
-
-    writes: list[tuple[str, str]]
-
-    async def exchange(self, request: Request) -> Response:
-        if request.method != "GET" and "selfsubject" not in request.target:
-            self.writes.append((request.method, request.target.partition("?")[0]))
-        return await super().exchange(request)
-
-
-class Cluster:
+class Cluster(Installed):
     """The server, an admin's client, and how to ask what people would ask."""
 
     def __init__(self) -> None:
-        self.clock = VirtualClock(chance=0.5)
-        self.core = ApiCore(rng=random.Random(1).random, epoch=datetime(2030, 1, 1, tzinfo=UTC))
-        self.admin = self._client("admin")
+        super().__init__(INSTALL)
         self.writes: list[tuple[str, str]] = []
         self.sink = CountingSink()
 
-    def _transport(self) -> MemoryTransport:
-        return MemoryTransport(self.core, clock=self.clock)
-
-    def _client(self, name: str) -> ApiClient:
-        return ApiClient(fixed_access("http://memory"), user_agent=name, clock=self.clock, transport=self._transport())
-
-    async def prepare(self) -> None:
-        for definition in all_definitions().values():
-            await self.admin.create(CRDS, definition)
-        await self.create(NAMESPACES, {"metadata": {"name": INSTALL}})
-        await self.create(NAMESPACES, {"metadata": {"name": "shop"}})
-
-    async def create(self, r: Resource[Any], body: Mapping[str, Any], namespace: str | None = None) -> Any:
-        whole = {"apiVersion": r.api_version, "kind": r.kind, **body}
-        return await self.admin.create(r, whole, namespace=namespace)
-
-    async def patch(
-        self, r: Resource[Any], name: str, body: Mapping[str, Any], namespace: str | None = None, **more: Any
-    ) -> Any:
-        return await self.admin.patch(r, name, body, kind=PatchType.MERGE, namespace=namespace, **more)
-
-    async def serve(
-        self,
-        name: str = "web",
-        *,
-        namespace: str = "shop",
-        annotations: Mapping[str, str] | None = None,
-        port: int = 80,
-        **spec: Any,
-    ) -> Service:
-        body = {
-            "metadata": {"name": name, "annotations": dict(annotations or {})},
-            "spec": {
-                "type": "LoadBalancer",
-                "loadBalancerClass": "purelb.io/purelb",
-                "ports": [{"port": port}],
-                **spec,
-            },
-        }
-        made: Service = await self.create(SERVICES, body, namespace)
-        return made
+    prepare = Installed.install
+    serve = Installed.wish
 
     async def service(self, name: str = "web", namespace: str = "shop") -> Service:
         return await self.admin.get(SERVICES, name, namespace=namespace)

@@ -8,19 +8,16 @@ drops an address when its lifetime ends, tells of it, and goes on when its agent
 from __future__ import annotations
 
 import asyncio
-import random
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from ipaddress import ip_address, ip_interface
 from typing import TYPE_CHECKING, Any
 
-from purelb.api.crds import all_definitions
 from purelb.api.kinds import LB_NODE_AGENTS, LB_NODE_STATUSES, SERVICE_GROUPS
 from purelb.kube.access import fixed_access
-from purelb.kube.client import ApiClient
-from purelb.kube.resources import CRDS, LEASES, NAMESPACES, NODES, SERVICES
-from purelb.kube.wire import PatchType
+from purelb.kube.errors import TransportError
+from purelb.kube.resources import LEASES, NODES, SERVICES
 from purelb.lbnodeagent.host import (
+    TAG,
     Address,
     AddressAdded,
     AddressGone,
@@ -39,28 +36,16 @@ from purelb.lbnodeagent.host import (
 )
 from purelb.lbnodeagent.main import Agent, AgentSettings, Deps
 from purelb.net.frames import claimed
-from purelb.sandbox.apiserver.core import ApiCore
-from purelb.sandbox.apiserver.memory import MemoryTransport
+from purelb.sandbox.apiserver.exchange import ApiResponse, Watcher
+from tests.installed import CountingSink, Installed, Recording
 from tests.lbnodeagent.kernel_model import ModelKernel
-from tests.virtual_clock import VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from purelb.kube.metrics import Metric
+    from purelb.kube.transport import Request
 
 INSTALL = "purelb"
-
-
-class Sink:
-    def __init__(self) -> None:
-        self.counts: dict[tuple[str, ...], float] = {}
-
-    def count(self, metric: Metric, *labels: str, by: float = 1) -> None:
-        self.counts[metric.name, *labels] = self.counts.get((metric.name, *labels), 0) + by
-
-    def observe(self, metric: Metric, value: float, *labels: str) -> None:
-        pass
 
 
 class Host:
@@ -75,7 +60,9 @@ class Host:
             1: Interface(index=1, name="lo", up=True, carrier=True, loopback=True),
             2: Interface(index=2, name="eth0", up=True, carrier=True, mac=self.mac),
         }
-        self.routes = (Route(family=4, network=None, hops=(2,), gateways=(ip_address("192.0.2.1"),)),)
+        self.routes: tuple[Route, ...] = (
+            Route(family=4, network=None, hops=(2,), gateways=(ip_address("192.0.2.1"),)),
+        )
         self.give(f"192.0.2.{200 + number}/24")
         self.events_: asyncio.Queue[KernelEvent] | None = None
         self.frames_: asyncio.Queue[Seen] | None = None
@@ -98,6 +85,10 @@ class Host:
         self.expire()
         return any(str(key[0]) == ip for key in self.model.addresses)
 
+    def foreign(self) -> frozenset[Address]:
+        """The addresses that carry no tag of ours."""
+        return frozenset(found for found in self.model.addresses.values() if found.proto != TAG)
+
     def take_away(self, ip: str) -> None:
         """A foreign hand deletes an address."""
         for key in [key for key in self.model.addresses if str(key[0]) == ip]:
@@ -116,6 +107,7 @@ class Host:
                 self._tell(AddressGone(self.model.addresses.pop(key)))
 
     def _tell(self, event: KernelEvent) -> None:
+        self.lan.changed(self)
         if self.events_ is not None:
             self.events_.put_nowait(event)
 
@@ -201,10 +193,17 @@ class Host:
         return self, self
 
 
-class Broken(MemoryTransport):
-    """An API server that can be away."""
+class Broken(Recording):
+    """An API server that can be away: nobody listens, and what was open is cut."""
 
     lan: Lan
+    dead = False  # the process that used it is no more
+
+    def _handle(self, request: Request) -> ApiResponse | Watcher:
+        made = super()._handle(request)
+        if isinstance(made, Watcher):
+            self.lan.streams = [open_ for open_ in self.lan.streams if not open_.ended] + [made]
+        return made
 
     async def exchange(self, request: Any) -> Any:
         await self._reach()
@@ -217,35 +216,36 @@ class Broken(MemoryTransport):
             yield found
 
     async def _reach(self) -> None:
-        from purelb.kube.errors import TransportError
-
-        if self.lan.api_down:
+        if self.lan.api_down or self.dead:
             raise TransportError("refused", "as if")
 
 
-class Lan:
+class Lan(Installed):
     """The cluster. Use `agent()` for one that leaves in order, `start` and `kill` for others."""
 
     def __init__(self, nodes: int = 3) -> None:
-        self.clock = VirtualClock(chance=0.5)
-        self.core = ApiCore(rng=random.Random(1).random, epoch=datetime(2030, 1, 1, tzinfo=UTC))
-        self.admin = ApiClient(
-            fixed_access("http://memory"),
-            user_agent="admin",
-            clock=self.clock,
-            transport=MemoryTransport(self.core, clock=self.clock),
-        )
+        super().__init__(INSTALL)
         self.hosts = [Host(self, number) for number in range(1, nodes + 1)]
-        self.sinks = {host.name: Sink() for host in self.hosts}
-        self.api_down = False
+        self.sinks = {host.name: CountingSink() for host in self.hosts}
+        self.writes: dict[str, list[tuple[str, str]]] = {host.name: [] for host in self.hosts}
+        self.streams: list[Watcher] = []
+        self._api_down = False
         self.deaf = False
-        self.holders_seen: dict[str, set[int]] = {}
+
+    @property
+    def api_down(self) -> bool:
+        return self._api_down
+
+    @api_down.setter
+    def api_down(self, away: bool) -> None:
+        self._api_down = away
+        for stream in self.streams if away else ():
+            stream.close()
+            stream.aborted = True
+            stream.ring()
 
     async def prepare(self, **config: Any) -> None:
-        for definition in all_definitions().values():
-            await self.admin.create(CRDS, definition)
-        await self.create(NAMESPACES, {"metadata": {"name": INSTALL}})
-        await self.create(NAMESPACES, {"metadata": {"name": "shop"}})
+        await self.install()
         for host in self.hosts:
             await self.create(NODES, {"metadata": {"name": host.name}})
         await self.create(LB_NODE_AGENTS, {"metadata": {"name": "default"}, "spec": {"local": config}}, INSTALL)
@@ -253,9 +253,6 @@ class Lan:
         await self.create(SERVICE_GROUPS, {"metadata": {"name": "lan"}, "spec": {"local": {"v4pool": pool}}}, INSTALL)
         far = {"pool": "198.51.100.0/24", "subnet": "198.51.100.0/24"}
         await self.create(SERVICE_GROUPS, {"metadata": {"name": "wan"}, "spec": {"remote": {"v4pool": far}}}, INSTALL)
-
-    async def create(self, r: Any, body: Mapping[str, Any], namespace: str | None = None) -> Any:
-        return await self.admin.create(r, {"apiVersion": r.api_version, "kind": r.kind, **body}, namespace=namespace)
 
     async def serve(self, name: str, *ips: str, group: str = "lan", policy: str = "Cluster", **notes: str) -> None:
         """A Service as the allocator leaves it."""
@@ -270,9 +267,6 @@ class Lan:
         ingress = [{"ip": ip, "ipMode": "VIP"} for ip in ips]
         status = {"status": {"loadBalancer": {"ingress": ingress}}}
         await self.patch(SERVICES, name, status, "shop", subresource="status")
-
-    async def patch(self, r: Any, name: str, body: Mapping[str, Any], namespace: str | None = None, **more: Any) -> Any:
-        return await self.admin.patch(r, name, body, kind=PatchType.MERGE, namespace=namespace, **more)
 
     async def fold(self) -> None:
         """What the allocator does with the reports: who announces is written to the Services."""
@@ -305,13 +299,20 @@ class Lan:
             if host is not sender and host.connected:
                 host.hear(frame)
 
+    def changed(self, host: Host) -> None:
+        """Called at each change in a kernel; for those who want to see every moment."""
+
     def answering(self, ip: str) -> list[str]:
         """Who answers for an address on the link."""
         return [host.name for host in self.hosts if host.has(ip)]
 
+    def transport(self, writes: list[tuple[str, str]]) -> Broken:
+        """A way to the API server that breaks with `api_down`; what is sent over it is kept in `writes`."""
+        made = Broken(self.core, clock=self.clock)
+        made.lan, made.writes = self, writes
+        return made
+
     def component(self, name: str, **settings: Any) -> Agent:
-        transport = Broken(self.core, clock=self.clock)
-        transport.lan = self
         wanted = AgentSettings(**{"namespace": INSTALL, "node_name": name, "pod_uid": f"uid-{name}", **settings})
         return Agent(
             wanted,
@@ -319,7 +320,7 @@ class Lan:
                 clock=self.clock,
                 sink=self.sinks[name],
                 access=fixed_access("http://memory"),
-                transport=transport,
+                transport=self.transport(self.writes[name]),
                 host=self.host(name).opened,
             ),
         )
