@@ -29,6 +29,7 @@ from purelb.kube.queue import URGENT, WorkQueue
 from purelb.kube.transport import Transport
 from purelb.lbnodeagent import keys
 from purelb.lbnodeagent.access import access
+from purelb.lbnodeagent.deaf import PULSE_S
 from purelb.lbnodeagent.host import Kernel, Wire
 from purelb.lbnodeagent.kernel import Netlink
 from purelb.lbnodeagent.samples import samples
@@ -131,6 +132,7 @@ class Agent:
                     start(self._frames(host[1]), "frames"),
                     start(parts.inputs.informers.run(), "informers"),
                     start(self._begin(), "begin"),
+                    start(self._pulse(), "pulse"),
                     start(parts.preflight.run(), "preflight"),
                     start(parts.recorder.run(), "recorder"),
                     start(self._watch_slices(), "slices"),
@@ -230,6 +232,15 @@ class Agent:
             if seen.ip in self.state.vips:  # what others say about other addresses wakes nobody
                 parts.reconciler.heard.append(seen)
                 self._queue.add(keys.Heard(), priority=URGENT)
+
+    async def _pulse(self) -> None:
+        """A beat that comes late shows that the loop stood still."""
+        parts = self._parts
+        assert parts is not None  # noqa: S101 - started after the wiring
+        while True:
+            if parts.hearing.pulse.beat(self._clock.now()):
+                self._queue.add(keys.Deaf(), priority=URGENT)
+            await self._clock.until(self._clock.now() + PULSE_S)
 
     async def _watch_slices(self) -> None:
         """EndpointSlices are watched from the first claim that needs them on."""

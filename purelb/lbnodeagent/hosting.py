@@ -48,18 +48,28 @@ UNSYNCED_UNDER_S: Final = 5.0
 LINK_AGAIN_S, LINK_AGAIN_MAX_S = 1.0, 60.0
 ENDED_S: Final = 1.0
 """An address that goes within this of its end ended by itself."""
+TOO_LATE_S: Final = 0.25
+"""A renewal that is sent so close to the end may arrive after it."""
 
 
 class Hosting:
-    """`subnets_changed` is called when what we advertise differs."""
+    """`subnets_changed` is called when what we advertise differs, `lifetime_ended` when what we hold was not renewed in time."""
 
-    def __init__(self, core: Deciding, *, kernel: Kernel, subnets_changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        core: Deciding,
+        *,
+        kernel: Kernel,
+        subnets_changed: Callable[[], None],
+        lifetime_ended: Callable[[float], None],
+    ) -> None:
         self.events: deque[KernelEvent] = deque()
         self.trouble: str | None = "the kernel was not read yet"
         core.state.returns_tags = kernel.returns_tags
         self._core = core
         self._kernel = kernel
         self._subnets_changed = subnets_changed
+        self._lifetime_ended = lifetime_ended
         self._repairs = Repairs()
         self._dump_at = float("-inf")
         self._link_failures = 0
@@ -144,6 +154,10 @@ class Hosting:
         if vip is not None and vip.in_kernel and vip.on != address.ifindex:
             state.dirty.add(ip)
             return
+        held = vip is not None and vip.in_kernel
+        if vip is not None and vip.renewed and expired:
+            self._lifetime_ended(now)
+        expired = expired or (held and state.deaf.open)
         wanted = state.wants(ip) is not None
         if wanted and not expired:
             self._core.sink.count(metrics.KERNEL_REPAIRS, "address_removed")
@@ -151,7 +165,7 @@ class Hosting:
             if due > now:
                 self._fight(ip, address, due - now)
                 return
-        if vip is not None and vip.in_kernel:
+        if held:
             self._core.feed(ip, KernelLost(expired=expired), now)
             if expired:
                 self._core.judge(ip, now)
@@ -304,6 +318,28 @@ class Hosting:
         if nexts:
             self._core.queue.add_after(keys.Sweep(), max(0.0, min(nexts) - now), priority=URGENT)
 
+    def sweep_missed(self, now: float) -> bool:
+        """Whether an end that a sweep should have moved has come. Cheap: asked in every turn."""
+        state = self._core.state
+        return any(ends_at is not None and now >= ends_at for ends_at in (state.local_ends_at, state.dummy_ends_at))
+
+    def ended(self, now: float) -> list[Address]:
+        """What is ours and whose lifetime has ended by our clock, whether or not the kernel told us."""
+        return [
+            address
+            for address in self._core.state.present.ours()
+            if address.ends_at is not None and now >= address.ends_at - TOO_LATE_S
+        ]
+
+    def let_go(self, ended: list[Address], now: float) -> None:
+        """They are lost: a renewal would create them anew."""
+        for address in ended:
+            self._core.state.present.removed(address)
+            self._lost(address, now)
+        if ended:  # not all may be gone yet
+            self._dump_at = float("-inf")
+            self._core.queue.add_after(keys.Links(), ENDED_S)
+
     async def sweep(self, now: float) -> None:
         """Renew, if we are fit to; before everything is known, or while our lease is not ours yet, only what would run out."""
         core, state = self._core, self._core.state
@@ -314,11 +350,7 @@ class Hosting:
             await core.applier.carry_out(_renewals(state.kept_alive(now, under_s=UNSYNCED_UNDER_S), state.duration))
             core.queue.add_after(keys.Sweep(), 1.0)
             return
-        for address in list(state.present.ours()):
-            if address.ends_at is not None and now > address.ends_at + ENDED_S:
-                state.present.removed(address)
-                self._dump_at = float("-inf")
-                self._lost(address, now)
+        self.let_go(self.ended(now), now)
         self._set_ends(now)
         if not state.fenced:
             state.dirty.update(address.ip for address in state.present.ours() if address.ends_at is not None)

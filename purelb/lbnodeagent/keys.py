@@ -60,6 +60,16 @@ class Speak(Struct, frozen=True):
     """Frames are due."""
 
 
+class Deaf(Struct, frozen=True):
+    """The loop stood still, or a proof that we hear again is due."""
+
+
+class Listed(Struct, frozen=True):
+    """The Services were listed again because of the gap of this number, and what differs was queued before this."""
+
+    gap: int
+
+
 class Leave(Struct, frozen=True):
     """The process was asked to stop."""
 
@@ -68,4 +78,20 @@ class Report(Struct, frozen=True):
     """What this node says about itself may have changed, or a write of it was answered."""
 
 
-Key = Svc | Ip | Peer | Links | Config | Endpoints | Kernel | Heard | OwnLease | Sweep | Speak | Leave | Report
+Key = (
+    Svc
+    | Ip
+    | Peer
+    | Links
+    | Config
+    | Endpoints
+    | Kernel
+    | Heard
+    | OwnLease
+    | Sweep
+    | Speak
+    | Deaf
+    | Listed
+    | Leave
+    | Report
+)

@@ -126,6 +126,11 @@ class Membership:
     def peers(self) -> Mapping[str, Peer]:
         return self._peers
 
+    @property
+    def echoed_sent_at(self) -> float:
+        """When the youngest renewal of ours that came back was sent."""
+        return self._echoed_sent_at
+
     def saw(self, lease: Lease, now: float) -> Peer | None:
         """A lease as the informer delivers it. Our own is the echo of a renewal; anybody else's is a sign of life."""
         peer = read_peer(lease, default_duration=self._duration)

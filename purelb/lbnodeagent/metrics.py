@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from purelb.kube.metrics import Metric
+from purelb.lbnodeagent.deaf import CAUSES
 
 REPAIRS: Final = ("address_removed", "link_up", "link_recreated", "attributes_changed")
 TAKEOVERS: Final = ("drain", "heartbeat", "lease", "move", "policy")
@@ -55,6 +56,9 @@ TAKEOVER_COUNT: Final = _counter(
 CONFLICTS: Final = _gauge("lbnodeagent_address_conflicts", "Addresses another host answers for.")
 FAILURE_STATE: Final = _gauge("lbnodeagent_failure_state", "1 for the current one.", "state")
 HANDOVER_STALLED: Final = _counter("lbnodeagent_handover_stalled_total", "Offers that nobody took within 2 s.")
+DEAF_GAPS: Final = _counter(
+    "lbnodeagent_deaf_gaps_total", "Times the agent did not run, or was not seen, for too long.", "cause", known=CAUSES
+)
 LEASE_DURATION: Final = _gauge("election_lease_duration_seconds", "How long our lease lasts.")
 LEASE_HEALTHY: Final = _gauge("election_lease_healthy", "1 while our lease is renewed in time.")
 MEMBERS: Final = _gauge("election_member_count", "Agents that are not dead, this one included.")

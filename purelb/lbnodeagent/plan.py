@@ -7,6 +7,7 @@ REPLACE drops the flags it is not given, IPv4 REPLACE cannot change NOPREFIXROUT
 promote_secondaries the deletion of a primary takes its secondaries along.
 
 Only addresses with our tag are changed or deleted, and nothing is planned for an address that is there untagged.
+A lifetime that has ended by our clock is not renewed: the kernel would create the address anew. Whoever noticed decides.
 A renewal is a difference like any other: all wants of one sweep end at one instant, and an address that ends earlier is
 renewed. So there is no list of what was renewed when.
 """
@@ -86,6 +87,8 @@ def plan(
                 changes.append(_set("add", item, now))
             else:
                 adds.append(_set("add", item, now))
+        elif found.ours and _ended(found, now):
+            continue
         elif (found.flags ^ item.flags) & OURS_TO_SET:
             if item.ip.version == 4:
                 if found not in stuck:
@@ -119,6 +122,10 @@ def _lasts_alike(item: Want, found: Have) -> bool:
     if item.ends_at is None or found.ends_at is None:
         return item.ends_at is None and found.ends_at is None
     return abs(item.ends_at - found.ends_at) <= SLACK_S
+
+
+def _ended(found: Have, now: float) -> bool:
+    return found.ends_at is not None and now >= found.ends_at
 
 
 def _preferred_differs(item: Want, found: Have) -> bool:

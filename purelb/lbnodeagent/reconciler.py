@@ -9,8 +9,9 @@ report through `reporting`.
 Unknown is not empty. Until every informer was synced, the configuration chosen and the kernel dumped, nothing is added and
 nothing withdrawn; addresses found at start are renewed just before they run out.
 
-What looks will replace here: `Heard` feeds unsolicited frames only, and a pause of this process is noticed by lifetimes that
-ended by our own clock, not by a deaf gap.
+Every turn first asks whether we were deaf until now (`hearing`), before it believes anything that may have run out.
+
+What looks will replace here: `Heard` feeds unsolicited frames only.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from purelb.lbnodeagent.configuring import Configuring
     from purelb.lbnodeagent.deciding import Deciding
+    from purelb.lbnodeagent.hearing import Hearing
     from purelb.lbnodeagent.host import Seen
     from purelb.lbnodeagent.hosting import Hosting
     from purelb.lbnodeagent.inputs import Inputs
@@ -75,6 +77,7 @@ class Reconciler:
         configuring: Configuring,
         hosting: Hosting,
         peering: Peering,
+        hearing: Hearing,
         reporting: Reporting,
     ) -> None:
         self.heard: deque[Seen] = deque()
@@ -84,10 +87,19 @@ class Reconciler:
         self._configuring = configuring
         self._hosting = hosting
         self._peering = peering
+        self._hearing = hearing
         self._reporting = reporting
 
     async def step(self, key: keys.Key, now: float) -> Outcome:
         """One turn of the owner."""
+        self._hearing.notice(now)
+        outcome = await self._turn(key, now)
+        await self._hearing.prove(now)
+        await self._core.apply_if_idle()
+        self._hearing.pulse.worked(now, self._core.clock.now())
+        return outcome
+
+    async def _turn(self, key: keys.Key, now: float) -> Outcome:
         match key:
             case keys.Svc(name=name) | keys.Endpoints(service=name):
                 self._service(name, now)
@@ -104,18 +116,22 @@ class Reconciler:
             case keys.Heard():
                 self._hear(now)
             case keys.OwnLease():
+                self._hearing.renewed()
                 await self._peering.own(now)
             case keys.Sweep():
                 await self._hosting.sweep(now)
             case keys.Speak():
                 self._core.speak()
+            case keys.Deaf():
+                pass  # noticed, and the proof goes on, in every turn
+            case keys.Listed(gap=gap):
+                await self._hearing.listed(gap, now)
             case keys.Leave():
                 await self._leave(now)
             case keys.Report():
                 self._reporting.step(now, stale=self._peering.stale)
             case _:
                 assert_never(key)
-        await self._core.apply_if_idle()
         return Done()
 
     def _service(self, name: str, now: float) -> None:

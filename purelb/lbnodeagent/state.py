@@ -16,6 +16,7 @@ from purelb.api import reasons
 from purelb.api.nodeagents import AgentSettings
 from purelb.lbnodeagent.asked import Asked
 from purelb.lbnodeagent.carrier import Carriers
+from purelb.lbnodeagent.deaf import Deafness
 from purelb.lbnodeagent.desired import (
     OnDummy,
     OnLink,
@@ -93,6 +94,8 @@ class State:
         """Every input was seen once. Before that nothing is withdrawn and nothing new is announced."""
         self.holds_lease = False
         """Our lease was ours at least once. Before that nothing local is announced."""
+        self.deaf = Deafness()
+        """While a gap is open nothing new is announced on a link."""
         self.passive = False
         self.fenced = False
         self.leaving = False
@@ -241,7 +244,7 @@ class State:
             return Judged(verdict=None) if vip is not None else None
         if not self.holds_lease or claim.endpoints_unknown:
             return None
-        if (self.leaving or self.fenced) and (vip is None or not vip.in_kernel):
+        if (self.leaving or self.fenced or self.deaf.open) and (vip is None or not vip.in_kernel):
             return None  # nothing new is added
         verdict = elect(claim, self.view, self.ranking)
         self.verdicts[ip] = verdict

@@ -78,6 +78,11 @@ class Vip(Struct, frozen=True, kw_only=True):
     refusals: int = 0
 
     @property
+    def renewed(self) -> bool:
+        """In the kernel, and not merely found there."""
+        return self.state in IN_KERNEL and self.state != "Adopted"
+
+    @property
     def in_kernel(self) -> bool:
         return self.state in IN_KERNEL
 

@@ -19,6 +19,7 @@ from purelb.lbnodeagent import keys
 from purelb.lbnodeagent.applying import Applier
 from purelb.lbnodeagent.configuring import Configuring
 from purelb.lbnodeagent.deciding import Deciding
+from purelb.lbnodeagent.hearing import Hearing
 from purelb.lbnodeagent.hosting import Hosting
 from purelb.lbnodeagent.inputs import Inputs
 from purelb.lbnodeagent.leasing import Leasing
@@ -52,6 +53,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     writer: Writer
     recorder: Recorder
     hosting: Hosting
+    hearing: Hearing
     configuring: Configuring
     reporting: Reporting
     reconciler: Reconciler
@@ -99,7 +101,17 @@ def wire_up(
         duration=duration,
         lease_key=lambda node: f"{namespace}/{leases.node_lease(node)}",
     )
-    hosting = Hosting(core, kernel=kernel, subnets_changed=peering.intend)
+
+    def lifetime_ended(now: float) -> None:
+        hearing.lifetime_ended(now)
+
+    hosting = Hosting(
+        core,
+        kernel=kernel,
+        subnets_changed=peering.intend,
+        lifetime_ended=lifetime_ended,
+    )
+    hearing = Hearing(core, inputs=inputs, hosting=hosting, leasing=leasing)
     slices = Slices(inputs, now=clock.now, watch=watch_slices)
     reporting = Reporting(
         state,
@@ -127,6 +139,7 @@ def wire_up(
         configuring=configuring,
         hosting=hosting,
         peering=peering,
+        hearing=hearing,
         reporting=reporting,
     )
 
@@ -142,6 +155,7 @@ def wire_up(
         writer=writer,
         recorder=recorder,
         hosting=hosting,
+        hearing=hearing,
         configuring=configuring,
         reporting=reporting,
         reconciler=reconciler,

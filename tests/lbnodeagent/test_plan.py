@@ -69,6 +69,12 @@ def test_an_address_that_ends_before_the_sweep_is_renewed_and_one_that_ends_with
     assert verbs({want()}, [have(ends_at=112.0)]) == ["renew"]
 
 
+def test_a_lifetime_that_has_ended_is_neither_renewed_nor_changed_because_the_kernel_would_create_the_address() -> None:
+    assert verbs({want(ends_at=120.0)}, [have(ends_at=100.1)]) == ["renew"]
+    assert verbs({want(ends_at=120.0)}, [have(ends_at=100.0)]) == []
+    assert verbs({want("2001:db8::10", ends_at=120.0)}, [have("2001:db8::10", flags=0, ends_at=99.0)]) == []
+
+
 def test_what_is_ours_and_unwanted_goes_and_what_is_not_ours_stays() -> None:
     ours, theirs = have(), have("192.0.2.11", proto=None)
     assert plan(set(), [ours, theirs], now=0.0) == (DeleteAddress(ip=V4, prefixlen=32, ifindex=2),)
