@@ -375,12 +375,13 @@ class Reflector(Generic[T]):
 
     def _stream_is_quiet(self, now: float) -> None:
         self._quiet += 1
+        details = {"error": f"nothing of the initial state came for {QUIET * self._quiet:g} s"}
         if self._quiet < QUIET_MAX:
             self._deadline = now + QUIET
-            self._out.append(Notice("info", "initialStateWaits", {"quiet_s": QUIET * self._quiet}))
+            self._out.append(Notice("info", "initialStateWaits", details))
             return
         self._close()
-        self._out.append(Notice("info", "initialStateMissing", {"quiet_s": QUIET * self._quiet}))
+        self._out.append(Notice("info", "initialStateMissing", details))
         self._list_from_now_on(now)
 
     def _stream_ended(self, error: KubeError | None, now: float) -> None:

@@ -32,6 +32,7 @@ from purelb.kube.access import (
     ssl_context,
 )
 from purelb.kube.client import ApiClient
+from purelb.kube.decode import Event
 from purelb.kube.errors import AccessError, TransportError, Unauthorized
 from purelb.kube.resources import SERVICES
 from tests.kube.authority import Authority
@@ -323,6 +324,55 @@ async def test_a_server_that_shows_a_certificate_of_the_new_authority_is_trusted
         runner, _ = await serve(new, port)
         (folder / "ca.crt").write_bytes(new.pem)
         assert (await client.raw("GET", "/version")).status == 200
+    await runner.cleanup()
+
+
+async def test_a_watch_that_was_open_when_the_authority_was_replaced_goes_on(tmp_path: Path) -> None:
+    old, new = Authority("old"), Authority("new")
+    folder = service_account(tmp_path / "sa", ca=old.pem)
+    more: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def watch(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while line := await more.get():
+            await response.write(line)
+        return response
+
+    async def version(_: web.Request) -> web.Response:
+        return web.json_response({})
+
+    async def serve(authority: Authority, port: int) -> tuple[web.AppRunner, web.TCPSite]:
+        app = web.Application()
+        app.router.add_get("/version", version)
+        app.router.add_get("/api/v1/services", watch)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=authority.server_context())
+        await site.start()
+        return runner, site
+
+    def event(name: str) -> bytes:
+        return b'{"type":"ADDED","object":{"kind":"Service","metadata":{"name":"%s"}}}\n' % name.encode()
+
+    runner, site = await serve(old, 0)
+    port = int(runner.addresses[0][1])
+    access = ClusterAccess(
+        server=f"https://127.0.0.1:{port}", credentials=ServiceAccountCredentials(folder), origin="in-cluster"
+    )
+    async with ApiClient(access, user_agent="t", clock=VirtualClock(1000.0)) as client:
+        async with client.watch(SERVICES, rv="1", timeout_s=300) as stream:
+            more.put_nowait(event("before"))
+            names = [seen.object.metadata.name for seen in await anext(stream) if isinstance(seen, Event)]
+            await site.stop()  # nobody new is let in; who is in stays
+            newer, _ = await serve(new, port)
+            (folder / "ca.crt").write_bytes(new.pem)
+            assert (await client.raw("GET", "/version")).status == 200
+            more.put_nowait(event("after"))
+            names += [seen.object.metadata.name for seen in await anext(stream) if isinstance(seen, Event)]
+            assert names == ["before", "after"]
+            more.put_nowait(b"")
+        await newer.cleanup()
     await runner.cleanup()
 
 

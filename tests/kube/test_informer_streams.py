@@ -213,6 +213,7 @@ async def test_a_stream_that_says_nothing_is_named_twice_and_listed_after_thirty
         assert gauges["reflector_backoff_seconds"] == 0.0, "this is no wait"
         await at.clock.advance(29.9)
         assert not at.transport.calls
+        assert at.informer.last_error == "nothing of the initial state came for 20 s"
         await at.clock.advance(0.1)
         assert stream.closed == 1
         at.transport.take("GET").reply(listed(service("b", "2")))
