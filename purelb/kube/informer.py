@@ -164,7 +164,12 @@ class Informer(Generic[T]):
             self._deliver(answer)
 
     def relist(self, why: str, *, consistent: bool = False, reply: Callable[[], None] | None = None) -> None:
-        """List again. `consistent`: from the quorum. `reply` is called once a list that began after this call was delivered."""
+        """List again. `consistent`: from the quorum. `reply` is called once a list that began after this call was delivered.
+
+        After the end of `run` nothing happens, and nobody replies.
+        """
+        if self._state == "stopped":
+            return
         self._relists += 1
         if reply is not None:
             self._replies.append((self._relists, reply))

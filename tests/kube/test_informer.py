@@ -403,6 +403,14 @@ async def test_no_handler_can_be_added_after_the_end() -> None:
         at.informer.add_handler(Told())
 
 
+async def test_a_relist_asked_for_after_the_end_is_not_answered() -> None:
+    async with rig() as at:
+        await at.list_and_watch()
+    at.informer.relist("too late", reply=lambda: pytest.fail("there was no list"))
+    await at.clock.settle()
+    assert len(at.transport.seen) == 2
+
+
 async def test_it_starts_once() -> None:
     async with rig() as at:
         await at.clock.settle()
