@@ -40,7 +40,12 @@ class Calls:
         self._headers = (("Accept-Encoding", "identity"), ("User-Agent", user_agent))
         self._host = access.server.partition("://")[2].partition("/")[0]
         self._listeners: list[Callable[[], None]] = []
+        self._forbidden: list[Callable[[], None]] = []
         self._unreachable = False
+
+    def on_forbidden(self, call: Callable[[], None]) -> None:
+        """Call `call` whenever the server answers 403."""
+        self._forbidden.append(call)
 
     def on_reachable(self, call: Callable[[], None]) -> Callable[[], None]:
         """Call `call` at each first success after a failure; the answer ends that."""
@@ -162,6 +167,9 @@ class Calls:
 
     def _answered(self, method: str, status: int) -> None:
         self.sink.count(CLIENT_REQUESTS, str(status), method, self._host)
+        if status == 403:
+            for call in self._forbidden:
+                call()
         if status == 429 or status >= 500:
             self._unreachable = True
         elif self._unreachable:

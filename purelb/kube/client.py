@@ -78,6 +78,10 @@ class ApiClient:
     ) -> None:
         await self._stack.aclose()
 
+    def on_forbidden(self, call: Callable[[], None]) -> None:
+        """Call `call` whenever the server answers 403: a right may have been taken away."""
+        self._calls.on_forbidden(call)
+
     def on_reachable(self, call: Callable[[], None]) -> Callable[[], None]:
         """Call `call` at each first success after a failure; the answer ends that."""
         return self._calls.on_reachable(call)

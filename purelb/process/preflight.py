@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What must be true of the API server, asked at start and again each minute until it is: reachable, new enough, our kinds
-served, our rights granted.
+"""What must be true of the API server: reachable, new enough, our kinds served, our rights granted.
 
 It gates nothing: informers wait and come back by themselves. It exists to say why they wait, in readiness and in the log,
-because "403" on a list names neither what the right is for nor how to grant it. Once everything passed it asks no more; what
-is taken away later shows up in the informers and writes that need it. Only a server that is too old ends the process.
+because "403" on a list names neither what the right is for nor how to grant it. While something is missing it asks again every
+ten seconds. Once everything passed it asks only after the server refused one of our requests, since that is how a right
+that is taken away shows, and at most once a minute: an Event for a namespace that ends is refused as well. Only a server that
+is too old ends the process.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Never
 
 import msgspec
 from msgspec import Struct
 
+from purelb.kube.bell import Bell
 from purelb.kube.errors import ApiError, KubeError, NotFound
 from purelb.kube.resources import ACCESS_REVIEWS, Access
 from purelb.process.component import CannotStart
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OLDEST: Final = (1, 25)
-AGAIN_AFTER: Final = 60.0
+AGAIN_AFTER: Final = 10.0
+DOUBT_EVERY: Final = 60.0
 UNREACHABLE_FIRST: Final = 1.0
 UNREACHABLE_CAP: Final = 30.0
 
@@ -106,9 +109,12 @@ class Preflight:
         self._kinds = kinds
         self._clock = clock
         self.checks: Mapping[str, str | None] = {"access": "the API server was not asked yet"}
+        self._refused = False
+        self._bell = Bell(clock)
+        client.on_forbidden(self._doubt)
 
-    async def run(self) -> None:
-        """Ask until everything passed. Raises CannotStart when the server is too old."""
+    async def run(self) -> Never:
+        """Ask until everything passed, and again when that is in doubt. Raises CannotStart when the server is too old."""
         wait = UNREACHABLE_FIRST
         while True:
             try:
@@ -119,10 +125,20 @@ class Preflight:
                 await self._clock.until(self._clock.now() + wait)
                 wait = min(UNREACHABLE_CAP, 2 * wait)
                 continue
+            wait = UNREACHABLE_FIRST
             self._say(problems)
-            if not problems:
-                return
-            await self._clock.until(self._clock.now() + AGAIN_AFTER)
+            asked_at = self._clock.now()
+            if problems:
+                await self._clock.until(asked_at + AGAIN_AFTER)
+                continue
+            self._refused = False
+            while not self._refused:
+                await self._bell.wait(None)
+            await self._clock.until(asked_at + DOUBT_EVERY)
+
+    def _doubt(self) -> None:
+        self._refused = True
+        self._bell.ring()
 
     def _say(self, problems: Sequence[str]) -> None:
         self.checks = {"access": "; ".join(problems) or None}

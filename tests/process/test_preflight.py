@@ -3,10 +3,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
 from purelb.kube.client import ApiClient
+from purelb.kube.errors import Forbidden
 from purelb.kube.model import PartialObject
 from purelb.kube.resources import Access, Resource
 from purelb.process.component import CannotStart
@@ -50,6 +52,8 @@ class Server:
     def respond(self, call: Call) -> None:
         if self.away:
             call.fail("refused")
+        elif call.path == "/forbidden":
+            call.refuse(403, "Forbidden")
         elif call.path == "/version":
             call.reply(self.version)
         elif call.path == "/apis/purelb.io/v2":
@@ -82,36 +86,77 @@ def preflight(client: ApiClient, clock: VirtualClock) -> Preflight:
     return Preflight(client, who="allocator", rows=ROWS, kinds=(GROUPS,), clock=clock)
 
 
-async def test_a_server_with_everything_passes_and_is_asked_no_more(preflight: Preflight, server: Server) -> None:
+@asynccontextmanager
+async def running(preflight: Preflight, clock: VirtualClock) -> AsyncIterator[asyncio.Task[None]]:
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(preflight.run())
+        await clock.settle()
+        yield task
+        task.cancel()
+
+
+async def test_a_server_with_everything_passes_and_is_asked_no_more(
+    preflight: Preflight, server: Server, clock: VirtualClock
+) -> None:
     assert preflight.checks == {"access": "the API server was not asked yet"}
-    await preflight.run()
-    assert preflight.checks == {"access": None}
-    assert server.asked[0] == {"verb": "patch", "resource": "services", "subresource": "status"}
+    async with running(preflight, clock):
+        assert preflight.checks == {"access": None}
+        assert server.asked[0] == {"verb": "patch", "resource": "services", "subresource": "status"}
+        count = len(server.asked)
+        await clock.advance(3600.0)
+        assert len(server.asked) == count
+
+
+async def test_a_right_that_is_taken_away_is_named_after_the_first_refusal(
+    preflight: Preflight, server: Server, clock: VirtualClock, client: ApiClient
+) -> None:
+    async with running(preflight, clock):
+        await clock.advance(600.0)
+        server.allowed = False
+        await clock.advance(600.0)
+        assert preflight.checks == {"access": None}, "nobody was refused yet"
+        with pytest.raises(Forbidden):
+            await client.raw("GET", "/forbidden")
+        await clock.settle()
+        said = preflight.checks["access"]
+        assert said is not None
+        assert said.startswith("RBAC: allocator may not patch services/status, needed to publish addresses")
+        server.allowed = True
+        await clock.advance(10.0)
+        assert preflight.checks == {"access": None}
+
+
+async def test_refusals_that_have_another_cause_are_looked_into_once_a_minute_at_most(
+    preflight: Preflight, server: Server, clock: VirtualClock, client: ApiClient
+) -> None:
+    async with running(preflight, clock):
+        rounds = len(server.asked)
+        for _ in range(300):
+            with pytest.raises(Forbidden):
+                await client.raw("GET", "/forbidden")
+            await clock.advance(1.0)
+        assert len(server.asked) == rounds * 6
 
 
 async def test_a_server_that_is_away_is_waited_for_and_named(
     preflight: Preflight, server: Server, clock: VirtualClock
 ) -> None:
     server.away = True
-    async with asyncio.TaskGroup() as group:
-        running = group.create_task(preflight.run())
+    async with running(preflight, clock):
         await clock.advance(10.0)
         said = preflight.checks["access"]
         assert said is not None
         assert said.startswith("waiting for the API server at ")
         server.away = False
         await clock.advance(30.0)
-        assert running.done()
-    assert preflight.checks == {"access": None}
+        assert preflight.checks == {"access": None}
 
 
-async def test_a_missing_right_is_named_with_what_it_is_for_and_asked_again_each_minute(
+async def test_a_missing_right_is_named_with_what_it_is_for_and_asked_for_again(
     preflight: Preflight, server: Server, clock: VirtualClock
 ) -> None:
     server.allowed = False
-    async with asyncio.TaskGroup() as group:
-        running = group.create_task(preflight.run())
-        await clock.settle()
+    async with running(preflight, clock):
         assert preflight.checks["access"] == (
             "RBAC: allocator may not patch services/status, needed to publish addresses; see purelb rbac; "
             "RBAC: allocator may not create leases in namespace purelb-system, needed to lead; see purelb rbac; "
@@ -119,30 +164,31 @@ async def test_a_missing_right_is_named_with_what_it_is_for_and_asked_again_each
             "see purelb rbac"
         )
         server.allowed = True
-        await clock.advance(59.0)
-        assert not running.done()
+        await clock.advance(9.0)
+        assert preflight.checks["access"] is not None
         await clock.advance(1.0)
-        assert running.done()
+        assert preflight.checks == {"access": None}
 
 
 async def test_a_kind_that_is_not_served_is_named_with_the_remedy(
     preflight: Preflight, server: Server, clock: VirtualClock
 ) -> None:
     server.kinds = []
-    async with asyncio.TaskGroup() as group:
-        group.create_task(preflight.run())
-        await clock.settle()
+    async with running(preflight, clock):
         assert preflight.checks["access"] == (
             "CRD servicegroups.purelb.io is not served as v2: apply crds/ or run purelb crds --apply"
         )
         server.kinds = ["servicegroups"]
-        await clock.advance(60.0)
+        await clock.advance(10.0)
+        assert preflight.checks == {"access": None}
 
 
-async def test_a_server_without_reviews_counts_as_allowing(preflight: Preflight, server: Server) -> None:
+async def test_a_server_without_reviews_counts_as_allowing(
+    preflight: Preflight, server: Server, clock: VirtualClock
+) -> None:
     server.reviews = False
-    await preflight.run()
-    assert preflight.checks == {"access": None}
+    async with running(preflight, clock):
+        assert preflight.checks == {"access": None}
 
 
 @pytest.mark.parametrize(
@@ -156,14 +202,15 @@ async def test_a_server_without_reviews_counts_as_allowing(preflight: Preflight,
     ids=["1.24 is too old", "1.25+ is not", "a version of its own making is not judged", "2.0 is not"],
 )
 async def test_only_a_server_that_is_too_old_ends_the_process(
-    preflight: Preflight, server: Server, version: dict[str, str], old: bool
+    preflight: Preflight, server: Server, clock: VirtualClock, version: dict[str, str], old: bool
 ) -> None:
     server.version = version
     if old:
         with pytest.raises(CannotStart, match=r"Kubernetes 1\.24 is older than 1\.25, the oldest supported"):
             await preflight.run()
     else:
-        await preflight.run()
+        async with running(preflight, clock):
+            assert preflight.checks == {"access": None}
 
 
 def test_a_create_is_asked_for_without_a_name_as_the_server_judges_it() -> None:
