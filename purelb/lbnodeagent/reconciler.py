@@ -19,8 +19,10 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, assert_never
 
+from purelb.kube.clock import breathe
 from purelb.kube.owner import Done, Outcome
 from purelb.lbnodeagent import keys
+from purelb.lbnodeagent.deciding import TURN_S
 from purelb.lbnodeagent.endpoints import SERVICE_NAME, Lingering, healthy_nodes
 from purelb.lbnodeagent.vip import Answer
 
@@ -81,6 +83,7 @@ class Reconciler:
         reporting: Reporting,
     ) -> None:
         self.heard: deque[Seen] = deque()
+        self._breathe_at = float("-inf")
         self._core = core
         self._inputs = inputs
         self._slices = slices
@@ -96,7 +99,11 @@ class Reconciler:
         outcome = await self._turn(key, now)
         await self._hearing.prove(now)
         await self._core.apply_if_idle()
-        self._hearing.pulse.worked(now, self._core.clock.now())
+        ended = self._core.clock.now()
+        self._hearing.pulse.worked(now, ended)
+        if ended >= self._breathe_at:  # keys that are ready follow each other without a turn of the loop in between
+            await breathe()
+            self._breathe_at = self._core.clock.now() + TURN_S
         return outcome
 
     async def _turn(self, key: keys.Key, now: float) -> Outcome:

@@ -197,10 +197,20 @@ def adopted(ip: IPAddress, on: int) -> Vip:
 
 
 def step(vip: Vip, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, ...]]:
-    """What follows from `event`. A pair that the table does not list changes at most what we remember of the verdict."""
+    """What follows from `event`. A pair that the table does not list changes at most what we remember of the verdict.
+
+    A timer that was due is over, whether or not a row minds: one that stayed in the past would wake the owner for ever.
+    """
     word = _word(event, now)
+    if isinstance(event, Timer) and _due(vip, event, now):
+        after, actions = _look_up(vip, word, event, now)
+        return replace(after, timer_at=None) if after.timer_at == vip.timer_at else after, actions
     if isinstance(event, Judged):
         vip = replace(vip, winner=event.verdict.node if isinstance(event.verdict, Theirs) else None)
+    return _look_up(vip, word, event, now)
+
+
+def _look_up(vip: Vip, word: Word, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, ...]]:
     for row in TABLE.get((vip.state, word), ()):
         if row.guard(vip, event, now):
             return row.effect(vip, event, now)

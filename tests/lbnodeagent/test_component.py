@@ -757,3 +757,20 @@ async def test_who_was_renewed_a_moment_ago_is_heard_at_once_when_it_leaves() ->
         crew.agents[holder].stop()
         await cluster.clock.advance(0.02)
         assert len(cluster.answering(WEB)) == 2
+
+
+async def test_an_address_that_cannot_be_put_back_while_it_is_offered_leaves_the_agent_at_rest() -> None:
+    cluster = await lan()
+    async with cluster.running() as crew:
+        await cluster.serve("web", WEB)
+        await cluster.clock.advance(2.0)
+        await cluster.fold()
+        (holder,) = cluster.answering(WEB)
+        cluster.deaf = True  # nobody hears the heir, so the offer stays open
+        await cluster.patch(NODES, holder, {"spec": {"unschedulable": True}})
+        host = cluster.host(holder)
+        host.refuse[WEB] = "ENODEV"
+        host.take_away(WEB)
+        await cluster.clock.advance(30.0)
+        assert all(check is None for check in crew.agents[holder].checks().values())
+        assert len(cluster.answering(WEB)) == 1

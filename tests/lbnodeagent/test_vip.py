@@ -287,3 +287,22 @@ def test_after_the_events_stop_the_machine_comes_to_rest(events: list[tuple[Word
             vip, _ = step(vip, Timer(), now)
     rested, actions = step(vip, Timer(), now + 1.0)
     assert (rested, actions) == (vip, ())
+
+
+@given(event_lists, st.booleans(), st.sampled_from(sorted(EVENTS)))
+def test_once_its_timer_was_told_a_vip_asks_for_no_instant_that_has_passed(
+    events: list[tuple[Word, float]], found: bool, last: Word
+) -> None:
+    vip, now = adopted(IP, 2) if found else Vip(ip=IP), 100.0
+    for word, pause in events:
+        now += pause
+        vip, _ = step(vip, EVENTS[word], now)
+    for event in (Timer(), EVENTS[last]):
+        vip, _ = step(vip, event, now)
+        assert vip.timer_at is None or vip.timer_at > now
+
+
+def test_the_pause_after_a_refused_add_ends_also_when_the_vip_is_somebody_elses_by_then() -> None:
+    script = offering().feed(AddRefused("ENODEV"), Unoffer(), at=100.0, state="Idle")
+    script.feed(GIVE, at=100.5, state="Idle").feed(Timer(), at=101.0, state="Idle")
+    assert script.vip.timer_at is None
