@@ -43,6 +43,7 @@ from purelb.process.metrics import CONFIG_LOADED
 from purelb.process.preflight import Preflight
 from purelb.process.runtime import ComponentCommand, Edges, ProcessSettings, build_version
 from purelb.process.settings import Duration, Problem, Setting
+from purelb.process.turns import trouble
 
 log: Final = logging.getLogger(__name__)
 
@@ -165,8 +166,8 @@ class Allocator:
 
     def health(self) -> Mapping[str, str | None]:
         """Liveness: never about the API server."""
-        stuck = self._term.owner.panicking if self._term is not None else ()
-        return {"owner": f"steps keep raising for {', '.join(map(str, stuck))}" if stuck else None}
+        owner = self._term.owner if self._term is not None else None
+        return {"owner": trouble(owner, now=self._deps.clock.now(), limit=self._settings.max_owner_turn)}
 
     def samples(self) -> Iterable[Sample]:
         """All gauges, computed now."""

@@ -31,7 +31,7 @@ from purelb.kube.queue import LIVE, URGENT, WorkQueue
 from purelb.kube.recorder import Recorder
 from purelb.kube.resources import SERVICES, Resource
 from purelb.kube.writer import Fence, Target, Write, Writer, WriteResult, Written
-from purelb.process.metrics import UPDATE_ERRORS, UPDATES
+from purelb.process.turns import counted
 
 log: Final = logging.getLogger(__name__)
 
@@ -245,12 +245,7 @@ class Term:
     async def _step(self, key: Key, now: float) -> Outcome:
         if self._draining and not isinstance(key, Wrote):
             return Done()
-        self._courier.sink.count(UPDATES)
-        try:
-            return await self._reconciler.step(key, now)
-        except Exception:
-            self._courier.sink.count(UPDATE_ERRORS)
-            raise
+        return await counted(self._reconciler.step(key, now), clock=self._clock, sink=self._courier.sink)
 
     async def _listed(self) -> None:
         """Wait for a list of Services that was read from the quorum after this term began."""

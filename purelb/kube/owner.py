@@ -133,11 +133,17 @@ class Owner(Generic[K]):
         self._panic_limit = panic_limit
         self._sink = sink
         self._panics: dict[K, _Panics] = {}
+        self._turn_of: tuple[K, float] | None = None
 
     @property
     def healthy(self) -> bool:
         """False while some key has failed ten times in a row by a mistake of ours."""
         return not self.panicking
+
+    @property
+    def turn(self) -> tuple[K, float] | None:
+        """The key whose turn it is and since when; None between turns."""
+        return self._turn_of
 
     @property
     def panicking(self) -> tuple[K, ...]:
@@ -166,6 +172,7 @@ class Owner(Generic[K]):
     async def _turn(self, key: K) -> None:
         started = self._clock.now()
         step = _Stretches(self._step(key, started), self._clock.now)
+        self._turn_of = key, started
         try:
             outcome = await step
         except Fatal:
@@ -174,6 +181,8 @@ class Owner(Generic[K]):
             self._count("error", started)
             self._panicked(key, error)
             return
+        finally:
+            self._turn_of = None
         if step.longest > _HOLDS_LOOP:
             self.held_loop += 1
             _log.debug(

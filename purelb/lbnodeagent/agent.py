@@ -39,6 +39,7 @@ from purelb.lbnodeagent.wiring import Parts, wire_up
 from purelb.process.component import Phase, PhaseTracker
 from purelb.process.metrics import CONFIG_LOADED
 from purelb.process.runtime import build_version
+from purelb.process.turns import trouble
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -179,8 +180,8 @@ class Agent:
 
     def health(self) -> Mapping[str, str | None]:
         """Must this process be restarted? Never about another machine."""
-        stuck = self._parts.owner.panicking if self._parts is not None else ()
-        return {"owner": f"steps keep raising for {', '.join(map(str, stuck))}" if stuck else None}
+        owner = self._parts.owner if self._parts is not None else None
+        return {"owner": trouble(owner, now=self._clock.now(), limit=self._settings.max_owner_turn)}
 
     def samples(self) -> Iterable[Sample]:
         """All gauges, computed now."""

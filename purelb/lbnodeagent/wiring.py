@@ -27,9 +27,9 @@ from purelb.lbnodeagent.peering import Peering
 from purelb.lbnodeagent.reconciler import Reconciler, Slices
 from purelb.lbnodeagent.reporting import Reporting
 from purelb.lbnodeagent.settings import AgentSettings, timing
-from purelb.process.metrics import UPDATES
 from purelb.process.preflight import Preflight
 from purelb.process.runtime import build_version
+from purelb.process.turns import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -144,8 +144,7 @@ def wire_up(
     )
 
     async def step(key: keys.Key, now: float) -> Outcome:
-        sink.count(UPDATES)
-        outcome = await reconciler.step(key, now)
+        outcome = await counted(reconciler.step(key, now), clock=clock, sink=sink)
         stepped()
         return outcome
 

@@ -7,12 +7,15 @@ with the same code, subject and reason is written once and then at most every 10
 in `repeated`. A bucket of 50 lines/s is the last resort; what it drops is counted and reported once a minute.
 
 Text from outside is only ever a value of the JSON, cut to 512 characters; it is never part of `code` or a format string.
+URLs lose their user information and query, wherever they stand. A line has at most 8 KiB, the state that a signal asks for
+64 KiB.
 The encoder is msgspec through python-json-logger. `Admission` is pure: it takes `now`.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
@@ -34,7 +37,14 @@ BURST_LINES: Final = 1000.0
 SUMMARY_EVERY: Final = 60.0
 VALUE_MAX_CHARS: Final = 512
 LINE_MAX_BYTES: Final = 8192
+DUMP_MAX_BYTES: Final = 64 * 1024
+DUMP: Final = "stateDump"
+ITEMS_MAX: Final = 64
+DUMP_ITEMS_MAX: Final = 512
 
+_URL: Final = re.compile(
+    r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?:[^\s/?#\"']*@)?(?P<rest>[^\s?#\"']*)(?:\?[^\s\"']*)?", re.IGNORECASE
+)
 _SUBJECTS: Final = ("service", "group", "node", "interface", "ip", "lease", "resource", "key", "check", "reason")
 _OF_LOGGING: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
@@ -123,7 +133,9 @@ class LineHandler(logging.Handler):
         }
         if line["code"] == "library":
             line["logger"] = record.name
-        line |= {name: _plain(value) for name, value in fields.items() if name != "code" and value is not None}
+        dump = line["code"] == DUMP
+        items, most = (DUMP_ITEMS_MAX, DUMP_MAX_BYTES) if dump else (ITEMS_MAX, LINE_MAX_BYTES)
+        line |= {name: _plain(value, items) for name, value in fields.items() if name != "code" and value is not None}
         if repeated:
             line["repeated"] = repeated
         if record.exc_info and record.exc_info[1] is not None:
@@ -134,17 +146,18 @@ class LineHandler(logging.Handler):
         if self._form == "text":
             return _as_text(line)
         text = self._encode(line)
-        if len(text) <= LINE_MAX_BYTES:
+        if _size(text) <= most:
             return text
         line["truncated"] = True
         if "trace" in line:
             line["trace"] = line["trace"][-10:]
-        for name in sorted(line, key=lambda name: -len(str(line[name]))):
-            if len(text := self._encode(line)) <= LINE_MAX_BYTES:
-                break
-            if name not in {"ts", "level", "component", "code"}:
-                line[name] = str(line[name])[:VALUE_MAX_CHARS]
-        return text
+        for limit in (VALUE_MAX_CHARS, VALUE_MAX_CHARS // 8, 0):
+            for name in sorted(line, key=lambda name: -len(str(line[name]))):
+                if _size(text := self._encode(line)) <= most:
+                    return text
+                if name not in {"ts", "level", "component", "code", "truncated"}:
+                    line[name] = str(line[name])[:limit]
+        return self._encode(line)
 
 
 def configure(
@@ -179,21 +192,28 @@ def _identity(record: logging.LogRecord, fields: Mapping[str, Any]) -> tuple[obj
     return (fields.get("code", record.name), *(str(fields.get(name, "")) for name in _SUBJECTS))
 
 
-def _plain(value: Any) -> Any:
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))
+
+
+def _plain(value: Any, items: int = ITEMS_MAX) -> Any:
     match value:
         case bool() | int() | float():
             return value
         case str():
             return _cut(value)
         case list() | tuple() | set() | frozenset():
-            return [_plain(item) for item in list(value)[:64]]
+            return [_plain(item, items) for item in list(value)[:items]]
         case dict():
-            return {str(name): _plain(item) for name, item in list(value.items())[:64]}
+            return {str(name): _plain(item, items) for name, item in list(value.items())[:items]}
         case _:
             return _cut(str(value))
 
 
 def _cut(text: str) -> str:
+    """At most so many characters, and of URLs neither user information nor query."""
+    if "://" in text:
+        text = _URL.sub(r"\g<scheme>\g<rest>", text)
     return text if len(text) <= VALUE_MAX_CHARS else text[: VALUE_MAX_CHARS - 1] + "…"
 
 

@@ -47,6 +47,9 @@ UPDATES: Final = Metric(name="purelb_k8s_client_updates_total", kind="counter", 
 UPDATE_ERRORS: Final = Metric(
     name="purelb_k8s_client_update_errors_total", kind="counter", help="Turns of the owner that failed."
 )
+OWNER_TURN: Final = Metric(
+    name="purelb_owner_turn_duration_seconds", kind="histogram", help="How long turns of the owner took."
+)
 CONFIG_LOADED: Final = Metric(
     name="purelb_k8s_client_config_loaded_bool", kind="gauge", help="1 once a configuration is in force."
 )
@@ -58,6 +61,7 @@ METRICS: Final = (
     LINES_SUPPRESSED,
     UPDATES,
     UPDATE_ERRORS,
+    OWNER_TURN,
     CONFIG_LOADED,
 )
 

@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 DEBUG_FOR_S: Final = 900.0
 LAG_JUDGED_S: Final = 30.0
-DUMP_TASKS_MAX: Final = 200
+DUMP_TASKS_MAX: Final = 512
 GC_AFTER_ALLOCATIONS: Final = 10_000
 
 
@@ -61,6 +61,9 @@ class ProcessSettings(Struct, frozen=True, kw_only=True):
     log_format: Annotated[Literal["json", "text"], Setting(help="form of the log; text is for a terminal")] = "json"
     shutdown_budget: Annotated[Duration, Setting(help="longest graceful shutdown", low=0.1, high=3600)] = Duration(10.0)
     max_loop_lag: Annotated[Duration, Setting(help="loop lag at which /healthz fails", low=0.1)] = Duration(5.0)
+    max_owner_turn: Annotated[
+        Duration, Setting(help="length of one turn of the owner at which /healthz fails", low=0.1)
+    ] = Duration(60.0)
 
 
 S = TypeVar("S", bound=ProcessSettings)

@@ -103,3 +103,45 @@ def test_a_flood_is_cut_by_the_bucket_and_counted() -> None:
     assert admitted.count(None) == 5
     assert admission.dropped == 5
     assert admission.admit(None, now=0.1) == 0
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        (
+            "waiting for https://someone:secret@host.example:6443/api?token=secret",
+            "waiting for https://host.example:6443/api",
+        ),
+        ("GET https://a:se@cret@host.example/x?y=secret: refused", "GET https://host.example/x"),
+        (
+            'at "http://host.example/path" and tcp://u@[2001:db8::1]:80',
+            'at "http://host.example/path" and tcp://[2001:db8::1]:80',
+        ),
+        ("mail someone@host.example?really", "mail someone@host.example?really"),
+    ],
+)
+def test_of_a_url_neither_user_information_nor_query_is_written(
+    log: logging.Logger, stream: io.StringIO, written: str, shown: str
+) -> None:
+    log.info("%s", written, extra={"code": "odd", "error": written, "key": [written]})
+    (line,) = lines(stream)
+    assert line["msg"].startswith(shown)
+    assert line["msg"] == line["error"] == line["key"][0]
+    assert "secret" not in stream.getvalue()
+    assert "cret" not in stream.getvalue()
+
+
+def test_the_state_may_be_longer_than_other_lines_and_not_without_end(log: logging.Logger, stream: io.StringIO) -> None:
+    tasks = [f"informer:{number} at somewhere.py:1" for number in range(512)]
+    log.info("state", extra={"code": "stateDump", "tasks": tasks})
+    log.info("state", extra={"code": "stateDump", "tasks": ["é" * 400] * 512})
+    whole, cut = lines(stream)
+    assert whole["tasks"] == tasks
+    assert cut["truncated"] is True
+    assert all(len(line.encode()) <= 64 * 1024 for line in stream.getvalue().splitlines())
+
+
+def test_the_limit_of_a_line_counts_bytes(log: logging.Logger, stream: io.StringIO) -> None:
+    log.info("wide", extra={"code": "wide", **{f"field{number}": "é" * 500 for number in range(12)}})
+    (text,) = stream.getvalue().splitlines()
+    assert len(text.encode()) <= 8192
