@@ -14,6 +14,7 @@ before `commit`. Rejected: changing the store in place over many turns (a reader
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 from typing import Final, Generic, TypeAlias, TypeVar
 
@@ -65,7 +66,7 @@ class _Readable(Generic[T]):
     """What store and snapshot can be asked."""
 
     _objects: dict[str, T]
-    _sets: dict[str, dict[str, frozenset[str]]]
+    _sets: dict[str, dict[str, AbstractSet[str]]]
     _poison: dict[str, str]
 
     def __len__(self) -> int:
@@ -111,7 +112,7 @@ class Snapshot(_Readable[T]):
     def __init__(
         self,
         objects: dict[str, T],
-        sets: dict[str, dict[str, frozenset[str]]],
+        sets: dict[str, dict[str, AbstractSet[str]]],
         poison: dict[str, str],
         rv: str,
     ) -> None:
@@ -173,6 +174,7 @@ class Store(_Readable[T]):
     def __init__(self, indices: Mapping[str, Index[T]] | None = None) -> None:
         self._objects = {}
         self._sets = {}
+        self._open: dict[tuple[str, str], set[str]] = {}  # those of `_sets` that no snapshot shares
         self._poison = {}
         self._functions: dict[str, Index[T]] = {}
         self._values: dict[str, dict[str, tuple[str, ...]]] = {}
@@ -281,6 +283,7 @@ class Store(_Readable[T]):
             changes += change if change and old is seen else _changes(old, new.objects[name])
         self._objects, self._values, self._poison, self._written = new.objects, new.values, new.poison, newer
         self._sets = {index: _grouped(values) for index, values in new.values.items()}
+        self._open.clear()
         self._shared = False
         self.rv = new.rv or self.rv
         swapped = [change for change in changes if isinstance(change, Deleted)]
@@ -320,16 +323,24 @@ class Store(_Readable[T]):
         self._values[index][name] = new
         sets = self._sets[index]
         for value in set(old) - set(new):
-            left = sets[value] - {name}
-            if left:
-                sets[value] = left
-            else:
-                del sets[value]
+            left = self._keys_at(index, value)
+            left.discard(name)
+            if not left:
+                del sets[value], self._open[index, value]
         for value in set(new) - set(old):
-            sets[value] = sets.get(value, frozenset()) | {name}
+            self._keys_at(index, value).add(name)
+
+    def _keys_at(self, index: str, value: str) -> set[str]:
+        """The keys of one value of an index, to be changed: copied at the first change after a snapshot, not at each."""
+        keys = self._open.get((index, value))
+        if keys is None:
+            keys = self._open[index, value] = set(self._sets[index].get(value, ()))
+            self._sets[index][value] = keys
+        return keys
 
     def _own(self) -> None:
         if self._shared:
+            self._open.clear()
             self._objects = dict(self._objects)
             self._sets = {name: dict(sets) for name, sets in self._sets.items()}
             self._poison = dict(self._poison)
@@ -358,7 +369,7 @@ def _changes(old: T | None, new: T) -> tuple[Change[T], ...]:
     return (Updated(old, new),)
 
 
-def _grouped(values: Mapping[str, tuple[str, ...]]) -> dict[str, frozenset[str]]:
+def _grouped(values: Mapping[str, tuple[str, ...]]) -> dict[str, AbstractSet[str]]:
     sets: dict[str, set[str]] = {}
     for name, found in values.items():
         for value in found:

@@ -15,6 +15,8 @@ from purelb.kube.store import Added, Change, Deleted, Rejected, Store, Unchanged
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from purelb.kube.store import Snapshot
+
 
 def thing(name: str, rv: str = "1", *, uid: str = "", **labels: str) -> PartialObject:
     return PartialObject(metadata=ObjectMeta(name=name, resource_version=rv, uid=uid, labels=labels or None))
@@ -324,10 +326,20 @@ def known_after(known: dict[str, PartialObject], changes: tuple[Change[PartialOb
                 del known[key(obj)]
 
 
+def shown(snapshot: Snapshot[PartialObject]) -> object:
+    values = snapshot.index_values("labels")
+    return (
+        snapshot.values(),
+        {value: snapshot.by_index("labels", value) for value in values},
+        dict(snapshot.undecodable),
+    )
+
+
 @given(OPERATIONS)
 def test_indices_and_what_was_told_always_agree_with_the_objects(operations: list[tuple[str, str, str]]) -> None:
     store: Store[PartialObject] = Store({"labels": by_labels})
     known: dict[str, PartialObject] = {}
+    taken: list[tuple[Snapshot[PartialObject], object]] = []
     for number, (what, name, label) in enumerate(operations, start=1):
         rv = str(number * 10)
         made: Mapping[str, str] = {"x": label} if label else {}
@@ -344,7 +356,9 @@ def test_indices_and_what_was_told_always_agree_with_the_objects(operations: lis
                 objects = [thing(each, rv, **made) for each in dict.fromkeys(name)]
                 known_after(known, store.replace(objects, {}, rv))
             case _:
-                store.snapshot()
+                snapshot = store.snapshot()
+                taken.append((snapshot, shown(snapshot)))
+        assert all(shown(snapshot) == then for snapshot, then in taken), "a snapshot changed"
         assert known == {each: store.get(each) for each in store.keys()}  # noqa: SIM118  not a dictionary
         rebuilt: dict[str, set[str]] = {}
         for obj in store.values():
