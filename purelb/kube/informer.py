@@ -105,7 +105,8 @@ class Informer(Generic[T]):
     ) -> None:
         """`consistent`: the first list is a quorum read, which a consumer that decides exclusively needs.
 
-        `audit`: about how often everything is compared with a quorum read, 0 never.
+        `mode` `list`: never ask for a streamed initial state. `audit`: about how often (seconds) everything is compared with
+        a quorum read, 0 never. `transform` runs once for each object, before it is stored.
         """
         self.resource = r
         self.scope = (r.name, namespace, labels, fields)
