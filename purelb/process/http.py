@@ -2,12 +2,13 @@
 """The listener of a process: /metrics, /healthz and /readyz, and nothing that changes state.
 
 `/healthz` answers whether this process must be restarted and never depends on another machine; `/readyz` whether it does
-its job. Handlers read immutable views. GET and HEAD only; at most 64 connections, then 503. The listener stands before the
+its job. Handlers read immutable views. GET and HEAD only, within the limits of `connections`. The listener stands before the
 first call to the API server, so that a probe always gets an answer with a cause.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 from contextlib import asynccontextmanager
@@ -16,14 +17,15 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from purelb.process.component import CannotStart
+from purelb.process.connections import CONNECTIONS_MAX, HEADERS_MAX_BYTES, REQUEST_S, Connections
 from purelb.process.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-CONNECTIONS_MAX: Final = 64
-HEADERS_MAX_BYTES: Final = 8190
-REQUEST_S: Final = 5.0
+    from purelb.kube.clock import Clock
+
+CONNECTIONS: Final = web.AppKey("connections", Connections)
 
 
 def report(checks: Mapping[str, str | None], *, verbose: bool) -> tuple[int, str]:
@@ -42,6 +44,7 @@ def application(
     metrics: Callable[[], bytes],
     health: Callable[[], Mapping[str, str | None]],
     ready: Callable[[], Mapping[str, str | None]],
+    clock: Clock,
 ) -> web.Application:
     """The three pages over what the process answers."""
 
@@ -59,22 +62,14 @@ def application(
     async def unnamed(_: web.Request, response: web.StreamResponse) -> None:
         response.headers.pop("Server", None)
 
-    app = web.Application(middlewares=[_limit_connections], client_max_size=0)
+    connections = Connections(clock)
+    app = web.Application(middlewares=[connections.middleware()])
+    app[CONNECTIONS] = connections
     app.on_response_prepare.append(unnamed)
     app.router.add_get("/metrics", show_metrics)
     app.router.add_get("/healthz", show_health)
     app.router.add_get("/readyz", show_ready)
     return app
-
-
-@web.middleware
-async def _limit_connections(request: web.Request, handler: Callable[[web.Request], object]) -> web.StreamResponse:
-    server = request.protocol._manager  # noqa: SLF001  aiohttp counts connections only there
-    if server is not None and len(server.connections) > CONNECTIONS_MAX:
-        response = web.Response(status=503, text="too many connections\n")
-        response.force_close()
-        return response
-    return await handler(request)  # type: ignore[misc, no-any-return]  # aiohttp's own handlers are untyped here
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
@@ -110,9 +105,15 @@ async def serving(app: web.Application, sockets: list[socket.socket]) -> AsyncIt
         max_field_size=HEADERS_MAX_BYTES,
     )
     await runner.setup()
-    try:
-        for listening in sockets:
-            await web.SockSite(runner, listening).start()
-        yield
-    finally:
-        await runner.cleanup()
+    server = runner.server
+    if server is None:
+        raise RuntimeError("a runner that was set up has a server")
+    async with asyncio.TaskGroup() as tasks:
+        cutting = tasks.create_task(app[CONNECTIONS].cut_slow(server), name="process:connections")
+        try:
+            for listening in sockets:
+                await web.SockSite(runner, listening).start()
+            yield
+        finally:
+            await runner.cleanup()
+            cutting.cancel()

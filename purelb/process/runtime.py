@@ -170,7 +170,7 @@ async def serve(component: Component, *, name: str, settings: ProcessSettings, c
 
     registry.samples = samples
     signals = Signals(component, level=settings.log_level, health=health)
-    app = http.application(metrics=registry.text, health=health, ready=component.checks)
+    app = http.application(metrics=registry.text, health=health, ready=component.checks, clock=clock)
     try:
         sockets = http.listen(settings.host, settings.port)
         async with http.serving(app, sockets):

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The listener and those who do not behave, over real sockets of the loopback."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from purelb.process import http
+from purelb.process.connections import CONNECTIONS_MAX, REQUEST_S
+from tests.virtual_clock import VirtualClock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+QUESTION = b"GET /healthz HTTP/1.1\r\nHost: here\r\n"
+
+
+class Visitor:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def ask(self, text: bytes) -> int:
+        """Send the bytes of a whole request; the status of the answer."""
+        self._writer.write(text)
+        async with asyncio.timeout(10):
+            head = await self._reader.readuntil(b"\r\n\r\n")
+            length = next(line for line in head.splitlines() if line.lower().startswith(b"content-length"))
+            await self._reader.readexactly(int(length.partition(b":")[2]))
+        return int(head.split()[1])
+
+    def say(self, text: bytes) -> None:
+        self._writer.write(text)
+
+    async def stays(self) -> bool:
+        """Whether the connection is there, after everybody had some turns."""
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return not self._reader.at_eof() and self._reader.exception() is None
+
+    async def is_cut(self) -> bool:
+        """Wait for the end of the connection."""
+        async with asyncio.timeout(3):  # less than aiohttp keeps whoever is silent
+            try:
+                return await self._reader.read() == b""
+            except ConnectionResetError:
+                return True
+
+
+class Place:
+    def __init__(self, port: int, clock: VirtualClock) -> None:
+        self.clock = clock
+        self._port = port
+
+    @asynccontextmanager
+    async def visitor(self) -> AsyncIterator[Visitor]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            yield Visitor(reader, writer)
+        finally:
+            writer.transport.abort()
+
+
+@pytest.fixture
+async def place() -> AsyncIterator[Place]:
+    clock = VirtualClock()
+    app = http.application(metrics=lambda: b"", health=dict, ready=dict, clock=clock)
+    sockets = http.listen("127.0.0.1", 0)
+    async with http.serving(app, sockets):
+        yield Place(sockets[0].getsockname()[1], clock)
+
+
+async def test_who_begins_a_request_and_does_not_end_it_is_cut(place: Place) -> None:
+    async with place.visitor() as slow, place.visitor() as quick:
+        slow.say(QUESTION)
+        assert await quick.ask(QUESTION + b"\r\n") == 200
+        await place.clock.advance(REQUEST_S - 0.1)
+        assert await slow.stays()
+        assert await quick.ask(QUESTION + b"\r\n") == 200
+        await place.clock.advance(2.0)
+        assert await slow.is_cut()
+        assert await quick.stays()
+
+
+@pytest.mark.parametrize(
+    ("rest", "status"),
+    [
+        pytest.param(b"Content-Length: 3\r\n\r\nabc", 413, id="a body"),
+        pytest.param(b"".join(b"X-%d: %s\r\n" % (n, b"y" * 900) for n in range(10)) + b"\r\n", 431, id="many headers"),
+        pytest.param(b"X: " + b"y" * 9000 + b"\r\n\r\n", 400, id="one long header"),
+    ],
+)
+async def test_who_says_too_much_is_refused(place: Place, rest: bytes, status: int) -> None:
+    async with place.visitor() as visitor:
+        assert await visitor.ask(QUESTION + rest) == status
+
+
+@pytest.mark.parametrize("method", [b"POST", b"PUT", b"DELETE", b"PATCH"])
+async def test_nothing_can_be_changed_here(place: Place, method: bytes) -> None:
+    async with place.visitor() as visitor:
+        assert await visitor.ask(method + QUESTION[3:] + b"\r\n") == 405
+
+
+async def test_one_connection_too_many_is_told_so_and_the_others_are_served(place: Place) -> None:
+    async with AsyncExitStack() as stack:
+        visitors = [await stack.enter_async_context(place.visitor()) for _ in range(CONNECTIONS_MAX)]
+        for each in visitors:
+            assert await each.ask(QUESTION + b"\r\n") == 200
+        async with place.visitor() as another:
+            assert await another.ask(QUESTION + b"\r\n") == 503
+            assert await another.is_cut()
+        await place.clock.settle()
+        assert await visitors[0].ask(QUESTION + b"\r\n") == 200
