@@ -3,7 +3,9 @@
 
 Specific selectors come before catch-alls, then namespace and name; the first match with `spec.local` applies. A bad object
 never hides a good one. An install without any LBNodeAgent announces with the defaults. One that applies but cannot be used
-leaves the configuration in force, for the life of the process; a fresh process announces nothing then.
+leaves the configuration in force, for the life of the process; a fresh process announces nothing new then and keeps what it
+finds. So does an expression that matches no interface when it comes: a slip of the pen must not withdraw a cluster. Once in
+force it may lose its interfaces; a link that vanishes is no mistake in a configuration.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ from purelb.api import reasons
 from purelb.api.nodeagents import AgentSettings, Unusable, parse_settings
 from purelb.api.words import ConfigState
 from purelb.kube import model, selectors
+from purelb.net.quoting import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from purelb.api.kinds import LBNodeAgent
 
@@ -56,8 +59,12 @@ def configuration(
     in_force: Configuration | None,
     install_namespace: str,
     scope: str = "install",
+    matches: Callable[[AgentSettings], bool] = lambda _: True,
 ) -> Configuration | LabelsUnknown:
-    """The configuration of this node. `labels` are those of its Node, None while unknown; `in_force` is the last answer."""
+    """The configuration of this node. `labels` are those of its Node, None while unknown; `in_force` is the last answer.
+
+    `matches`: whether settings choose any interface of this node.
+    """
     read = sorted(
         (agent for agent in agents if scope == "all" or agent.metadata.namespace == install_namespace),
         key=lambda agent: (_catch_all(agent), agent.metadata.namespace, agent.metadata.name),
@@ -89,10 +96,13 @@ def configuration(
         return Configuration(state="default", settings=AgentSettings(), findings=tuple(findings))
     assert applies.spec is not None  # noqa: S101 - chosen by that
     assert applies.spec.local is not None  # noqa: S101 - chosen by that
+    usable = in_force is not None and in_force.announces
     settings = parse_settings(applies.spec.local)
+    if isinstance(settings, AgentSettings) and not matches(settings):
+        known = usable and in_force is not None and in_force.settings.local_interface == settings.local_interface
+        settings = settings if known else Unusable(f"no interface matches {quoted(settings.local_interface)}")
     if isinstance(settings, Unusable):
         findings.append(_finding(applies, reasons.CONFIG_ERROR, settings.text))
-        usable = in_force is not None and in_force.announces
         return Configuration(
             state="invalid",
             settings=in_force.settings if in_force is not None else AgentSettings(),

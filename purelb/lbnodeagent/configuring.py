@@ -15,11 +15,13 @@ from purelb.kube import model
 from purelb.lbnodeagent import keys
 from purelb.lbnodeagent.config import Configuration, LabelsUnknown, configuration
 from purelb.lbnodeagent.fitness import NOT_READY_S, fitness
+from purelb.lbnodeagent.links import matches_any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
+    from purelb.api.nodeagents import AgentSettings
     from purelb.lbnodeagent.claims import Healthy
     from purelb.lbnodeagent.config import Finding
     from purelb.lbnodeagent.deciding import Deciding
@@ -73,6 +75,7 @@ class Configuring:
             in_force=state.configuration,
             install_namespace=self._namespace,
             scope=self._scope,
+            matches=self._matches,
         )
         if isinstance(found, LabelsUnknown):
             return
@@ -99,6 +102,10 @@ class Configuring:
             self._hosting.mark_all()
         await self._hosting.lay_out(now, everything=True)
         await self._hosting.drop_dummy(old_dummy)
+
+    def _matches(self, settings: AgentSettings) -> bool:
+        expression, interfaces = settings.expression, self._core.state.present.interfaces.values()
+        return expression is None or matches_any(expression, interfaces, dummy=settings.dummy_interface)
 
     def _groups(self) -> dict[str, Group]:
         """Those that can be used, by name; of two with one name that of the install namespace, then the first."""

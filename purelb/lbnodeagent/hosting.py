@@ -98,6 +98,8 @@ class Hosting:
                 case LinkChanged(interface=interface, gone=gone_link):
                     before = state.present.link(interface, gone=gone_link)
                     relaid |= before != interface or gone_link
+                    if (before is None or before.name != interface.name) and state.unconfigured:
+                        self._core.queue.add(keys.Config())  # it may be the interface that was missing
                     self._link_changed(before, interface, now, gone=gone_link)
                 case RoutesChanged():
                     self._dump_at = float("-inf")

@@ -83,6 +83,11 @@ class Layout(Struct, frozen=True, kw_only=True):
         return self.own.get(ip)
 
 
+def matches_any(main: Pattern[str], interfaces: Iterable[Interface], *, dummy: str) -> bool:
+    """Whether an expression chooses any interface there is."""
+    return any(main.search(interface.name) for interface in _matchable(interfaces, dummy))
+
+
 def layout(
     state: KernelState,
     *,
@@ -137,11 +142,7 @@ def _chosen(
     state: KernelState, *, main: Pattern[str] | None, extra: tuple[str, ...], dummy: str
 ) -> list[tuple[Interface, Literal["local", "extra"], frozenset[int]]]:
     """Each interface once, in order of preference, with the families whose subnets it offers."""
-    eligible = [
-        interface
-        for interface in sorted(state.interfaces, key=lambda interface: interface.name)
-        if not interface.loopback and interface.name not in {dummy, IPVS_INTERFACE}
-    ]
+    eligible = _matchable(state.interfaces, dummy)
     chosen: dict[int, tuple[Interface, Literal["local", "extra"], frozenset[int]]] = {}
     if main is None:
         by_index = {interface.index: interface for interface in state.interfaces}
@@ -161,6 +162,15 @@ def _chosen(
                 role = chosen[interface.index][1] if interface.index in chosen else "extra"
                 chosen[interface.index] = (interface, role, _BOTH)
     return list(chosen.values())
+
+
+def _matchable(interfaces: Iterable[Interface], dummy: str) -> list[Interface]:
+    """Those that an expression may choose, by name."""
+    return [
+        interface
+        for interface in sorted(interfaces, key=lambda interface: interface.name)
+        if not interface.loopback and interface.name not in {dummy, IPVS_INTERFACE}
+    ]
 
 
 def _default_interface(routes: Iterable[Route], family: int, by_index: dict[int, Interface]) -> int | None:

@@ -164,6 +164,8 @@ class Reconciler:
             vip = self._core.state.vips.get(seen.ip)
             if vip is not None and vip.in_kernel and vip.on == seen.ifindex:
                 self._core.feed(seen.ip, Answer(seen.mac), now)
+                if vip.state == "Adopted":  # it was kept for want of a rival
+                    self._core.judge(seen.ip, now)
 
     async def _leave(self, now: float) -> None:
         """The node drains by our own wish: hand over what another can hold, add nothing more."""

@@ -42,9 +42,10 @@ from purelb.lbnodeagent.election import (
     view_of,
 )
 from purelb.lbnodeagent.fitness import Fitness, give_at
-from purelb.lbnodeagent.host import ALIAS
+from purelb.lbnodeagent.host import ALIAS, DEPRECATED, OURS_TO_SET
 from purelb.lbnodeagent.links import Layout, layout
 from purelb.lbnodeagent.membership import Membership
+from purelb.lbnodeagent.plan import Want
 from purelb.lbnodeagent.present import Present
 from purelb.lbnodeagent.vip import Action, Judged, TakenOver, Timer, Vip, VipEvent, adopted, step
 
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
     from purelb.lbnodeagent.claims import Claim
     from purelb.lbnodeagent.config import Configuration
     from purelb.lbnodeagent.host import Address
-    from purelb.lbnodeagent.plan import Want
     from purelb.net.ranges import IPAddress
 
 _NO_INTERFACE: Final = re.compile(r"(?!)")
@@ -114,6 +114,11 @@ class State:
     @property
     def announces(self) -> bool:
         return self.configuration is not None and self.configuration.announces
+
+    @property
+    def unconfigured(self) -> bool:
+        """The configuration that applies cannot be used: what is there stays, on what was in force or as it was found."""
+        return self.configuration is not None and self.configuration.state == "invalid"
 
     @property
     def draining(self) -> bool:
@@ -239,6 +244,8 @@ class State:
         vip = self.vips.get(ip)
         if not self.synced or self.passive:
             return None
+        if claim is not None and self._keeps_what_it_found and (vip is None or vip.ignore_until != float("inf")):
+            return None  # not offered, not orphaned; given up only to somebody else who answers
         if claim is None or isinstance(where, OnDummy | Withhold):
             self.verdicts.pop(ip, None)
             return Judged(verdict=None) if vip is not None else None
@@ -287,7 +294,9 @@ class State:
             if best and best[0] == self.node:
                 text = "externalTrafficPolicy is Local and no eligible node has a ready endpoint"
                 return Withhold(reasons.NO_LOCAL_ENDPOINT, text)
-        if not self.announces and self.configuration is not None and self.configuration.state == "invalid":
+        if self.configuration is not None and self._keeps_what_it_found:
+            if any(address.ours for address in self.present.at(ip)):
+                return None
             return Withhold(reasons.ANNOUNCEMENT_FAILED, self.configuration.message)
         if self.fenced and isinstance(verdict, Mine):
             return Withhold(reasons.NODE_UNFIT, f"{self.node} is fenced")
@@ -297,7 +306,27 @@ class State:
         return None
 
     def wants(self, ip: IPAddress) -> Want | None:
-        return want(ip, self.snapshot())
+        wanted = want(ip, self.snapshot())
+        if wanted is None and self._keeps_what_it_found and ip in self.asked.claims and ip not in self.vips:
+            return next((self._as_found(address) for address in self.present.at(ip) if address.ours), None)
+        return wanted
+
+    @property
+    def _keeps_what_it_found(self) -> bool:
+        """A fresh process without a configuration it can use: it announces nothing new and lets nothing go."""
+        return self.unconfigured and not self.announces and not self.fitness.excluded
+
+    def _as_found(self, address: Address) -> Want:
+        return Want(
+            ip=address.ip,
+            prefixlen=address.prefixlen,
+            ifindex=address.ifindex,
+            flags=address.flags & OURS_TO_SET,
+            valid=self.dummy_renewal.valid,
+            preferred=0 if address.flags & DEPRECATED else None,
+            ends_at=self.dummy_ends_at,
+            priority=address.priority,
+        )
 
     def offers(self) -> dict[IPAddress, str]:
         """What our lease offers to whom."""

@@ -583,9 +583,12 @@ async def test_a_wrong_expression_keeps_the_old_configuration_and_is_told_on_the
         assert [(event.reason, event.regarding and event.regarding.kind) for event in found] == [
             ("ConfigError", "LBNodeAgent")
         ]
-        await cluster.patch(LB_NODE_AGENTS, "default", {"spec": {"local": {"localInterface": "nothing"}}}, INSTALL)
+        await cluster.patch(LB_NODE_AGENTS, "default", {"spec": {"local": {"localInterface": "nope0"}}}, INSTALL)
         await cluster.clock.advance(5.0)
-        assert cluster.answering(WEB) == []
+        assert cluster.answering(WEB) == ["n1"]
+        said = (await cluster.report("n1")).config
+        assert (said.state, said.message) == ("invalid", 'no interface matches "nope0"; the configuration before stays')
+        assert 'no interface matches "nope0"' in str(crew.agents["n1"].checks()["config"])
         await cluster.patch(LB_NODE_AGENTS, "default", {"spec": {"local": {"localInterface": "^eth"}}}, INSTALL)
         await cluster.clock.advance(2.0)
         assert cluster.answering(WEB) == ["n1"]
@@ -774,3 +777,72 @@ async def test_an_address_that_cannot_be_put_back_while_it_is_offered_leaves_the
         await cluster.clock.advance(30.0)
         assert all(check is None for check in crew.agents[holder].checks().values())
         assert len(cluster.answering(WEB)) == 1
+
+
+async def test_agents_that_start_with_a_configuration_they_cannot_use_keep_what_they_find_and_add_nothing() -> None:
+    cluster = await lan()
+    async with cluster.running() as crew:
+        await cluster.serve("web", WEB)
+        await cluster.serve("shop", "192.0.2.11")
+        await cluster.serve("far", FAR, group="wan")
+        await cluster.clock.advance(3.0)
+        await cluster.fold()
+        before = cluster.answering(WEB), cluster.answering("192.0.2.11")
+        await cluster.patch(LB_NODE_AGENTS, "default", {"spec": {"local": {"localInterface": "eth("}}}, INSTALL)
+        for host in cluster.hosts:
+            await crew.kill(host.name)
+        for host in cluster.hosts:
+            crew.start(host.name)
+        await cluster.serve("new", "192.0.2.12")
+        for _ in range(60):
+            await cluster.clock.advance(1.0)
+            assert (cluster.answering(WEB), cluster.answering("192.0.2.11")) == before
+            assert cluster.answering(FAR) == ["n1", "n2", "n3"]
+        assert cluster.answering("192.0.2.12") == []
+        (holder,) = before[0]
+        report = await cluster.report(holder)
+        assert WEB in [entry.ip for entry in report.announced]
+        assert WEB not in [entry.ip for entry in report.withheld]
+        assert "192.0.2.12" in [entry.ip for entry in report.withheld]
+        await cluster.admin.delete(SERVICES, "web", namespace="shop")
+        await cluster.clock.advance(2.0)
+        assert cluster.answering(WEB) == []
+        await cluster.patch(LB_NODE_AGENTS, "default", {"spec": {"local": {"localInterface": "default"}}}, INSTALL)
+        await cluster.clock.advance(5.0)
+        assert cluster.answering("192.0.2.11") == before[1]
+        assert len(cluster.answering("192.0.2.12")) == 1
+
+
+async def test_one_agent_that_starts_with_a_wrong_configuration_yields_to_peers_that_have_a_right_one() -> None:
+    cluster = await lan()
+    async with cluster.running() as crew:
+        await cluster.serve("web", WEB)
+        await cluster.clock.advance(3.0)
+        await cluster.fold()
+        (holder,) = cluster.answering(WEB)
+        await cluster.patch(LB_NODE_AGENTS, "default", {"spec": {"local": {"localInterface": "eth("}}}, INSTALL)
+        await crew.kill(holder)
+        crew.start(holder)
+        for _ in range(100):
+            await cluster.clock.advance(0.1)
+            assert cluster.answering(WEB)
+        assert len(cluster.answering(WEB)) == 1
+        assert cluster.answering(WEB) != [holder]
+
+
+async def test_an_interface_that_comes_later_makes_the_configuration_usable_and_one_that_goes_breaks_none() -> None:
+    cluster = Lan(nodes=1)
+    await cluster.prepare(localInterface="^net")
+    await cluster.serve("web", WEB)
+    host = cluster.hosts[0]
+    async with cluster.running("n1") as crew:
+        assert cluster.answering(WEB) == []
+        assert (await cluster.report("n1")).config.message == 'no interface matches "^net"; announcing nothing'
+        host.set_link(name="net0")
+        await cluster.clock.advance(2.0)
+        assert cluster.answering(WEB) == ["n1"]
+        assert crew.agents["n1"].checks()["config"] is None
+        host.set_link(name="eth0")
+        await cluster.patch(NODES, "n1", {"metadata": {"labels": {"any": "change"}}})
+        await cluster.clock.advance(2.0)
+        assert (await cluster.report("n1")).config.state == "configured"

@@ -184,3 +184,25 @@ def test_a_preferred_node_is_given_the_address_at_once() -> None:
     view = view_of("me", {"q": Standing("q", "alive", (), 100.0)}, {})
     wished = Claim(ip=VIP, announce="local", services=("default/web",), preferred="q")
     assert give_at(wished, "q", view, unfit=False, candidate=True, failback="Never") == 0.0
+
+
+def test_an_expression_that_matches_nothing_is_refused_when_it_comes_and_kept_when_its_interfaces_go() -> None:
+    def with_interface(text: str, *, before: Configuration | None, matches: bool) -> Configuration:
+        found = configuration(
+            [agent("a", local=AgentConfig(local_interface=text))],
+            labels={},
+            in_force=before,
+            install_namespace="purelb",
+            matches=lambda _: matches,
+        )
+        assert isinstance(found, Configuration)
+        return found
+
+    fresh = with_interface("nope0", before=None, matches=False)
+    assert (fresh.state, fresh.announces, told(fresh)) == ("invalid", False, [("a", "ConfigError")])
+    assert fresh.message == 'no interface matches "nope0"; announcing nothing'
+    good = with_interface("^eth", before=fresh, matches=True)
+    assert good.state == "configured"
+    assert with_interface("^eth", before=good, matches=False).state == "configured"
+    slip = with_interface("nope0", before=good, matches=False)
+    assert (slip.state, slip.announces, slip.settings) == ("invalid", True, good.settings)
