@@ -39,6 +39,13 @@ async def three_kinds(town: Town) -> None:
     await town.clock.advance(5.0)
 
 
+def a_holder(town: Town) -> tuple[str, list[str]]:
+    """A node that has addresses, and these."""
+    holders = town.holders()
+    (name,) = next(iter(holders.values()))
+    return name, [address for address, nodes in holders.items() if name in nodes]
+
+
 async def test_services_of_every_kind_get_their_addresses_and_each_is_on_one_node(town: Town) -> None:
     async with town.living():
         await three_kinds(town)
@@ -60,8 +67,7 @@ async def test_a_holder_that_is_told_to_stop_gives_its_addresses_away_without_a_
     async with town.living() as processes:
         await three_kinds(town)
         services = await town.judge()
-        (holder,) = town.holders()[services[0].addresses[0]]
-        held = [address for address, nodes in town.holders().items() if holder in nodes]
+        holder, held = a_holder(town)
         town.sights.clear()
         await processes.crew.leave(holder)
         assert not [address for address, nodes in town.holders().items() if holder in nodes]
@@ -75,8 +81,7 @@ async def test_what_a_dead_node_held_is_taken_over_a_second_after_its_lease_at_t
     async with town.living() as processes:
         await three_kinds(town)
         services = await town.judge()
-        (holder,) = town.holders()[services[0].addresses[0]]
-        held = [address for address, nodes in town.holders().items() if holder in nodes]
+        holder, held = a_holder(town)
         town.sights.clear()
         await processes.power_off(holder)
         await town.clock.advance(D + 1.0)
@@ -113,7 +118,7 @@ async def test_an_agent_that_is_killed_and_comes_back_adopts_what_its_kernel_has
     async with town.living() as processes:
         await three_kinds(town)
         services, holders = await town.judge(), town.holders()
-        (name,) = holders[services[0].addresses[0]]
+        name, _ = a_holder(town)
         host = town.host(name)
         town.sights.clear()
         frames, log = len(host.sent), len(host.log)
