@@ -9,6 +9,7 @@ import logging
 from typing import Final
 
 from purelb.allocator import audit, groupstatus, reservations
+from purelb.allocator.attribution import origin_of
 from purelb.allocator.flights import Flight
 from purelb.allocator.groups import Groups
 from purelb.allocator.keys import Deadline, Reported, StatusDue
@@ -47,7 +48,9 @@ def groups_changed(state: State, hands: Hands) -> None:
     state.groups = new
     state.ledger.configure(new.layouts, new.atlas, reuse_delays=new.reuse_delays)
     for address, look in before.items():
-        if _look(new, address) != look:
+        if (now := _look(new, address)) != look:
+            if not now and (group := old.holding(old.atlas.where(address))) is not None:
+                state.ledger.trace(address, origin_of(group))
             for service in state.ledger.claims[address].holders:
                 hands.soon(service, priority=INITIAL)
     for service in state.waiting.groups_changed():

@@ -5,12 +5,11 @@ An address that no group contains keeps the group it was allocated from on paper
 nothing that was announced goes away because somebody edited a group.
 """
 
-from typing import Final
-
 from msgspec import Struct
 
 from purelb.allocator import publish
 from purelb.allocator.announcements import Announcements, Wanted
+from purelb.allocator.attribution import LOCAL, kinds_of
 from purelb.allocator.decision import Settle
 from purelb.allocator.groups import Groups
 from purelb.allocator.ledger import Ledger
@@ -20,10 +19,7 @@ from purelb.allocator.ranges import Address
 from purelb.allocator.refusals import family_text
 from purelb.api import annotations as words
 from purelb.api import reasons
-from purelb.api.groups import Group
 from purelb.kube.model import Condition, Service, annotations
-
-_LOCAL: Final = "local"
 
 
 class Outlook(Struct, frozen=True, gc=False):
@@ -42,9 +38,9 @@ def outlook(
     noted = annotations(service)
     holding = tuple(groups.holding(ledger.pools.where(address)) for address in addresses)
     told = condition(service, reasons.ANNOUNCED)
-    kinds = _kinds(holding, noted.get(words.POOL_TYPE))
+    kinds = tuple(kind or LOCAL for kind in kinds_of(addresses, ledger=ledger, groups=groups))
     wanted = tuple(
-        Wanted(address, local=kind == _LOCAL, off_subnet=group is None or group.off_subnet == "Dummy")
+        Wanted(address, local=kind == LOCAL, off_subnet=group is None or group.off_subnet == "Dummy")
         for address, group, kind in zip(addresses, holding, kinds, strict=True)
     )
     folded = announcements.fold(wanted, _said(told), service=str(settle.wish.service), noted=noted, now=now)
@@ -66,15 +62,6 @@ def outlook(
     if settle.wish.re_evaluate:
         values[words.RE_EVALUATE] = None
     return Outlook(Desired(addresses, tuple(values.items()), said, folded.said), folded.due)
-
-
-def _kinds(holding: tuple[Group | None, ...], noted: str | None) -> tuple[str, ...]:
-    """How each address is announced; a stray one as it was written down."""
-    written = words.parse_per_ingress(noted, ingresses=len(holding)) if noted else None
-    return tuple(
-        group.announce if group is not None else (written[index] if written is not None else _LOCAL)
-        for index, group in enumerate(holding)
-    )
 
 
 def _joined(values: tuple[str, ...]) -> str | None:

@@ -12,8 +12,8 @@ from msgspec import Struct
 
 from purelb.allocator.groups import Groups
 from purelb.allocator.keys import ServiceKey
-from purelb.allocator.ledger import Contest, Ledger, Plan
-from purelb.allocator.observed import age, published
+from purelb.allocator.ledger import NOWHERE, Contest, Ledger, Plan
+from purelb.allocator.observed import age, noted_origins, published
 from purelb.allocator.ranges import Address
 from purelb.allocator.refusals import address_conflict
 from purelb.allocator.serving import Rules, effective_local
@@ -56,15 +56,24 @@ def learn(
     if not addresses:
         return ()
     wish = rough_wish(service)
-    facts = wish.facts(local=effective_local(wish, [groups.holding(ledger.pools.where(a)) for a in addresses], rules))
+    holding = [groups.holding(ledger.pools.where(address)) for address in addresses]
+    origins = noted_origins(service, addresses) if None in holding else (NOWHERE,) * len(addresses)
+    kinds = (origin.announce if g is None else g.announce for g, origin in zip(holding, origins, strict=True))
+    facts = wish.facts(local=effective_local(wish, kinds, rules))
     conflicts: list[Conflict] = []
-    for address in addresses:
+    for address, origin in zip(addresses, origins, strict=True):
         contest = _contest(ledger, address, facts, in_spite_of)
         if isinstance(contest, ServiceKey):
             conflicts.append(Conflict(wish.service, address, contest))
         else:
             ledger.learn(
-                wish.service, uid=wish.uid, created=wish.created, address=address, facts=facts, contest=contest
+                wish.service,
+                uid=wish.uid,
+                created=wish.created,
+                address=address,
+                facts=facts,
+                contest=contest,
+                origin=origin,
             )
     return tuple(conflicts)
 

@@ -48,11 +48,22 @@ class Holder(Struct, frozen=True, gc=False):
     contest: Contest = ""
 
 
+class Origin(Struct, frozen=True, gc=False):
+    """The group an address came from, and how that announced it; empty where nobody wrote it down."""
+
+    group: str = ""
+    announce: str = ""
+
+
+NOWHERE = Origin()
+
+
 class Claim(Struct):
-    """One address in use. `entry` is None when no accepted group contains it."""
+    """One address in use. `entry` is None when no accepted group contains it; `origin` says then which one did."""
 
     entry: EntryId | None
     holders: dict[ServiceKey, Holder]
+    origin: Origin = NOWHERE
 
     @property
     def contested(self) -> bool:
@@ -200,12 +211,26 @@ class Ledger:
             self.records.pop(plan.service, None)
 
     def learn(
-        self, service: ServiceKey, *, uid: str, created: str, address: Address, facts: Facts, contest: Contest = ""
+        self,
+        service: ServiceKey,
+        *,
+        uid: str,
+        created: str,
+        address: Address,
+        facts: Facts,
+        contest: Contest = "",
+        origin: Origin = NOWHERE,
     ) -> None:
         """Take an address of a published status as it is, whatever groups, drain or quota say."""
         record = self.records.get(service) or Record(uid, created)
         self._put(address, service, Holder(uid, facts, "held", published=True, contest=contest))
+        if self.claims[address].origin == NOWHERE:
+            self.trace(address, origin)
         self.records[service] = replace(record, addresses=(*record.addresses, address))
+
+    def trace(self, address: Address, origin: Origin) -> None:
+        """Note where an address in use came from, for when no accepted group contains it."""
+        self.claims[address].origin = origin
 
     def contest(self, service: ServiceKey, address: Address, why: Contest) -> None:
         """Mark a holder as the one that has to go from an address."""

@@ -10,6 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from purelb.allocator.ledger import Origin
 from purelb.allocator.ranges import Address
 from purelb.api import annotations as words
 from purelb.api import reasons
@@ -18,6 +19,7 @@ from purelb.net.ranges import family_of, parse_address
 
 _NO_STATUS: Final = ServiceStatus()
 _NO_BALANCER: Final = LoadBalancerStatus()
+_KINDS: Final = frozenset({"local", "remote"})
 OUR_CONDITIONS: Final = (reasons.ALLOCATED, reasons.ANNOUNCED)
 
 
@@ -60,6 +62,15 @@ def published(service: Service) -> tuple[Address, ...]:
         return ()
     found = (parse_address(entry.ip) for entry in entries)
     return tuple(dict.fromkeys((family_of(ip), int(ip)) for ip in found if ip is not None))
+
+
+def noted_origins(service: Service, addresses: tuple[Address, ...]) -> tuple[Origin, ...]:
+    """For each published address the group and the kind that our annotations give it."""
+    noted, count = annotations(service), len(addresses)
+    groups = words.parse_per_ingress(noted.get(words.ALLOCATED_FROM, ""), ingresses=count) or ("",) * count
+    kinds = words.parse_per_ingress(noted.get(words.POOL_TYPE, ""), ingresses=count) or ("",) * count
+    known = (kind if kind in _KINDS else "" for kind in kinds)
+    return tuple(Origin(group, kind) for group, kind in zip(groups, known, strict=True))
 
 
 def conditions_of(service: Service) -> tuple[Condition, ...]:

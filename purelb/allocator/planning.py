@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from purelb.allocator import refusals as because
+from purelb.allocator.attribution import kinds_of
 from purelb.allocator.groups import Groups
 from purelb.allocator.ledger import Contest, Ledger, Plan
 from purelb.allocator.ranges import Address
@@ -85,7 +86,7 @@ def _planned(
 ) -> Planned | Refusal:
     if not given.addresses and given.shortfall is not None and wish.service not in ledger.records:
         return given.shortfall
-    local = effective_local(wish, [groups.holding(ledger.pools.where(a)) for a in given.addresses], rules)
+    local = effective_local(wish, kinds_of(given.addresses, ledger=ledger, groups=groups), rules)
     made = Plan(
         service=wish.service,
         uid=wish.uid,
@@ -103,9 +104,8 @@ def _mine(wish: Wish, *, ledger: Ledger, groups: Groups, rules: Rules) -> _Mine:
     record = ledger.records.get(wish.service)
     if record is None or record.uid != wish.uid:
         return _Mine()
-    facts = wish.facts(
-        local=effective_local(wish, [groups.holding(ledger.pools.where(a)) for a in record.addresses], rules)
-    )
+    kinds = kinds_of(record.addresses, ledger=ledger, groups=groups)
+    facts = wish.facts(local=effective_local(wish, kinds, rules))
     kept: list[Address] = []
     movable: list[Address] = []
     contests: list[tuple[Address, Contest]] = []

@@ -3,6 +3,7 @@
 
 from typing import Final
 
+from purelb.allocator.attribution import kinds_of
 from purelb.allocator.decision import Settle
 from purelb.allocator.flights import Flight
 from purelb.allocator.keys import ServiceKey
@@ -23,8 +24,8 @@ def override(state: State, hands: Hands, key: ServiceKey, service: Service, sett
     wish, record = settle.wish, state.ledger.records.get(key)
     if not wish.local_policy or record is None or not record.addresses or settle.refusal is not None:
         return False
-    holding = [state.groups.holding(state.ledger.pools.where(address)) for address in record.addresses]
-    if effective_local(wish, holding, state.config.rules):
+    kinds = kinds_of(record.addresses, ledger=state.ledger, groups=state.groups)
+    if effective_local(wish, kinds, state.config.rules):
         return False
     if state.overrides.contested(key, now):
         told = occasion(rules.LOCAL_OVERRIDE_CONTESTED, _CONTESTED)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from purelb.allocator import refusals as because
+from purelb.allocator.attribution import LOCAL
 from purelb.allocator.groups import Candidates, Groups
 from purelb.allocator.ledger import Ledger
 from purelb.allocator.ranges import Address, EntryId
@@ -27,11 +28,14 @@ class Rules(Struct, frozen=True, gc=False):
     honor_local: bool = False
 
 
-def effective_local(wish: Wish, groups: Iterable[Group | None], rules: Rules) -> bool:
-    """Whether externalTrafficPolicy Local will stay: on a local address it is overridden unless somebody wants it."""
+def effective_local(wish: Wish, kinds: Iterable[str], rules: Rules) -> bool:
+    """Whether externalTrafficPolicy Local will stay: on a local address it is overridden unless somebody wants it.
+
+    `kinds` say how each address is announced; one of which nobody knows it (empty) is no reason to override anything.
+    """
     if not wish.local_policy:
         return False
-    return wish.allow_local or rules.honor_local or all(g is not None and g.announce == "remote" for g in groups)
+    return wish.allow_local or rules.honor_local or all(kind != LOCAL for kind in kinds)
 
 
 class Asker:
@@ -126,7 +130,7 @@ class Asker:
         return self._within_quota(address, group)
 
     def _facts(self, group: Group) -> Facts:
-        return self.wish.facts(local=effective_local(self.wish, (group,), self._rules))
+        return self.wish.facts(local=effective_local(self.wish, (group.announce,), self._rules))
 
     def _bound(self, group: Group, family: Family) -> Address | None:
         """The address the key stands for, unless nobody but the asking Service made it so."""

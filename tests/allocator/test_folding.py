@@ -305,3 +305,31 @@ async def test_a_report_for_the_service_that_had_the_address_before_does_not_cou
         await n1.report(announced=[entry | {"services": ["shop/web"]}])
         await cluster.clock.advance(1.0)
         assert await note(cluster) == "n1,eth0,192.0.2.10"
+
+
+FAR = {
+    "metadata": {"name": "far"},
+    "spec": {"remote": {"v4pool": {"pool": "198.51.100.1-198.51.100.9", "subnet": "198.51.100.0/24"}}},
+}
+SHRUNK = {"spec": {"remote": {"v4pool": {"pool": "198.51.100.5-198.51.100.9"}}}}
+UNREADABLE = {"spec": {"remote": {"v4pool": {"pool": "198.51.100.9-198.51.100.1"}}}}
+
+
+@pytest.mark.parametrize("edit", [None, SHRUNK, UNREADABLE], ids=["deleted", "shrunk", "made unreadable"])
+async def test_local_stays_on_the_address_of_a_remote_group_that_was(
+    cluster: Cluster, edit: dict[str, Any] | None
+) -> None:
+    await cluster.create(SERVICE_GROUPS, FAR, INSTALL)
+    async with cluster.allocator():
+        await cluster.serve(annotations={"purelb.io/service-group": "far"}, externalTrafficPolicy="Local")
+        await cluster.clock.advance(1.0)
+        if edit is None:
+            await cluster.admin.delete(SERVICE_GROUPS, "far", namespace=INSTALL)
+        else:
+            await cluster.patch(SERVICE_GROUPS, "far", edit, INSTALL)
+        await cluster.clock.advance(5.0)
+        assert (await policy(cluster), await cluster.addresses()) == ("Local", ("198.51.100.1",))
+    async with cluster.allocator():
+        await cluster.clock.advance(5.0)
+        assert (await policy(cluster), await cluster.addresses()) == ("Local", ("198.51.100.1",))
+        assert not [path for _, path in cluster.writes if path.endswith("/services/web")]

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""To which group an address in use belongs, and how it is announced, also when no accepted group contains it any more.
+
+Such a *stray* address keeps the group it came from on paper: nothing that was announced goes away, and nothing is changed for good,
+because somebody edited or deleted a group. What the group was is noted in the claim when it goes, and read from the Service's own
+annotations when a term begins. Where nobody wrote it down it is unknown, and unknown is not local.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from purelb.allocator.groups import Groups
+from purelb.allocator.ledger import Ledger, Origin
+from purelb.allocator.ranges import Address
+from purelb.api.groups import Group
+
+LOCAL: Final = "local"
+
+
+def origin_of(group: Group) -> Origin:
+    """What is remembered of a group when an address is left without one."""
+    return Origin(group.name, group.announce)
+
+
+def kind_of(address: Address, *, ledger: Ledger, groups: Groups) -> str:
+    """How an address is announced: `local` or `remote`; empty when it is stray and nobody wrote it down."""
+    group = groups.holding(ledger.pools.where(address))
+    if group is not None:
+        return group.announce
+    claim = ledger.claims.get(address)
+    return claim.origin.announce if claim is not None else ""
+
+
+def kinds_of(addresses: Iterable[Address], *, ledger: Ledger, groups: Groups) -> tuple[str, ...]:
+    """How each of some addresses is announced."""
+    return tuple(kind_of(address, ledger=ledger, groups=groups) for address in addresses)
