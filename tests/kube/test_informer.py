@@ -195,6 +195,18 @@ async def test_a_gap_in_the_watch_shows_handlers_only_what_changed() -> None:
         ]
 
 
+async def test_an_error_of_the_servers_store_is_answered_by_a_list_and_what_vanished_is_removed() -> None:
+    async with rig() as at:
+        await at.list_and_watch(service("a", "1"), service("b", "2"))
+        at.told.taken()
+        await at.events(change("ERROR", {"kind": "Status", "code": 500, "reason": "StoreReadError"}))
+        await at.clock.advance(0.8)
+        at.transport.take("GET").reply(listed(service("b", "2"), rv="20"))
+        await at.clock.settle()
+        assert at.told.taken() == [("deleted", "a", False)]
+        assert at.transport.take("GET").query["resourceVersion"] == "20"
+
+
 async def test_a_server_that_refuses_is_asked_at_the_exact_moments_of_the_backoff() -> None:
     async with rig() as at:
         asked: list[float] = []
@@ -262,10 +274,10 @@ async def test_one_object_among_many_that_cannot_be_read_costs_the_others_nothin
 ) -> None:
     caplog.set_level(logging.INFO)
     async with rig() as at:
-        good = [service(f"n{number}", str(number)) for number in range(2000)]
+        good = [service(f"n{number}", str(number)) for number in range(9_999)]
         bad = {"metadata": {"name": "bad", "namespace": "d", "uid": "u", "resourceVersion": "5"}, "spec": 7}
-        await at.list_and_watch(*good[:1000], bad, {"metadata": []}, *good[1000:])
-        assert len(at.informer.store) == 2000
+        await at.list_and_watch(*good[:5000], bad, {"metadata": []}, *good[5000:])
+        assert len(at.informer.store) == 9_999
         assert set(at.informer.undecodable) == {"d/bad"}
         for _ in range(3):
             await at.events(change("MODIFIED", {"kind": "Service", **bad}))
