@@ -134,6 +134,86 @@ async def test_an_agent_that_is_killed_and_comes_back_adopts_what_its_kernel_has
         assert not published_addresses_stay(services, await town.judge())
 
 
+async def test_with_no_allocator_at_all_a_dead_nodes_addresses_are_taken_over(town: Town) -> None:
+    async with town.living() as processes:
+        await three_kinds(town)
+        services = await town.judge()
+        await processes.kill_allocator()
+        await town.clock.advance(60.0)
+        holder, _ = a_holder(town)
+        await processes.power_off(holder)
+        await town.clock.advance(D + 1.0)
+        assert not published_addresses_stay(services, await town.judge())
+        processes.start_allocator()
+        await town.clock.advance(30.0)
+        assert not published_addresses_stay(services, await town.judge())
+
+
+async def test_everything_killed_at_once_and_started_again_changes_nothing_on_any_interface(town: Town) -> None:
+    async with town.living() as processes:
+        await three_kinds(town)
+        services, holders = await town.judge(), town.holders()
+        logs = {host.name: len(host.log) for host in town.hosts}
+        town.sights.clear()
+        for host in town.hosts:
+            await processes.crew.kill(host.name)
+        await processes.kill_allocator()
+        processes.start_allocator()
+        for host in town.hosts:
+            processes.crew.start(host.name)
+        await town.clock.advance(60.0)
+        assert not nothing_moved(holders, town.holders())
+        for address in holders:
+            assert not never_without_holder(town.sights, address)
+        assert {verb for host in town.hosts for _, verb, _ in host.log[logs[host.name] :]} == {"renew"}
+        assert not published_addresses_stay(services, await town.judge())
+
+
+async def test_a_node_that_dies_while_the_api_server_is_away_is_replaced_when_it_is_back_and_nobody_else_moves(
+    town: Town,
+) -> None:
+    async with town.living() as processes:
+        await three_kinds(town)
+        services, holders = await town.judge(), town.holders()
+        holder, held = a_holder(town)
+        town.api_down = True
+        await town.clock.advance(MINUTES)
+        await processes.power_off(holder)
+        await town.clock.advance(5 * MINUTES)
+        others = {address: nodes for address, nodes in holders.items() if address not in held}
+        assert not nothing_moved(others, town.holders())
+        town.api_down = False
+        await town.clock.advance(2 * MINUTES)
+        now = town.holders()
+        assert not nothing_moved(others, {address: nodes for address, nodes in now.items() if address not in held})
+        assert not published_addresses_stay(services, await town.judge())
+
+
+async def turns(number: int) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.3, 1.0, 2.5])
+async def test_an_agent_killed_on_its_way_out_is_repaired_by_the_next_one(town: Town, seconds: float) -> None:
+    async with town.living() as processes:
+        await three_kinds(town)
+        services = await town.judge()
+        for number in range(12):
+            holder, held = a_holder(town)
+            town.sights.clear()
+            processes.crew.agents[holder].stop()
+            await turns(number)
+            await town.clock.advance(seconds)
+            await turns(number)
+            await processes.crew.kill(holder)
+            processes.crew.start(holder)
+            await town.clock.advance(90.0)
+            for address in held:
+                assert not never_without_holder(town.sights, address)
+            assert not published_addresses_stay(services, await town.judge())
+
+
 BURST = 20
 POINTS = 48
 """So many turns of the loop after the last Service: from before its first write to after its last."""
@@ -142,11 +222,6 @@ POINTS = 48
 async def burst(town: Town, name: str) -> None:
     for number in range(BURST):
         await town.wish(f"{name}{number}")
-
-
-async def turns(number: int) -> None:
-    for _ in range(number):
-        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("first", range(8))
