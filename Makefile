@@ -37,9 +37,9 @@ netns: $(READY) ## tests on the real kernel in network namespaces (root or user 
 	@$(BIN)/pytest -q -m netns $(SELECT)
 
 .PHONY: conformance
-conformance: $(READY) ## the stories on a real control plane, built by hack/ (Go, root, nftables); K= selects
+conformance: $(READY) ## the stories and the fidelity suite on a real control plane, built by hack/ (Go, root, nftables); K= selects
 	@hack/build
-	@$(BIN)/pytest -q -m conformance $(SELECT)
+	@$(if $(KUBECONFIG),PURELB_CONFORMANCE_KUBECONFIG='$(KUBECONFIG)') $(BIN)/pytest -q -m conformance $(SELECT)
 
 .PHONY: bench
 bench: $(READY) ## measure on a real control plane; writes bench/results.json (OUT= for another file; Go, root)
