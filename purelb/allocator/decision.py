@@ -12,7 +12,7 @@ from purelb.allocator.groups import Groups
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.ledger import Ledger, Plan
 from purelb.allocator.observed import Claims, branded, has_class, marked, published
-from purelb.allocator.planning import Planned, plan
+from purelb.allocator.planning import Planned, keep, plan
 from purelb.allocator.refusals import Refusal
 from purelb.allocator.serving import Rules
 from purelb.allocator.wish import Wish, read_wish, rough_wish
@@ -81,7 +81,7 @@ def decide(
     wish = read_wish(service)
     recorded = _recorded(service)
     if isinstance(wish, Refusal):
-        return _unreadable(service, wish, recorded, ledger=ledger)
+        return _unreadable(service, wish, recorded, ledger=ledger, groups=groups, rules=rules)
     if may_adopt and record is None and published(service):
         adopted = _adopt(service, wish, ledger=ledger, groups=groups, rules=rules)
         if adopted is not None:
@@ -99,20 +99,14 @@ def _recorded(service: Service) -> str | None:
     return None if text is None or words.parse_wish(text) is None else text
 
 
-def _unreadable(service: Service, refusal: Refusal, recorded: str | None, *, ledger: Ledger) -> Settle:
-    """Whatever it holds, it keeps."""
+def _unreadable(
+    service: Service, refusal: Refusal, recorded: str | None, *, ledger: Ledger, groups: Groups, rules: Rules
+) -> Settle:
+    """What it holds it keeps, unless its ports, which can be read, disturb somebody else's live traffic."""
     rough = rough_wish(service)
-    record = ledger.records.get(rough.service)
-    if record is None:
-        return Settle(None, refusal, rough, recorded or rough.text)
-    facts = ledger.claims[(*record.addresses, *record.leaving)[0]].holders[rough.service].facts
-    kept = Plan(rough.service, record.uid, record.created, record.addresses, facts, shortfall=refusal)
-    contests = tuple(
-        (address, contest)
-        for address in record.addresses
-        if (contest := ledger.claims[address].holders[rough.service].contest)
-    )
-    return Settle(Planned(replace(kept, contests=contests), agreed=False), refusal, rough, recorded or rough.text)
+    kept = keep(rough, refusal, ledger=ledger, groups=groups, rules=rules)
+    text = recorded or rough.text
+    return Settle(kept, kept.plan.shortfall if kept is not None else refusal, rough, text)
 
 
 def _adopt(service: Service, wish: Wish, *, ledger: Ledger, groups: Groups, rules: Rules) -> Settle | Foreign | None:

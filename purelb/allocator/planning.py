@@ -81,6 +81,24 @@ def plan(wish: Wish, *, recorded: str | None, ledger: Ledger, groups: Groups, ru
     return _planned(wish, answer, mine, ledger=ledger, groups=groups, rules=rules)
 
 
+def keep(wish: Wish, refusal: Refusal, *, ledger: Ledger, groups: Groups, rules: Rules) -> Planned | None:
+    """What a Service keeps that asks for nothing that could be read; None when it holds nothing.
+
+    Its ports, key and policy of now count, as they will when the next term reads them from its spec: on a port that is
+    another holder's it loses the address, and where it may only not share it is contested.
+    """
+    if wish.service not in ledger.records:
+        return None
+    mine = _mine(wish, ledger=ledger, groups=groups, rules=rules)
+    record = ledger.records[wish.service]
+    staying = {*mine.kept, *mine.movable}
+    if mine.objection is not None and not staying.issuperset(record.addresses):  # why an address is gone
+        refusal = replace(refusal, text=f"{refusal.text}; {mine.objection.text}")
+    given = _Given(tuple(address for address in record.addresses if address in staying), refusal)
+    kept = _planned(wish, given, mine, ledger=ledger, groups=groups, rules=rules)
+    return None if isinstance(kept, Refusal) else replace(kept, agreed=False)
+
+
 def _planned(
     wish: Wish, given: _Given, mine: _Mine, *, ledger: Ledger, groups: Groups, rules: Rules
 ) -> Planned | Refusal:

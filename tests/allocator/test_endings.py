@@ -215,3 +215,44 @@ async def test_a_younger_service_that_insists_on_the_address_of_an_older_one_is_
         await cluster.admin.delete(SERVICES, "older", namespace="shop")
         await cluster.clock.advance(1.0)
         assert await cluster.addresses("younger") == ("192.0.2.10",)
+
+
+async def test_a_wish_that_cannot_be_read_does_not_hide_the_ports_that_changed_with_it(cluster: Cluster) -> None:
+    """Else two Services publish one port, and at the next start the younger of them loses its address."""
+    for name, port in (("one", 80), ("two", 443)):
+        await cluster.serve(name, annotations={"purelb.io/allow-shared-ip": "k"}, port=port)
+        await cluster.clock.advance(1.1)
+    async with cluster.allocator():
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses("two") == ("192.0.2.10",)
+        edit = {"metadata": {"annotations": {"purelb.io/addresses": "foo"}}, "spec": {"ports": [{"port": 80}]}}
+        await cluster.patch(SERVICES, "two", edit, "shop")
+        await cluster.clock.advance(1.0)
+        told = await cluster.condition(name="two")
+        assert told is not None
+        assert told.reason == "InvalidRequest"
+        assert told.message.endswith("; TCP/80 on 192.0.2.10 is taken by shop/one")
+        assert ("two", "AddressReleased", "192.0.2.10") in await cluster.events()
+    before = {name: await cluster.addresses(name) for name in ("one", "two")}
+    assert before == {"one": ("192.0.2.10",), "two": ()}
+    async with cluster.allocator():
+        await cluster.clock.advance(2.0)
+        assert {name: await cluster.addresses(name) for name in ("one", "two")} == before
+
+
+async def test_a_wish_that_cannot_be_read_keeps_an_address_it_should_only_not_share(cluster: Cluster) -> None:
+    for name, port in (("one", 80), ("two", 443)):
+        await cluster.serve(name, annotations={"purelb.io/allow-shared-ip": "k"}, port=port)
+        await cluster.clock.advance(1.1)
+    async with cluster.allocator():
+        await cluster.clock.advance(1.0)
+        noted = {"purelb.io/addresses": "foo", "purelb.io/allow-shared-ip": "another"}
+        await cluster.patch(SERVICES, "two", {"metadata": {"annotations": noted}}, "shop")
+        await cluster.clock.advance(1.0)
+        await cluster.serve("three", annotations={"purelb.io/allow-shared-ip": "k"}, port=81)
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses("two") == ("192.0.2.10",)
+        assert await cluster.addresses("three") == ()
+    async with cluster.allocator():
+        await cluster.clock.advance(2.0)
+        assert await cluster.addresses("two") == ("192.0.2.10",)

@@ -11,7 +11,7 @@ import asyncio
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from purelb.allocator.observed import published
@@ -40,6 +40,9 @@ NOTES = st.fixed_dictionaries(
 POOLS = st.sampled_from(["192.0.2.10/32", "192.0.2.10-192.0.2.12", "192.0.2.11,192.0.2.10"])
 CREATE = st.tuples(st.just("create"), NAMES, NOTES, st.sampled_from([80, 81]))
 EDIT = st.tuples(st.just("edit"), NAMES, NOTES)
+CONFUSE = st.tuples(
+    st.just("confuse"), NAMES, st.sampled_from(["k1", "k2", "two keys", None]), st.sampled_from([80, 81])
+)
 DELETE = st.tuples(st.just("delete"), NAMES)
 GROUP = st.tuples(st.just("group"), st.sampled_from(["default", "far"]), st.one_of(st.none(), POOLS))
 CLEAR = st.tuples(st.just("clear"), NAMES)
@@ -50,7 +53,9 @@ FAULT = st.tuples(
     st.sampled_from([Answer(code=500), Answer(code=409), LoseAnswer(), Reset(), Delay(seconds=1 / 16)]),
     st.integers(1, 3),
 )
-STORIES = st.lists(st.one_of(CREATE, CREATE, EDIT, DELETE, GROUP, CLEAR, WAIT, KILL, FAULT), min_size=3, max_size=25)
+STORIES = st.lists(
+    st.one_of(CREATE, CREATE, EDIT, CONFUSE, DELETE, GROUP, CLEAR, WAIT, KILL, FAULT), min_size=3, max_size=25
+)
 
 
 async def step(cluster: Cluster, what: tuple[Any, ...]) -> None:
@@ -65,6 +70,10 @@ async def step(cluster: Cluster, what: tuple[Any, ...]) -> None:
                     "purelb.io/service-group": None,
                 }
                 await cluster.patch(SERVICES, name, {"metadata": {"annotations": {**blank, **noted}}}, "shop")
+            case ("confuse", name, key, port):  # an unreadable wish and other ports in one edit
+                noted = {"purelb.io/addresses": "foo", "purelb.io/allow-shared-ip": key}
+                edit = {"metadata": {"annotations": noted}, "spec": {"ports": [{"port": port}]}}
+                await cluster.patch(SERVICES, name, edit, "shop")
             case ("delete", name):
                 await cluster.admin.delete(SERVICES, name, namespace="shop")
             case ("group", name, None):
@@ -138,7 +147,21 @@ def conditions(of: Service) -> tuple[Any, ...]:
     return (of.status.conditions if of.status is not None else ()) or ()
 
 
+SHARED = {"purelb.io/allow-shared-ip": "k1"}
+
+
 @settings(max_examples=40)
 @given(STORIES)
+@example(
+    [
+        ("create", "a", SHARED, 80),
+        ("create", "b", SHARED, 81),
+        ("wait", 2.0),
+        ("confuse", "b", "k1", 80),
+        ("wait", 2.0),
+        ("kill",),
+        ("wait", 2.0),
+    ]
+)
 def test_after_any_story_a_fresh_allocator_has_nothing_to_do(story: list[tuple[Any, ...]]) -> None:
     asyncio.run(tell(story))
