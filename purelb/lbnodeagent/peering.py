@@ -54,6 +54,8 @@ class Peering:
         elif node != self._core.state.node:
             membership.gone(node)
         if node == self._core.state.node:
+            if lease is None and self._leasing.held:
+                self._leasing.renew_now()  # somebody deleted it: to our peers we have left
             if suspects:  # our own echo: it decides about them
                 await self.look(now)
             return
@@ -134,7 +136,7 @@ class Peering:
         code = "holding" if policy == "Hold" else "fenced"
         log.info(
             "our lease could not be renewed (%s): %s what this node announces",
-            self._leasing.trouble,
+            self._leasing.trouble or "no answer in time",
             "keeping" if policy == "Hold" else "withdrawing",
             extra={"code": code, "error": self._leasing.trouble},
         )

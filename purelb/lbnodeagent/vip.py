@@ -36,6 +36,7 @@ SETTLE_S: Final = 0.2
 STALLED_S: Final = 2.0
 IGNORE_OFFERER_S: Final = 2.0
 DEFENCE_PAUSE_S: Final = 10.0
+REMIND_EVERY_S: Final = 1.0
 REFUSED_S, REFUSED_MAX_S = 1.0, 60.0
 
 Word = Literal[
@@ -297,6 +298,12 @@ def _moved(vip: Vip, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, ..
     return replace(vip, on=on, timer_at=due), ((Burst(), Sequence()) if on != vip.on else ())
 
 
+def _remind(vip: Vip, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, ...]]:
+    """Somebody offers us what we hold: two hold it, and the other waits for a frame of ours to let go."""
+    moved, _ = _moved(vip, event, now)
+    return replace(moved, quiet_until=now + REMIND_EVERY_S), (Burst(), *((Sequence(),) if moved.on != vip.on else ()))
+
+
 def _settle(vip: Vip, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, ...]]:
     return replace(vip, state="Closing", timer_at=now + SETTLE_S), (Unoffer(),)
 
@@ -372,6 +379,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("28", ("Closing", "Adopted"), ("KernelLost", "KernelExpired"), _forget),
     Row("30", ("Closing",), ("Timer",), _drop("30"), _due),
     Row("31", ("Holding", "Offering"), ("AddRefused",), _refused),
+    Row("24", ("Holding",), ("Mine(offered)",), _remind, lambda v, e, now: now >= v.quiet_until),
     Row("11.3", ("Holding",), _MINE, _moved),
     Row("15", ("Adopted",), ("Mine(contested)", "Theirs(now)", "Theirs(later)"), _drop("15"), _answered_for),
     Row("34", ("Adopted",), ("Mine(offered)", "Mine(fresh)", "Mine(vacant)"), _hold()),

@@ -846,3 +846,23 @@ async def test_an_interface_that_comes_later_makes_the_configuration_usable_and_
         await cluster.patch(NODES, "n1", {"metadata": {"labels": {"any": "change"}}})
         await cluster.clock.advance(2.0)
         assert (await cluster.report("n1")).config.state == "configured"
+
+
+async def test_after_all_leases_were_deleted_each_address_is_soon_on_one_node_again_and_was_never_on_none() -> None:
+    cluster = await lan()
+    async with cluster.running():
+        ips = [f"192.0.2.{number}" for number in range(10, 16)]
+        for ip in ips:
+            await cluster.serve(f"web{ip[-2:]}", ip)
+        await cluster.clock.advance(40.0)
+        await cluster.fold()
+        for host in cluster.hosts:
+            await cluster.admin.delete(LEASES, f"purelb-node-{host.name}", namespace=INSTALL)
+        await cluster.clock.advance(0.01)
+        assert [(await cluster.lease(host.name)).spec.holder_identity for host in cluster.hosts] == ["n1", "n2", "n3"]
+        for _ in range(50):
+            await cluster.clock.advance(0.1)
+            assert all(cluster.answering(ip) for ip in ips)
+        await cluster.fold()
+        await cluster.clock.advance(40.0)
+        assert [len(cluster.answering(ip)) for ip in ips] == [1] * len(ips)

@@ -306,3 +306,9 @@ def test_the_pause_after_a_refused_add_ends_also_when_the_vip_is_somebody_elses_
     script = offering().feed(AddRefused("ENODEV"), Unoffer(), at=100.0, state="Idle")
     script.feed(GIVE, at=100.5, state="Idle").feed(Timer(), at=101.0, state="Idle")
     assert script.vip.timer_at is None
+
+
+def test_a_holder_that_is_offered_what_it_holds_is_heard_once_a_second_so_that_the_other_lets_go() -> None:
+    script = holding().feed(OFFERED, Burst(), at=20.0, state="Holding").feed(OFFERED, at=20.5, state="Holding")
+    script.feed(OFFERED, Burst(), at=21.0, state="Holding")
+    script.feed(replace(OFFERED, on=3), Burst(), Sequence(), at=22.0, state="Holding")
