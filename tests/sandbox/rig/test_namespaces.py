@@ -219,6 +219,90 @@ def test_a_kernel_tells_who_got_and_who_lost_an_address(in_namespaces: Inside) -
     assert in_namespaces(body) == [[VIP4, "n2"], [VIP6, "n1"]]
 
 
+def watched(
+    rig: Rig, disturb: Callable[[IPRoute], None], *, before: Callable[[IPRoute], None]
+) -> dict[str, list[list[str]]]:
+    """Who holds what in the eyes of a watch that began between `before` and `disturb`, after it read all there was to read."""
+    with inside(rig.networks["n1"]):
+        ipr = IPRoute()
+    before(ipr)
+    holders = Holders()
+    watch = KernelWatch(rig.topology, rig.networks, holders)
+
+    async def look() -> None:
+        loop = asyncio.get_running_loop()
+        watch.attach(loop)
+        await asyncio.sleep(0.2)
+        watch.close(loop)
+
+    disturb(ipr)
+    ipr.close()
+    asyncio.run(look())
+    return {address: [[one.node, one.interface] for one in who] for address, who in holders.now().items()}
+
+
+def test_an_address_that_changes_its_prefix_length_is_still_there(in_namespaces: Inside) -> None:
+    def body() -> dict[str, list[list[str]]]:
+        rig = build(plan(nodes=1))
+        at = {}
+
+        def wide(ipr: IPRoute) -> None:
+            at["index"] = ipr.link_lookup(ifname="eth0")[0]
+            ipr.addr("add", address=VIP4, prefixlen=24, **at)
+
+        def narrower(ipr: IPRoute) -> None:
+            ipr.addr("add", address=VIP4, prefixlen=32, **at)
+            ipr.addr("delete", address=VIP4, prefixlen=24, **at)
+
+        return watched(rig, narrower, before=wide)
+
+    assert in_namespaces(body) == {VIP4: [["n1", "eth0"]]}
+
+
+def test_a_link_that_goes_takes_its_addresses_out_of_the_picture(in_namespaces: Inside) -> None:
+    def body() -> dict[str, list[list[str]]]:
+        rig = build(plan(nodes=1))
+        kind = probe_kinds().dummy
+
+        def make(ipr: IPRoute, name: str, *addresses: tuple[str, int]) -> None:
+            ipr.link("add", ifname=name, kind=kind)
+            index = ipr.link_lookup(ifname=name)[0]
+            ipr.link("set", index=index, state="up")
+            for address, prefix in addresses:
+                ipr.addr("add", index=index, address=address, prefixlen=prefix)
+
+        def before(ipr: IPRoute) -> None:
+            make(ipr, "old0", (VIP4, 32), (VIP6, 128))
+
+        def disturb(ipr: IPRoute) -> None:
+            make(ipr, "new0", ("172.30.1.201", 32))
+            for name in ("old0", "new0"):  # all of it before the first event is read
+                ipr.link("del", index=ipr.link_lookup(ifname=name)[0])
+
+        return watched(rig, disturb, before=before)
+
+    assert in_namespaces(body) == {}
+
+
+def test_a_watch_whose_socket_overran_ends_with_what_the_kernel_has(in_namespaces: Inside) -> None:
+    def body() -> dict[str, list[list[str]]]:
+        rig = build(plan(nodes=1))
+        at = {}
+
+        def disturb(ipr: IPRoute) -> None:
+            at["index"] = ipr.link_lookup(ifname="eth0")[0]
+            ipr.addr("add", address=VIP4, prefixlen=32, **at)  # what the socket holds is older than what it lost
+            for _ in range(1500):
+                ipr.addr("add", address="172.30.1.202", prefixlen=32, **at)
+                ipr.addr("delete", address="172.30.1.202", prefixlen=32, **at)
+            ipr.addr("delete", address=VIP4, prefixlen=32, **at)
+            ipr.addr("add", address="172.30.1.201", prefixlen=32, **at)
+
+        return watched(rig, disturb, before=lambda _: None)
+
+    assert in_namespaces(body) == {"172.30.1.201": [["n1", "eth0"]]}
+
+
 @pytest.mark.usefixtures("nft")
 def test_the_prober_counts_what_was_lost_while_an_address_was_away(in_namespaces: Inside) -> None:
     def body() -> dict[str, Any]:
