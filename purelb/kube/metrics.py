@@ -20,7 +20,10 @@ LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 
 
 class Metric(Struct, frozen=True, kw_only=True):
-    """One metric: its name as exposed (counters end in `_total`), kind, label names in order and help text."""
+    """One metric: its name as exposed (counters end in `_total`), kind, label names in order and help text.
+
+    `per_object`: a gauge with a series for each object of a kind that can be many; a process caps them.
+    """
 
     name: str
     kind: Kind
@@ -28,6 +31,7 @@ class Metric(Struct, frozen=True, kw_only=True):
     help: str
     buckets: tuple[float, ...] = LATENCY
     known: tuple[tuple[str, ...], ...] = ()
+    per_object: bool = False
 
 
 class Sample(Struct, frozen=True):

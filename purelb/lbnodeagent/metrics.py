@@ -25,7 +25,13 @@ def _gauge(name: str, text: str, *labels: str) -> Metric:
     return Metric(name=f"purelb_{name}", kind="gauge", labels=labels, help=text)
 
 
-ANNOUNCED: Final = _gauge("lbnodeagent_announced", "1 while in the kernel by our hand.", "service", "node", "ip")
+ANNOUNCED: Final = Metric(
+    name="purelb_lbnodeagent_announced",
+    kind="gauge",
+    labels=("service", "node", "ip"),
+    help="1 while in the kernel by our hand.",
+    per_object=True,
+)
 ANNOUNCED_IPS: Final = _gauge("announced_ips_total", "Addresses with our tag that should be there.")
 ORPHANED_IPS: Final = _gauge("orphaned_ips_total", "Addresses with our tag that should not be there.")
 WITHHELD: Final = _gauge("lbnodeagent_withheld", "Addresses this node should announce but does not.", "reason")

@@ -16,11 +16,10 @@ if TYPE_CHECKING:
 
 CONFLICT_S: Final = 60.0
 """So long after the last foreign answer an address counts as contested."""
-SERIES_MAX: Final = 2000
 
 
 def samples(state: State, *, stale: bool, healthy: bool, now: float) -> Iterator[Sample]:
-    """All of them; per-address series up to their cap."""
+    """All of them; the process caps those per address."""
     ours = list(state.present.ours())
     wanted = [address for address in ours if state.wants(address.ip) is not None]
     yield Sample(metrics.ANNOUNCED_IPS, float(len(wanted)))
@@ -31,7 +30,7 @@ def samples(state: State, *, stale: bool, healthy: bool, now: float) -> Iterator
         if (claim := state.asked.claims.get(address.ip)) is not None
         for service in claim.services
     ]
-    for service, ip in shown[:SERIES_MAX]:
+    for service, ip in shown:
         yield Sample(metrics.ANNOUNCED, 1.0, (service, state.node, ip))
     for reason, count in Counter(why.reason for why in state.withheld.values()).items():
         yield Sample(metrics.WITHHELD, float(count), (reason,))

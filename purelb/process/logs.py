@@ -18,7 +18,7 @@ import logging
 import re
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Final, Literal, Never, TextIO
 
 from pythonjsonlogger.msgspec import MsgspecFormatter
 
@@ -96,7 +96,6 @@ class LineHandler(logging.Handler):
         self._sink = sink
         self._stream = stream if stream is not None else sys.stdout
         self._admission = Admission()
-        self._summary_at = 0.0
         self._encode = MsgspecFormatter().jsonify_log_record
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -108,15 +107,18 @@ class LineHandler(logging.Handler):
                 self._sink.count(LINES_SUPPRESSED)
             else:
                 self._write(self._line(record, fields, repeated))
-            if self._admission.dropped and now >= self._summary_at:
-                dropped, self._admission.dropped = self._admission.dropped, 0
-                self._summary_at = now + SUMMARY_EVERY
-                said = logging.makeLogRecord(
-                    {"levelno": logging.INFO, "msg": "%d lines were left out", "args": (dropped,)}
-                )
-                self._write(self._line(said, {"code": "linesSuppressed", "dropped": dropped}, 0))
         except Exception:  # noqa: BLE001  logging must not end the process; logging's own handler of last resort says so
             self.handleError(record)
+
+    async def sum_up(self) -> Never:
+        """Until cancelled, say each minute how many lines the bucket dropped, if any."""
+        while True:
+            await self._clock.until(self._clock.now() + SUMMARY_EVERY)
+            dropped, self._admission.dropped = self._admission.dropped, 0
+            if dropped:
+                said = {"levelno": logging.INFO, "msg": "%d lines were left out", "args": (dropped,)}
+                fields = {"code": "linesSuppressed", "dropped": dropped}
+                self._write(self._line(logging.makeLogRecord(said), fields, 0))
 
     def _write(self, line: str) -> None:
         self._stream.write(line + "\n")

@@ -66,7 +66,7 @@ METRICS: Final = (
 )
 
 SERIES_MAX: Final = 2000
-"""Per metric and process: what is beyond it is left out of the scrape and counted in `metrics_series_dropped`."""
+"""Of all metrics `per_object` together: what is beyond it is left out of the scrape and counted in `metrics_series_dropped`."""
 
 
 class _Histogram:
@@ -78,9 +78,16 @@ class _Histogram:
 
 
 class Registry:
-    """The sink of one process, and the text a scrape gets."""
+    """The sink of one process, and the text a scrape gets. `per_object`: whether metrics of single objects are in it."""
 
-    def __init__(self, metrics: Iterable[Metric], *, samples: Callable[[], Iterable[Sample]] = tuple) -> None:
+    def __init__(
+        self,
+        metrics: Iterable[Metric],
+        *,
+        samples: Callable[[], Iterable[Sample]] = tuple,
+        per_object: bool = True,
+    ) -> None:
+        self._per_object = per_object
         self._declared = {metric.name: metric for metric in metrics}
         self._counters: dict[str, dict[tuple[str, ...], float]] = {}
         self._histograms: dict[str, dict[tuple[str, ...], _Histogram]] = {}
@@ -121,7 +128,7 @@ class Registry:
 
     def collect(self) -> Iterator[Family]:
         """Called by prometheus-client at each scrape."""
-        dropped = 0
+        shown = 0
         for name, series in self._counters.items():
             metric = self._declared[name]
             counter = CounterMetricFamily(name, metric.help, labels=metric.labels)
@@ -135,15 +142,14 @@ class Registry:
             for metric in self._declared.values()
             if metric.kind == "gauge"
         }
-        shown = dict.fromkeys(gauges, 0)
         for sample in self.samples():
-            shown[sample.metric.name] += 1
-            if shown[sample.metric.name] > SERIES_MAX:
-                dropped += 1
-                continue
+            if sample.metric.per_object:
+                shown += self._per_object
+                if not self._per_object or shown > SERIES_MAX:
+                    continue
             gauges[sample.metric.name].add_metric(sample.labels, sample.value)
         if SERIES_DROPPED.name in gauges:
-            gauges[SERIES_DROPPED.name].add_metric((), dropped)
+            gauges[SERIES_DROPPED.name].add_metric((), max(0, shown - SERIES_MAX))
         yield from gauges.values()
 
     @staticmethod

@@ -39,7 +39,7 @@ from purelb.process.settings import Duration, Loaded, Problem, Setting, add_flag
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ class ProcessSettings(Struct, frozen=True, kw_only=True):
     log_level: Annotated[Literal["info", "debug"], Setting(help="what is logged")] = "info"
     log_format: Annotated[Literal["json", "text"], Setting(help="form of the log; text is for a terminal")] = "json"
     shutdown_budget: Annotated[Duration, Setting(help="longest graceful shutdown", low=0.1, high=3600)] = Duration(10.0)
+    metrics_per_service: Annotated[bool, Setting(help="expose series of single Services and addresses")] = True
     max_loop_lag: Annotated[Duration, Setting(help="loop lag at which /healthz fails", low=0.1)] = Duration(5.0)
     max_owner_turn: Annotated[
         Duration, Setting(help="length of one turn of the owner at which /healthz fails", low=0.1)
@@ -126,8 +127,8 @@ class ComponentCommand(Generic[S]):
             print(as_yaml(loaded), end="")
             return DONE
         clock = SystemClock()
-        registry = Registry(self._metrics)
-        logs.configure(
+        registry = Registry(self._metrics, per_object=loaded.settings.metrics_per_service)
+        lines = logs.configure(
             component=self.name,
             level=loaded.settings.log_level,
             form=loaded.settings.log_format,
@@ -148,11 +149,28 @@ class ComponentCommand(Generic[S]):
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_AFTER_ALLOCATIONS, 20, 20)
-        return asyncio.run(serve(component, name=self.name, settings=loaded.settings, clock=clock, registry=registry))
+        return asyncio.run(
+            serve(
+                component,
+                name=self.name,
+                settings=loaded.settings,
+                clock=clock,
+                registry=registry,
+                summaries=lines.sum_up,
+            )
+        )
 
 
-async def serve(component: Component, *, name: str, settings: ProcessSettings, clock: Clock, registry: Registry) -> int:
-    """Run `component` with its listener until it is told to stop; the answer is the exit code."""
+async def serve(
+    component: Component,
+    *,
+    name: str,
+    settings: ProcessSettings,
+    clock: Clock,
+    registry: Registry,
+    summaries: Callable[[], Coroutine[Any, Any, None]],
+) -> int:
+    """Run `component` with its listener until it is told to stop; the answer is the exit code. `summaries` runs beside it."""
     lag = Lag()
     version, revision = build_version()
 
@@ -176,7 +194,8 @@ async def serve(component: Component, *, name: str, settings: ProcessSettings, c
         async with http.serving(app, sockets):
             _say_listening(sockets[0].getsockname())
             with signals:
-                return await _supervise(component, name=name, settings=settings, clock=clock, lag=lag, signals=signals)
+                beside = {"lag": sample(lag, clock), "log": summaries()}
+                return await _supervise(component, name=name, settings=settings, signals=signals, beside=beside)
     except CannotStart as failure:
         _tell(failure)
         return CANNOT_WORK_HERE
@@ -185,10 +204,15 @@ async def serve(component: Component, *, name: str, settings: ProcessSettings, c
 
 
 async def _supervise(
-    component: Component, *, name: str, settings: ProcessSettings, clock: Clock, lag: Lag, signals: Signals
+    component: Component,
+    *,
+    name: str,
+    settings: ProcessSettings,
+    signals: Signals,
+    beside: Mapping[str, Coroutine[Any, Any, None]],
 ) -> int:
     async with asyncio.TaskGroup() as tasks:
-        sampler = tasks.create_task(sample(lag, clock), name=f"{name}:lag")
+        helpers = [tasks.create_task(work, name=f"{name}:{what}") for what, work in beside.items()]
         worker = tasks.create_task(component.run(), name=f"{name}:component")
         stopping = signals.asked
         both: set[asyncio.Future[Any]] = {worker, stopping}
@@ -205,7 +229,8 @@ async def _supervise(
                     extra={"code": "shutdownStepCut", "phase": component.phase(), "tasks": _tasks()},
                 )
                 worker.cancel()
-        sampler.cancel()
+        for helper in helpers:
+            helper.cancel()
     if not stopping.done():
         log.info("the component ended without being asked", extra={"code": "taskEnded", "error": "run() returned"})
         return INTERNAL_ERROR

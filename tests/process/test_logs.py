@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Log lines: valid JSON, one per change, none twice."""
 
+import asyncio
 import io
 import json
 import logging
@@ -145,3 +146,17 @@ def test_the_limit_of_a_line_counts_bytes(log: logging.Logger, stream: io.String
     log.info("wide", extra={"code": "wide", **{f"field{number}": "é" * 500 for number in range(12)}})
     (text,) = stream.getvalue().splitlines()
     assert len(text.encode()) <= 8192
+
+
+async def test_what_a_flood_dropped_is_told_once_a_minute_even_if_nothing_is_said_any_more() -> None:
+    clock, stream = VirtualClock(), io.StringIO()
+    handler = LineHandler(component="allocator", form="json", clock=clock, sink=NO_SINK, stream=stream)
+    async with asyncio.TaskGroup() as group:
+        telling = group.create_task(handler.sum_up())
+        await clock.advance(1.0)
+        for _ in range(int(BURST_LINES) + 5):
+            handler.emit(logging.makeLogRecord({"levelno": logging.INFO, "msg": "again", "code": "again"}))
+        await clock.advance(3600.0)
+        telling.cancel()
+    (told,) = (line for line in lines(stream) if line["code"] == "linesSuppressed")
+    assert (told["dropped"], told["msg"]) == (5, "5 lines were left out")

@@ -11,6 +11,8 @@ WRITES = Metric(
 )
 TURNS = Metric(name="test_turns_total", kind="counter", help="Turns.")
 SECONDS = Metric(name="test_seconds", kind="histogram", help="Time.", buckets=(0.1, 1.0))
+EACH = Metric(name="test_each", kind="gauge", labels=("service",), help="Each.", per_object=True)
+OTHER = Metric(name="test_other", kind="gauge", labels=("service",), help="Other.", per_object=True)
 POOL = Metric(name="test_pool_size", kind="gauge", labels=("pool",), help="Size.")
 
 
@@ -57,10 +59,18 @@ def test_the_series_of_a_deleted_object_vanish_with_the_next_view() -> None:
 
 
 def test_series_beyond_the_cap_are_left_out_and_counted() -> None:
-    view = [Sample(POOL, 1.0, (f"p{number}",)) for number in range(SERIES_MAX + 3)]
-    registry = Registry([POOL, SERIES_DROPPED], samples=lambda: view)
+    view = [Sample(metric, 1.0, (f"s{number}",)) for number in range(SERIES_MAX // 2 + 3) for metric in (EACH, OTHER)]
+    registry = Registry([EACH, OTHER, SERIES_DROPPED], samples=lambda: view)
     assert len(text(registry)) == SERIES_MAX
-    assert "purelb_metrics_series_dropped 3.0" in registry.text().decode()
+    assert "purelb_metrics_series_dropped 6.0" in registry.text().decode()
+
+
+def test_series_of_groups_are_not_capped_and_those_of_single_objects_can_be_left_out() -> None:
+    view = [Sample(metric, 1.0, (f"s{number}",)) for number in range(SERIES_MAX + 3) for metric in (EACH, POOL)]
+    registry = Registry([EACH, POOL, SERIES_DROPPED], samples=lambda: view, per_object=False)
+    assert len(text(registry)) == SERIES_MAX + 3
+    assert not any("test_each" in line for line in text(registry))
+    assert "purelb_metrics_series_dropped 0.0" in registry.text().decode()
 
 
 def test_a_metric_nobody_declared_is_a_mistake_of_ours() -> None:
