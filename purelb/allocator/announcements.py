@@ -94,6 +94,11 @@ class Announcements:
         """The nodes whose reports count."""
         return self._alive
 
+    @property
+    def advertised(self) -> Mapping[str, tuple[IPNetwork, ...]]:
+        """The subnets of each of these nodes."""
+        return self._subnets
+
     def reported(self, node: str, report: NodeReport | None, now: float) -> frozenset[Address]:
         """A node's newest report, None when it is gone. Answers the addresses of which something changed."""
         old, new = self._reports.get(node), None if report is None else _read(report)

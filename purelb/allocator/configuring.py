@@ -9,10 +9,11 @@ import logging
 from typing import Final
 
 from purelb.allocator import audit, groupstatus, reservations
+from purelb.allocator.announcements import MISSING_FOR
 from purelb.allocator.attribution import origin_of
 from purelb.allocator.flights import Flight
 from purelb.allocator.groups import Groups
-from purelb.allocator.keys import Deadline, Reported, StatusDue
+from purelb.allocator.keys import Deadline, LivesChanged, Reported, StatusDue
 from purelb.allocator.landing import wake
 from purelb.allocator.occasions import occasion
 from purelb.allocator.ranges import Address
@@ -96,7 +97,14 @@ def node_changed(state: State, hands: Hands, name: str | None, now: float) -> No
             if node is None and report is None:
                 del state.nodes_seen[name]
     answered_at = hands.answered_at()
-    changed |= state.announcements.lives(state.liveness.alive(now, answered_at=answered_at), now)
+    before, alive = state.announcements.advertised, state.liveness.alive(now, answered_at=answered_at)
+    changed |= state.announcements.lives(alive, now)
+    if alive != before:
+        # Why an address is not announced may be another reason now: told soon when it is about a node that came.
+        came = any(
+            not set(subnets) <= set(before.get(node, ())) or node not in before for node, subnets in alive.items()
+        )
+        hands.later(LivesChanged(), FOLD_AFTER if came else MISSING_FOR)
     for address in changed:
         if address in state.ledger.claims:
             # The first to answer for an address is told at once; what follows may wait for more of it.

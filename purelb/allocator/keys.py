@@ -38,6 +38,10 @@ class Reported(Struct, frozen=True, gc=False):
     ip: Address
 
 
+class LivesChanged(Struct, frozen=True, gc=False):
+    """Other nodes are alive than before, or they advertise other subnets."""
+
+
 class Wrote(Struct, frozen=True, gc=False):
     """A write was answered; the answer waits under its ticket."""
 
@@ -61,4 +65,15 @@ class StatusDue(Struct, frozen=True, gc=False):
     group: str
 
 
-Key = ServiceKey | GroupsChanged | NamespaceChanged | NodeChanged | Reported | Wrote | Answered | Deadline | StatusDue
+Key = (
+    ServiceKey
+    | GroupsChanged
+    | NamespaceChanged
+    | NodeChanged
+    | Reported
+    | LivesChanged
+    | Wrote
+    | Answered
+    | Deadline
+    | StatusDue
+)

@@ -24,6 +24,7 @@ from purelb.allocator.keys import (
     Deadline,
     GroupsChanged,
     Key,
+    LivesChanged,
     NamespaceChanged,
     NodeChanged,
     Reported,
@@ -82,6 +83,9 @@ class Reconciler:
             case Reported(ip=address):
                 claim = state.ledger.claims.get(address)
                 for service in claim.holders if claim is not None else ():
+                    hands.soon(service, priority=INITIAL)
+            case LivesChanged():
+                for service in state.tally.unannounced():
                     hands.soon(service, priority=INITIAL)
             case Deadline():
                 wake(state, hands, state.ledger.expire(now))

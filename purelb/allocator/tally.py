@@ -32,7 +32,7 @@ class Tally:
     def __init__(self) -> None:
         self._standings: dict[ServiceKey, Standing] = {}
         self._states: Counter[Kind] = Counter()
-        self._unannounced: Counter[str] = Counter()
+        self._unannounced: dict[str, dict[ServiceKey, None]] = {}
         self._pending: dict[str, dict[ServiceKey, float]] = {}
         self._first_seen: dict[ServiceKey, float] = {}
 
@@ -46,7 +46,7 @@ class Tally:
         self._standings[service] = Standing(state, reason, since, unannounced)
         self._states[state] += 1
         if unannounced:
-            self._unannounced[unannounced] += 1
+            self._unannounced.setdefault(unannounced, {})[service] = None
         if state != "allocated":
             self._pending.setdefault(reason, {})[service] = since
         return known is None or known.reason != reason
@@ -65,6 +65,11 @@ class Tally:
         first = self._first_seen.pop(service, None)
         return None if first is None else now - first
 
+    def unannounced(self) -> tuple[ServiceKey, ...]:
+        """The Services with an address that no node answers for, as far as their conditions say."""
+        rows = (found for reason, found in self._unannounced.items() if reason != reasons.ANNOUNCED_TWICE)
+        return tuple(service for services in rows for service in services)
+
     def samples(self, ledger: Ledger, groups: Groups, now: float) -> Iterator[Sample]:
         """All gauges about Services, addresses and pools."""
         for state in ("allocated", "partial", "pending"):
@@ -72,14 +77,13 @@ class Tally:
         for reason, waiting in self._pending.items():
             yield Sample(metrics.PENDING, len(waiting), (reason,))
             yield Sample(metrics.OLDEST_PENDING, now - min(waiting.values()), (reason,))
-        unannounced = self._unannounced.total()
-        conflicting = self._unannounced[reasons.ANNOUNCED_TWICE]
+        unannounced = sum(map(len, self._unannounced.values()))
+        conflicting = len(self._unannounced.get(reasons.ANNOUNCED_TWICE, ()))
         yield Sample(metrics.ADDRESSES, len(ledger.records) - unannounced, ("announced",))
         yield Sample(metrics.ADDRESSES, unannounced - conflicting, ("unannounced",))
         yield Sample(metrics.ADDRESSES, conflicting, ("conflicting",))
-        for reason, count in self._unannounced.items():
-            if count:
-                yield Sample(metrics.UNANNOUNCED, count, (reason,))
+        for reason, services in self._unannounced.items():
+            yield Sample(metrics.UNANNOUNCED, len(services), (reason,))
         yield Sample(metrics.DOUBLE, ledger.contested)
         yield from pool_samples(ledger, groups)
 
@@ -88,7 +92,10 @@ class Tally:
             return
         self._states[known.state] -= 1
         if known.unannounced:
-            self._unannounced[known.unannounced] -= 1
+            there = self._unannounced[known.unannounced]
+            del there[service]
+            if not there:
+                del self._unannounced[known.unannounced]
         if known.state != "allocated":
             waiting = self._pending[known.reason]
             del waiting[service]

@@ -333,3 +333,57 @@ async def test_local_stays_on_the_address_of_a_remote_group_that_was(
         await cluster.clock.advance(5.0)
         assert (await policy(cluster), await cluster.addresses()) == ("Local", ("198.51.100.1",))
         assert not [path for _, path in cluster.writes if path.endswith("/services/web")]
+
+
+async def reasons(cluster: Cluster, *names: str) -> list[str]:
+    found = [await cluster.condition("Announced", name) for name in names]
+    return [each.reason if each is not None else "" for each in found]
+
+
+async def test_why_an_address_is_not_announced_follows_the_nodes_that_come_and_go(cluster: Cluster) -> None:
+    elsewhere, here = Node(cluster, "n1", subnets="198.51.100.0/24"), Node(cluster, "n2")
+    async with cluster.allocator():
+        await cluster.serve("old")
+        await cluster.clock.advance(1.0)
+        assert await reasons(cluster, "old") == ["NoLiveAgent"]
+        await elsewhere.live(4)
+        await cluster.serve("new")
+        await cluster.clock.advance(1.0)
+        assert await reasons(cluster, "old", "new") == ["NoNodeInSubnet"] * 2
+        await here.live(2)
+        assert await reasons(cluster, "old", "new") == ["AwaitingNode"] * 2
+        await elsewhere.live(14)
+        assert await reasons(cluster, "old", "new") == ["NoNodeInSubnet"] * 2
+        await cluster.clock.advance(90.0)  # until the API server was heard again
+        assert await reasons(cluster, "old", "new") == ["NoLiveAgent"] * 2
+        count = len(cluster.writes)
+        await cluster.clock.advance(600.0)
+        assert len(cluster.writes) == count
+
+
+async def test_after_a_start_a_lease_that_nobody_renews_is_not_believed_for_ever(cluster: Cluster) -> None:
+    await Node(cluster, "n1").renew()
+    async with cluster.allocator(leader_elect=True):
+        await cluster.serve()
+        await cluster.clock.advance(3.0)
+        assert await reasons(cluster, "web") == ["AwaitingNode"]
+    async with cluster.allocator(leader_elect=True):
+        await cluster.clock.advance(20.0)
+        assert await reasons(cluster, "web") == ["NoLiveAgent"]
+
+
+async def test_a_node_that_comes_asks_only_those_who_are_not_announced(cluster: Cluster) -> None:
+    node, other = Node(cluster, "n1"), Node(cluster, "n2", subnets="198.51.100.0/24")
+    await node.renew()
+    async with cluster.allocator():
+        await cluster.serve("a")
+        await cluster.clock.advance(1.0)
+        await cluster.serve("b")
+        await node.report(("192.0.2.10", "eth0"))
+        await node.live(4)
+        assert await reasons(cluster, "a", "b") == ["AnnouncingLocal", "AwaitingNode"]
+        turns = cluster.sink.counts["purelb_k8s_client_updates_total",]
+        await other.renew()
+        await cluster.clock.advance(1.0)
+        # the node, the lives, the one Service
+        assert cluster.sink.counts["purelb_k8s_client_updates_total",] - turns == 3
