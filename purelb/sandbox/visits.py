@@ -11,7 +11,8 @@ import os
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Final
 
 from purelb.process.command import ANSWER_IS_NO, DONE
 from purelb.sandbox.cluster.reach import Refused, Sandbox
@@ -21,6 +22,9 @@ from purelb.sandbox.screen import Screen
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
+
+# What one process can send on two cores without measuring itself.
+RATE_MAX: Final = 1000.0
 
 # looking at one
 
@@ -114,9 +118,25 @@ def configure_probe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=int, default=None, help="stop after so long (default: Ctrl-C)")
 
 
+def _probed(arguments: argparse.Namespace) -> str:
+    """The address to probe. Raises Refused naming what cannot be probed, or not so: it would count as lost for ever."""
+    try:
+        address = ip_address(arguments.address)
+    except ValueError:
+        raise Refused(f"{arguments.address!r} is not an IP address: take one that `status` shows") from None
+    if not 1 <= arguments.port <= 65535:
+        raise Refused(f"--port {arguments.port}: 1 to 65535")
+    if not 0 < arguments.rate <= RATE_MAX:
+        raise Refused(f"--rate {arguments.rate:g}: more than 0, at most {RATE_MAX:g} a second")
+    if arguments.seconds is not None and arguments.seconds < 1:
+        raise Refused(f"--seconds {arguments.seconds}: 1 or more")
+    return str(address)
+
+
 def probe(state: StateDirectory, arguments: argparse.Namespace) -> int:
+    address = _probed(arguments)
     with Sandbox(state).entrance("client") as entrance:
-        prober = ["-m", "purelb.sandbox.rig.prober", "--ticks", "--rate", str(arguments.rate), arguments.address]
+        prober = ["-m", "purelb.sandbox.rig.prober", "--ticks", "--rate", str(arguments.rate), address]
         process = subprocess.Popen(
             entrance.argv([sys.executable, *prober, str(arguments.port)]),
             pass_fds=entrance.descriptors,

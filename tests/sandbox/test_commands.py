@@ -47,6 +47,11 @@ def test_without_a_sandbox_every_word_says_how_to_start_one(
         ("exec", "n1"),
         ("exec", "n1", "--"),
         ("--name", "A/b", "status"),
+        ("probe", "1.2.3"),
+        ("probe", "172.30.1.200", "--port", "0"),
+        ("probe", "172.30.1.200", "--rate", "0"),
+        ("probe", "172.30.1.200", "--rate", "nan"),
+        ("probe", "172.30.1.200", "--seconds", "0"),
     ],
     ids=" ".join,
 )
@@ -55,6 +60,13 @@ def test_what_cannot_be_meant_is_refused_with_2(
 ) -> None:
     assert run(*words, monkeypatch=monkeypatch, home=tmp_path) == 2
     assert capsys.readouterr().err
+
+
+def test_what_is_no_address_is_named_and_not_probed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("probe", "1.2.3", monkeypatch=monkeypatch, home=tmp_path) == 2
+    assert "'1.2.3' is not an IP address" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
