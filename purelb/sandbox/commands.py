@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from purelb.sandbox.cluster.programs import ProxyKind
 
 READY_LIMIT_S: Final = 60.0
+NODES: Final = 3
 STEPS: Final = {
     "namespaces": "nodes and client are there",
     "api": "the API server answers",
@@ -76,12 +77,11 @@ class SandboxCommand:
 
 
 def _configure_up(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--nodes", type=int, default=3, help=f"1 to {NODES_MAX} (default: 3)")
+    parser.add_argument("--nodes", type=int, help=f"1 to {NODES_MAX} (default: {NODES})")
     parser.add_argument(
         "--proxy",
         choices=("auto", "nft", "user"),
-        default="auto",
-        help="what serves the addresses (default: nft if it works)",
+        help="what serves the addresses (default: auto, nft if it works)",
     )
     for option, only in (("--subnets", "1"), ("--family", "dual"), ("--router", "none")):
         parser.add_argument(option, choices=(only,), default=only, help=f"only {only} so far")
@@ -89,19 +89,22 @@ def _configure_up(parser: argparse.ArgumentParser) -> None:
 
 def _up(state: StateDirectory, arguments: argparse.Namespace) -> int:
     screen = Screen()
+    nodes = NODES if arguments.nodes is None else arguments.nodes
+    if not 1 <= nodes <= NODES_MAX:
+        raise Refused(f"--nodes {nodes}: 1 to {NODES_MAX}")
     try:
         running = Sandbox(state)
     except NotRunning:
         pass
     else:
-        screen.say(f"sandbox {state.name} is up (process {running.pid})")
+        status = running.status()
+        _refuse_another_shape(state, status, arguments)
+        screen.say(f"sandbox {state.name} is up (nodes: {len(status['nodes'])}, process {running.pid})")
         return _wait_until_ready(screen, state)
-    if not 1 <= arguments.nodes <= NODES_MAX:
-        raise Refused(f"--nodes {arguments.nodes}: 1 to {NODES_MAX}")
     findings = doctor.examine()
     if not tell_what_is_missing(findings):
         return CANNOT_WORK_HERE
-    with start(state, nodes=arguments.nodes, proxy=choose_proxy(arguments.proxy, findings)) as starting:
+    with start(state, nodes=nodes, proxy=choose_proxy(arguments.proxy or "auto", findings)) as starting:
         try:
             for step in starting.steps(limit_s=READY_LIMIT_S):
                 screen.done(STEPS[step.name], seconds=step.seconds)
@@ -119,6 +122,19 @@ def _up(state: StateDirectory, arguments: argparse.Namespace) -> int:
         starting.let_live()
     _next(screen, state)
     return DONE
+
+
+def _refuse_another_shape(state: StateDirectory, status: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """A running sandbox keeps the shape it was started with. Raises Refused if another one is asked for."""
+    runs = {"--nodes": len(status["nodes"]), "--proxy": status["proxy"]}
+    asked = {"--nodes": arguments.nodes, "--proxy": arguments.proxy}
+    other = [f"{option} {asked[option]}" for option in runs if asked[option] not in {None, "auto", runs[option]}]
+    if other:
+        shape = " ".join(f"{option} {value}" for option, value in runs.items())
+        raise Refused(
+            f"sandbox {state.name} runs with {shape}, and keeps them; {' '.join(other)} needs "
+            f"`{program(state.name)} down` first"
+        )
 
 
 def _wait_until_ready(screen: Screen, state: StateDirectory) -> int:

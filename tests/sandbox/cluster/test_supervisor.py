@@ -137,7 +137,7 @@ def test_components_find_token_authority_and_namespace_where_kubernetes_puts_the
     assert b"HOME=" not in environment
 
 
-def test_a_second_up_says_that_it_is_up_and_down_twice_is_no_error(tmp_path: Path) -> None:
+def test_a_second_up_says_that_it_is_up_or_what_it_cannot_change_and_down_twice_is_no_error(tmp_path: Path) -> None:
     environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
     for _ in range(2):
         up = subprocess.run(
@@ -145,7 +145,13 @@ def test_a_second_up_says_that_it_is_up_and_down_twice_is_no_error(tmp_path: Pat
         )
         assert up.returncode == 0, up.stderr
         assert "kubeconfig: " in up.stdout
-    assert "is up" in up.stdout
+    assert "is up (nodes: 1" in up.stdout
+    for other in (("--nodes", "2"), ("--proxy", "user", "--nodes", "99")):
+        refused = subprocess.run([*PURELB, "up", *other], env=environment, capture_output=True, text=True, check=False)
+        assert refused.returncode == 2
+        assert "runs with --nodes 1" in refused.stderr
+        assert f"--nodes {other[-1]}" in refused.stderr
+        assert "down` first" in refused.stderr
     for expected in ("is gone", "is not running"):
         down = subprocess.run([*PURELB, "down"], env=environment, capture_output=True, text=True, check=True)
         assert expected in down.stdout
