@@ -325,13 +325,20 @@ def _summary(screen: Screen, state: StateDirectory, seen: Seen, *, took: float, 
     screen.say(f"  {seen.move}")
     screen.say(f"  {took:.1f} s in all")
     screen.say()
-    screen.say("next:")
+    _next(screen, state, keep=keep)
+
+
+def _next(screen: Screen, state: StateDirectory, *, keep: bool) -> None:
+    """What to type now. Only what works now stands at the margin: after a demo that was not kept, all but `up` needs `up` first."""
     call = program(state.name if keep else "")
     if keep:
-        screen.say(f"  {call} status")
+        screen.say(f"the cluster is still running, as sandbox {state.name}; next:")
     else:
+        screen.say("next, a cluster that stays:")
         screen.say(f"  {call} up")
+        screen.say("and while it is up:")
+    screen.say(f"  {call} status")
     if shutil.which("kubectl") is not None:
         screen.say(f"  {call} kubectl get services -A")
     screen.say(f"  {call} exec n1 -- ip addr")
-    screen.say(f"  {call} down")
+    screen.say(f"  {call} down" + ("" if keep else "   # when you are done"))

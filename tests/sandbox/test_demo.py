@@ -37,6 +37,9 @@ def test_it_keeps_its_promises_and_leaves_nothing(proxy: str, tmp_path: Path) ->
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "\x1b" not in ran.stdout
     assert "probes lost" in ran.stdout
+    advice = [line.strip() for line in ran.stdout.partition("next,")[2].splitlines()[1:]]
+    assert advice[0].endswith("sandbox up"), "nothing runs now"
+    assert advice[1] == "and while it is up:"
     assert machine(tmp_path) == before
     assert list((tmp_path / "purelb" / "sandbox").iterdir()) == []
 
