@@ -213,10 +213,13 @@ def _plain(value: Any, items: int = ITEMS_MAX) -> Any:
 
 
 def _cut(text: str) -> str:
-    """At most so many characters, and of URLs neither user information nor query."""
-    if "://" in text:
-        text = _URL.sub(r"\g<scheme>\g<rest>", text)
+    text = bare_urls(text)
     return text if len(text) <= VALUE_MAX_CHARS else text[: VALUE_MAX_CHARS - 1] + "…"
+
+
+def bare_urls(text: str) -> str:
+    """The text with neither user information nor query in its URLs."""
+    return _URL.sub(r"\g<scheme>\g<rest>", text) if "://" in text else text
 
 
 def _as_text(line: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from purelb.kube.bell import Bell
 from purelb.kube.errors import ApiError, KubeError, NotFound
 from purelb.kube.resources import ACCESS_REVIEWS, Access
 from purelb.process.component import CannotStart
+from purelb.process.logs import bare_urls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -121,7 +122,7 @@ class Preflight:
                 problems = [problem async for problem in self._problems()]
             except KubeError as error:
                 server = self._client.access.server
-                self._say([f"waiting for the API server at {server}: {error}"])
+                self._say([bare_urls(f"waiting for the API server at {server}: {error}")])
                 await self._clock.until(self._clock.now() + wait)
                 wait = min(UNREACHABLE_CAP, 2 * wait)
                 continue

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from purelb.kube.access import fixed_access
 from purelb.kube.client import ApiClient
 from purelb.kube.errors import Forbidden
 from purelb.kube.model import PartialObject
@@ -150,6 +151,20 @@ async def test_a_server_that_is_away_is_waited_for_and_named(
         server.away = False
         await clock.advance(30.0)
         assert preflight.checks == {"access": None}
+
+
+async def test_a_password_in_the_address_of_the_server_is_not_shown(server: Server, clock: VirtualClock) -> None:
+    server.away = True
+    access = fixed_access("http://someone:password@host.example:6443")
+    transport = Scripted(server.respond)
+    async with ApiClient(access, user_agent="test", clock=clock, transport=transport) as client:
+        preflight = Preflight(client, who="allocator", rows=ROWS, kinds=(GROUPS,), clock=clock)
+        async with running(preflight, clock):
+            await clock.advance(10.0)
+            said = preflight.checks["access"]
+            assert said is not None
+            assert said.startswith("waiting for the API server at http://host.example:6443: ")
+            assert "password" not in said
 
 
 async def test_a_missing_right_is_named_with_what_it_is_for_and_asked_for_again(
