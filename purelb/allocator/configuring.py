@@ -17,7 +17,7 @@ from purelb.allocator.keys import Deadline, LivesChanged, Reported, StatusDue
 from purelb.allocator.landing import wake
 from purelb.allocator.occasions import occasion
 from purelb.allocator.ranges import Address
-from purelb.allocator.refusals import PoolHasRoom
+from purelb.allocator.refusals import AddressChanges
 from purelb.allocator.state import PRIORITY_FOLD, Hands, State
 from purelb.api import leases
 from purelb.api.kinds import SERVICE_GROUPS
@@ -52,16 +52,12 @@ def groups_changed(state: State, hands: Hands) -> None:
         if (now := _look(new, address)) != look:
             if not now and (group := old.holding(old.atlas.where(address))) is not None:
                 state.ledger.trace(address, origin_of(group))
-            for service in state.ledger.claims[address].holders:
+            for service in (*state.ledger.claims[address].holders, *state.waiting.wake(AddressChanges(address))):
                 hands.soon(service, priority=INITIAL)
-    for service in state.waiting.groups_changed():
+    names = {*old.accepted, *new.accepted}
+    edited = {name for name in names if old.accepted.get(name) != new.accepted.get(name)}
+    for service in state.waiting.groups_changed(edited):
         hands.soon(service, priority=INITIAL)
-    for wait in state.waiting.lines():
-        if isinstance(wait, PoolHasRoom) and (
-            wait.group not in new.accepted or state.ledger.pools.has_free(wait.group, wait.family)
-        ):
-            for service in state.waiting.wake(wait):
-                hands.soon(service, priority=INITIAL)
     for place, standing in new.standings.items():
         known = old.standings.get(place)
         if known is None or (known.reason, known.text) != (standing.reason, standing.text):

@@ -255,7 +255,8 @@ class Reconciler:
         wait = state.waiting.woken_for(key)
         if wait is None or state.waiting.waits_for(key, wait):
             return
-        if not isinstance(wait, PoolHasRoom) or state.ledger.pools.has_free(wait.group, wait.family):
+        refused = key in state.waiting  # for another reason: what it was woken for is still there
+        if refused or not isinstance(wait, PoolHasRoom) or state.ledger.pools.has_free(wait.group, wait.family):
             self._wake_all(wait)
 
     def _wake_all(self, wait: WaitFor) -> None:

@@ -2,14 +2,14 @@
 """Who waits for what, oldest first, so that one release costs one decision and not one per waiter.
 
 A refused Service stands under each thing that would help it. When an address of a pool becomes free, its oldest waiter is woken;
-whether the next one is woken is decided when that one was served, or was refused for another reason (`served`). What cannot
-be handed on one by one (a group changed, an address changed hands) wakes all of its waiters.
+whether the next one is woken is decided when that one was asked (`woken_for`, `waits_for`). What cannot be handed on one by
+one (a group changed, an address changed hands) wakes all of its waiters.
 
 Bound: one row per waiting Service and wait; a refusal names few.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.refusals import GroupsChange, PoolHasRoom, QuotaHasRoom, Wait
@@ -53,27 +53,24 @@ class Waiting:
         known = self._places.get(service)
         return known is not None and wait in known[1]
 
-    def wake(self, wait: Wait, *, after: ServiceKey | None = None) -> tuple[ServiceKey, ...]:
-        """Who is to be asked again: the oldest of a pool or quota, everybody else's whole line.
-
-        `after` is the one that was asked before: it is passed over, for it was not helped by what is left.
-        """
+    def wake(self, wait: Wait) -> tuple[ServiceKey, ...]:
+        """Who is to be asked again: the oldest of a pool or quota, everybody else's whole line."""
         line = self._lines.get(wait)
         if not line:
             return ()
         if not isinstance(wait, _ONE_BY_ONE):
             return tuple(service for _, service in line)
-        start = 0
-        if after is not None and after in self._places:
-            start = bisect_left(line, (self._places[after][0], after)) + 1
-        for _, service in line[start : start + 1]:
-            self._woken[service] = wait
-            return (service,)
-        return ()
+        _, service = line[0]
+        self._woken[service] = wait
+        return (service,)
 
-    def groups_changed(self) -> tuple[ServiceKey, ...]:
-        """Everybody who waits for a group to change, oldest first."""
-        lines = [line for wait, line in self._lines.items() if isinstance(wait, GroupsChange)]
+    def groups_changed(self, names: Container[str] = ()) -> tuple[ServiceKey, ...]:
+        """Everybody who waits for a group to change, or for room in one of those that did, oldest first."""
+        lines = [
+            line
+            for wait, line in self._lines.items()
+            if isinstance(wait, GroupsChange) or (isinstance(wait, _ONE_BY_ONE) and wait.group in names)
+        ]
         return tuple(service for _, service in sorted({row for line in lines for row in line}))
 
     def in_namespace(self, namespace: str) -> tuple[ServiceKey, ...]:

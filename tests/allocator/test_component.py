@@ -364,3 +364,35 @@ async def test_a_relabelled_namespace_is_served_and_shows_in_the_status_of_its_g
         group = await cluster.admin.get(SERVICE_GROUPS, "gold", namespace=INSTALL)
         assert group.status is not None
         assert group.status.bound_namespaces == ("shop",)
+
+
+DRAINED = {"spec": {"drain": True}}
+UNREADABLE = {"spec": {"local": {"v4pool": {"pool": "192.0.2.9-192.0.2.1"}}}}
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [(None, "UnknownGroup"), (UNREADABLE, "GroupNotReady"), (DRAINED, "GroupDraining")],
+    ids=["deleted", "made unreadable", "drained"],
+)
+async def test_all_who_wait_for_room_in_a_group_are_told_when_there_is_no_such_group_any_more(
+    cluster: Cluster, edit: dict[str, object] | None, reason: str
+) -> None:
+    await cluster.create(SERVICE_GROUPS, pool("one", "192.0.2.7/32"), INSTALL)
+    names = [f"s{number}" for number in range(4)]
+    async with cluster.allocator():
+        for name in names:
+            await cluster.serve(name, annotations={"purelb.io/service-group": "one"})
+            await cluster.clock.advance(1.1)
+        assert await reasons(cluster, *names) == ["AddressAssigned", *["PoolExhausted"] * 3]
+        if edit is None:
+            await cluster.admin.delete(SERVICE_GROUPS, "one", namespace=INSTALL)
+        else:
+            await cluster.patch(SERVICE_GROUPS, "one", edit, INSTALL)
+        await cluster.clock.advance(2.0)
+        assert (await reasons(cluster, *names))[1:] == [reason] * 3
+
+
+async def reasons(cluster: Cluster, *names: str) -> list[str]:
+    found = [await cluster.condition(name=name) for name in names]
+    return [each.reason if each is not None else "" for each in found]
