@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from purelb.process.command import ANSWER_IS_NO, BAD_USAGE, CANNOT_WORK_HERE, DONE
 from purelb.sandbox import visits
+from purelb.sandbox.cluster import leftovers
 from purelb.sandbox.cluster.launch import StartFailed, start
 from purelb.sandbox.cluster.reach import NotRunning, Refused, Sandbox
 from purelb.sandbox.cluster.state import BadName, StateDirectory, Unusable
@@ -89,6 +90,8 @@ def _configure_up(parser: argparse.ArgumentParser) -> None:
 
 def _up(state: StateDirectory, arguments: argparse.Namespace) -> int:
     screen = Screen()
+    if leftovers.is_name_of_a_demo(state.name):
+        raise Refused(f"--name {state.name}: a demo with this process number would take it; choose another name")
     nodes = NODES if arguments.nodes is None else arguments.nodes
     if not 1 <= nodes <= NODES_MAX:
         raise Refused(f"--nodes {nodes}: 1 to {NODES_MAX}")
@@ -199,6 +202,8 @@ def _down(state: StateDirectory, _: argparse.Namespace) -> int:
         print(f"sandbox {state.name} is gone; its logs are in {state.logs}")
     state.socket.unlink(missing_ok=True)
     state.kubeconfig.unlink(missing_ok=True)
+    for name in leftovers.remove(state.path.parent):
+        print(f"removed what the killed {name} had left")
     return DONE
 
 
@@ -252,7 +257,7 @@ def _configure_demo(parser: argparse.ArgumentParser) -> None:
 
 def _demo_name(*, keep: bool) -> str:
     """A demo has a sandbox of its own, so that two can run at once; one that is kept has a name one can type."""
-    return "demo" if keep else f"demo-{os.getpid()}"
+    return "demo" if keep else leftovers.name_of(os.getpid())
 
 
 def _demo(state: StateDirectory, arguments: argparse.Namespace) -> int:

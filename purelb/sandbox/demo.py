@@ -28,6 +28,7 @@ from purelb.kube.informer import Informer
 from purelb.kube.resources import SERVICES
 from purelb.process.command import ANSWER_IS_NO, CANNOT_WORK_HERE, DONE
 from purelb.sandbox import tour
+from purelb.sandbox.cluster import leftovers
 from purelb.sandbox.cluster.kubelet import put
 from purelb.sandbox.cluster.launch import StartFailed, Starting, start
 from purelb.sandbox.cluster.probes import NoAnswer, Prober, probing
@@ -91,6 +92,8 @@ def demo(state: StateDirectory, *, keep: bool, proxy: str) -> int:
     screen.done("this machine can do it", seconds=time.monotonic() - started, note=note, good=able)
     if not tell_what_is_missing(findings):
         return CANNOT_WORK_HERE
+    for name in leftovers.remove(state.path.parent):
+        screen.say(f"  removed what the killed {name} had left")
     before, seen = _links(), Seen()
     try:
         with start(state, nodes=NODES, proxy=choose_proxy(proxy, findings)) as starting:
@@ -105,6 +108,7 @@ def demo(state: StateDirectory, *, keep: bool, proxy: str) -> int:
         screen.say()
         screen.say(f"broken: {error}", style=RED)
         screen.say(f"logs are in {state.logs}")
+        leftovers.broke(state)
         return ANSWER_IS_NO
     except KeyboardInterrupt:
         shutil.rmtree(state.path, ignore_errors=True)

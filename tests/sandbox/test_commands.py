@@ -44,6 +44,7 @@ def test_without_a_sandbox_every_word_says_how_to_start_one(
     [
         ("up", "--nodes", "0"),
         ("up", "--nodes", "100"),
+        ("up", "--name", "demo-123"),
         ("exec", "n1"),
         ("exec", "n1", "--"),
         ("--name", "A/b", "status"),

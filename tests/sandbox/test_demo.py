@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from purelb.sandbox.cluster.state import StateDirectory
-from tests.sandbox.cluster.whole import lacking, machine, processes_of
+from tests.sandbox.cluster.whole import lacking, machine, processes_of, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,3 +83,18 @@ def test_ctrl_c_at_any_second_leaves_nothing(after: float, tmp_path: Path) -> No
     assert running.returncode in {0, 130, -signal.SIGINT}, said
     assert processes_of(StateDirectory("any", home=tmp_path)) == set()
     assert machine(tmp_path) == before
+
+
+def test_what_a_killed_demo_leaves_is_removed_by_the_next_command(tmp_path: Path) -> None:
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+    home = tmp_path / "purelb" / "sandbox"
+    with subprocess.Popen(DEMO, env=environment, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert any("three nodes and a client" in line for line in running.stdout)
+        running.kill()
+    killed = home / f"demo-{running.pid}"
+    assert killed.exists()
+    until(lambda: not processes_of(StateDirectory("any", home=tmp_path)), what="its cluster ended with it")
+    down = subprocess.run([*DEMO[:-1], "down"], env=environment, capture_output=True, text=True, check=True)
+    assert f"removed what the killed {killed.name} had left" in down.stdout
+    assert list(home.iterdir()) == []
