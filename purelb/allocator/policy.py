@@ -22,7 +22,8 @@ _CONTESTED: Final = "somebody sets externalTrafficPolicy Local again and again: 
 def override(state: State, hands: Hands, key: ServiceKey, service: Service, settle: Settle, now: float) -> bool:
     """Set Cluster where Local would leave an address without an answer. Answers whether that write is on its way."""
     wish, record = settle.wish, state.ledger.records.get(key)
-    if not wish.local_policy or record is None or not record.addresses or settle.refusal is not None:
+    refused = settle.refusal is not None and not settle.partial
+    if not wish.local_policy or record is None or not record.addresses or refused:
         return False
     kinds = kinds_of(record.addresses, ledger=state.ledger, groups=state.groups)
     if effective_local(wish, kinds, state.config.rules):

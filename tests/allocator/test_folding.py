@@ -234,6 +234,17 @@ async def test_a_refused_service_is_never_patched(cluster: Cluster) -> None:
         assert await policy(cluster) == "Local"
 
 
+async def test_a_service_that_gets_one_of_two_families_is_served_and_its_policy_set(cluster: Cluster) -> None:
+    async with cluster.allocator():
+        dual: dict[str, Any] = {"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv4", "IPv6"]}
+        await cluster.serve(externalTrafficPolicy="Local", **dual)
+        await cluster.clock.advance(1.0)
+        told = await cluster.condition()
+        assert told is not None
+        assert (told.status, told.reason) == ("True", "AddressAssignedPartially")
+        assert await policy(cluster) == "Cluster"
+
+
 async def test_who_sets_local_again_and_again_is_left_alone_for_an_hour(cluster: Cluster) -> None:
     async with cluster.allocator():
         await cluster.serve()
