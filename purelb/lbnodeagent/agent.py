@@ -134,6 +134,7 @@ class Agent:
                     start(parts.inputs.informers.run(), "informers"),
                     start(self._begin(), "begin"),
                     start(self._pulse(), "pulse"),
+                    start(parts.asking.run(), "asking"),
                     start(parts.preflight.run(), "preflight"),
                     start(parts.recorder.run(), "recorder"),
                     start(self._watch_slices(), "slices"),

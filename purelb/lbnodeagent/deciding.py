@@ -56,6 +56,8 @@ class Deciding:
         """Everything about one address: its claim, verdict and machine."""
         before = self.state.verdicts.get(ip)
         self.carry_out(ip, self.state.judge(ip, now), now)
+        if (due := self.state.contests.deadline(ip)) is not None:
+            self.queue.add_after(keys.Contest(), max(0.0, due - now))
         after = self.state.verdicts.get(ip)
         if after != before:
             if isinstance(after, Mine) and not isinstance(before, Mine):

@@ -70,6 +70,10 @@ class Listed(Struct, frozen=True):
     gap: int
 
 
+class Contest(Struct, frozen=True):
+    """A peer that is named as holder of what we win is to be asked, or has answered."""
+
+
 class Leave(Struct, frozen=True):
     """The process was asked to stop."""
 
@@ -92,6 +96,7 @@ Key = (
     | Speak
     | Deaf
     | Listed
+    | Contest
     | Leave
     | Report
 )

@@ -29,6 +29,7 @@ from purelb.lbnodeagent.vip import Answer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from purelb.lbnodeagent.asking import Asking
     from purelb.lbnodeagent.configuring import Configuring
     from purelb.lbnodeagent.deciding import Deciding
     from purelb.lbnodeagent.hearing import Hearing
@@ -80,6 +81,7 @@ class Reconciler:
         hosting: Hosting,
         peering: Peering,
         hearing: Hearing,
+        asking: Asking,
         reporting: Reporting,
     ) -> None:
         self.heard: deque[Seen] = deque()
@@ -91,6 +93,7 @@ class Reconciler:
         self._hosting = hosting
         self._peering = peering
         self._hearing = hearing
+        self._asking = asking
         self._reporting = reporting
 
     async def step(self, key: keys.Key, now: float) -> Outcome:
@@ -133,6 +136,8 @@ class Reconciler:
                 pass  # noticed, and the proof goes on, in every turn
             case keys.Listed(gap=gap):
                 await self._hearing.listed(gap, now)
+            case keys.Contest():
+                self._asking.step(now)
             case keys.Leave():
                 await self._leave(now)
             case keys.Report():

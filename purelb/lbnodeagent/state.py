@@ -16,6 +16,7 @@ from purelb.api import reasons
 from purelb.api.nodeagents import AgentSettings
 from purelb.lbnodeagent.asked import Asked
 from purelb.lbnodeagent.carrier import Carriers
+from purelb.lbnodeagent.contests import Contests
 from purelb.lbnodeagent.deaf import Deafness
 from purelb.lbnodeagent.desired import (
     OnDummy,
@@ -94,6 +95,7 @@ class State:
         """Every input was seen once. Before that nothing is withdrawn and nothing new is announced."""
         self.holds_lease = False
         """Our lease was ours at least once. Before that nothing local is announced."""
+        self.contests = Contests()
         self.deaf = Deafness()
         """While a gap is open nothing new is announced on a link."""
         self.passive = False
@@ -211,6 +213,12 @@ class State:
         claim = self.asked.claims.get(ip)
         where = place(claim, self.layout) if claim is not None else None
         event = self._judged(ip, claim, where, now)
+        verdict = event.verdict if event is not None else None
+        holder = verdict.holder if isinstance(verdict, Mine) and verdict.how == "contested" else None
+        if holder is not None and (vip is None or not vip.in_kernel):
+            self.contests.contested(ip, holder, now)
+        else:
+            self.contests.over(ip)
         if event is not None:
             done += self.feed(ip, event, now)
             vip = self.vips.get(ip)
@@ -253,7 +261,9 @@ class State:
             return None
         if (self.leaving or self.fenced or self.deaf.open) and (vip is None or not vip.in_kernel):
             return None  # nothing new is added
-        verdict = elect(claim, self.view, self.ranking)
+        denied = self.contests.denied(ip, claim.holders, now)
+        named = replace(claim, holders=claim.holders - denied) if denied else claim
+        verdict = elect(named, self.view, self.ranking)
         self.verdicts[ip] = verdict
         on = where.ifindex if isinstance(where, OnLink) else None
         due = None

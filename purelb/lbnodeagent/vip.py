@@ -5,9 +5,9 @@ A living holder gives; nobody takes. The table is data: a pair (state, word) tha
 walks every pair. Row numbers are those of the specification. Words come from events in `_word`; effects decide, the owner
 carries out: whether the address is in the kernel follows from the state (`in_kernel`), not from the actions.
 
-What looks at the link (probes) will replace: `Mine(contested)` waits here for membership, an offer or the API to name nobody
-else any more (rows 3 to 8 come with Looking, Waiting and Trial), so a name that the allocator, being away, does not take back
-keeps an address off the link; `Mine(vacant)`, a named holder that is gone, adds at once where a full look will stand;
+What looks at the link (probes) will replace: `Mine(contested)` waits here for membership, an offer, the API to name nobody
+else any more, or the named peer's own report to deny it (`contests`; rows 3 to 8 come with Looking, Waiting and Trial);
+`Mine(vacant)`, a named holder that is gone, adds at once where a full look will stand;
 row 34 answers a living rival with one burst instead of a look; row 37 renews unless a frame of another host was heard.
 """
 

@@ -17,6 +17,7 @@ from purelb.kube.recorder import Recorder, Reference
 from purelb.kube.writer import Writer
 from purelb.lbnodeagent import keys
 from purelb.lbnodeagent.applying import Applier
+from purelb.lbnodeagent.asking import Asking
 from purelb.lbnodeagent.configuring import Configuring
 from purelb.lbnodeagent.deciding import Deciding
 from purelb.lbnodeagent.hearing import Hearing
@@ -54,6 +55,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     recorder: Recorder
     hosting: Hosting
     hearing: Hearing
+    asking: Asking
     configuring: Configuring
     reporting: Reporting
     reconciler: Reconciler
@@ -111,6 +113,7 @@ def wire_up(
         subnets_changed=peering.intend,
         lifetime_ended=lifetime_ended,
     )
+    asking = Asking(core, client, leasing=leasing, namespace=namespace)
     hearing = Hearing(core, inputs=inputs, hosting=hosting, leasing=leasing)
     slices = Slices(inputs, now=clock.now, watch=watch_slices)
     reporting = Reporting(
@@ -140,6 +143,7 @@ def wire_up(
         hosting=hosting,
         peering=peering,
         hearing=hearing,
+        asking=asking,
         reporting=reporting,
     )
 
@@ -155,6 +159,7 @@ def wire_up(
         recorder=recorder,
         hosting=hosting,
         hearing=hearing,
+        asking=asking,
         configuring=configuring,
         reporting=reporting,
         reconciler=reconciler,
