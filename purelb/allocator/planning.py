@@ -64,11 +64,16 @@ def plan(wish: Wish, *, recorded: str | None, ledger: Ledger, groups: Groups, ru
         mine = _re_evaluated(mine, asker)
     changed = recorded is not None and recorded != wish.text
     if mine.kept and changed and not _satisfied(wish, mine.kept, groups):
-        answer = _complete(asker, (), changed=True)
+        answer = _complete(asker, _still_wanted(wish, mine.kept, groups), changed=True)
         if isinstance(answer, Refusal):
-            kept = _planned(wish, _Given(mine.kept, answer), mine, ledger=ledger, groups=groups, rules=rules)
+            staying = {*mine.kept, *mine.movable}
+            held = tuple(a for a in ledger.records[wish.service].addresses if a in staying)
+            kept = _planned(wish, _Given(held, answer), mine, ledger=ledger, groups=groups, rules=rules)
             return kept if isinstance(kept, Refusal) else replace(kept, agreed=False)
-        return _planned(wish, answer, _Mine(), ledger=ledger, groups=groups, rules=rules)
+        contested = any(address in answer.addresses for address, _ in mine.contests)
+        if contested and answer.shortfall is None and mine.objection is not None:
+            answer = _Given(answer.addresses, mine.objection, warning=answer.warning)
+        return _planned(wish, answer, mine, ledger=ledger, groups=groups, rules=rules)
     answer = _complete(asker, mine.kept, changed=changed or wish.re_evaluate)
     if mine.movable:
         answer = _move_or_stay(answer, mine)
@@ -174,6 +179,14 @@ def _satisfied(wish: Wish, held: tuple[Address, ...], groups: Groups) -> bool:
             not wanted or {a for a in held if a[0] == family} >= wanted for family, wanted in asked.items()
         )
     return wish.group is None or all(groups.name_at(address) == wish.group for address in held)
+
+
+def _still_wanted(wish: Wish, held: tuple[Address, ...], groups: Groups) -> tuple[Address, ...]:
+    """What the new wish does not ask to be moved: who pins one family says nothing of the other."""
+    if wish.addresses:
+        pinned = {address[0] for address in wish.addresses}
+        return tuple(a for a in held if a in wish.addresses or a[0] not in pinned)
+    return tuple(a for a in held if wish.group is None or groups.name_at(a) == wish.group)
 
 
 def _move_or_stay(answer: _Given | Refusal, mine: _Mine) -> _Given | Refusal:

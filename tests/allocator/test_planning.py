@@ -195,6 +195,28 @@ def test_a_refused_change_keeps_the_old_address(noted: dict[str, str], expected:
     assert desk.held(service()) == ("192.0.2.10",)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    ["192.0.2.10", "192.0.2.10,192.0.2.11", "198.51.100.5"],
+    ids=["another", "one more", "of another group"],
+)
+def test_who_pins_one_family_keeps_the_address_of_the_other(asked: str) -> None:
+    far = group("far", v4("198.51.100.1-198.51.100.9", "198.51.100.0/24"), v6("2001:db8:1::1", "2001:db8:1::/64"))
+    desk = Desk(group("default", *BOTH), far)
+    desk.get(service("first", families=DUAL))
+    web = service(families=DUAL)
+    assert desk.get(web) == ("192.0.2.11", "2001:db8::11")
+    desk.gone(service("first"))
+    pinned = service(families=DUAL, annotations=wishing(addresses=asked))
+    assert desk.get(pinned) == (*asked.split(","), "2001:db8::11")
+
+
+def test_who_names_a_group_of_one_family_keeps_nothing_of_another_group_but_what_lies_in_it() -> None:
+    desk = Desk(group("default", *BOTH), group("far", v4("198.51.100.1-198.51.100.9", "198.51.100.0/24")))
+    desk.get(service(families=DUAL))
+    assert desk.get(service(families=DUAL, annotations=wishing(service_group="far"))) == ("198.51.100.1",)
+
+
 def test_a_wish_that_is_already_met_moves_nothing() -> None:
     desk = Desk(group())
     desk.get(service())
