@@ -38,9 +38,9 @@ def outlook(
     noted = annotations(service)
     holding = tuple(groups.holding(ledger.pools.where(address)) for address in addresses)
     told = condition(service, reasons.ANNOUNCED)
-    kinds = tuple(kind or LOCAL for kind in kinds_of(addresses, ledger=ledger, groups=groups))
+    kinds = kinds_of(addresses, ledger=ledger, groups=groups)
     wanted = tuple(
-        Wanted(address, local=kind == LOCAL, off_subnet=group is None or group.off_subnet == "Dummy")
+        Wanted(address, local=kind in {LOCAL, ""}, off_subnet=group is None or group.off_subnet == "Dummy")
         for address, group, kind in zip(addresses, holding, kinds, strict=True)
     )
     folded = announcements.fold(wanted, _said(told), service=str(settle.wish.service), noted=noted, now=now)
@@ -48,12 +48,11 @@ def outlook(
     said = publish.allocated(
         addresses, names, settle.refusal, partial=settle.partial, missing=_missing(settle, addresses)
     )
-    known_names = tuple(name for name in names if name is not None)
-    stray = len(known_names) != len(names)
+    sources = tuple(name or ledger.claims[a].origin.group for a, name in zip(addresses, names, strict=True))
     values: dict[str, str | None] = {
         words.ALLOCATED_BY: words.BRAND if addresses or branded(service) else None,
-        words.ALLOCATED_FROM: noted.get(words.ALLOCATED_FROM) if stray else _joined(known_names),
-        words.POOL_TYPE: noted.get(words.POOL_TYPE) if stray else _joined(kinds),
+        words.ALLOCATED_FROM: _joined(sources) if all(sources) else noted.get(words.ALLOCATED_FROM),
+        words.POOL_TYPE: _joined(kinds) if all(kinds) else noted.get(words.POOL_TYPE),
         words.SKIP_IPV6_DAD: "true" if any(group is not None and group.skip_ipv6_dad for group in holding) else None,
         words.ALLOCATED_WISH: settle.wish_text if addresses else None,
         words.ANNOUNCING_IPV4: folded.announcing[4],

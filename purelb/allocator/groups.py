@@ -101,6 +101,16 @@ class Groups:
         """The group that hands out what lies there."""
         return None if place is None or place.excluded else self.accepted.get(place.entry.group)
 
+    def named(self, name: str, namespace: str) -> Group | Refusal:
+        """The accepted group of a name, for a Service of a namespace."""
+        group = self.accepted.get(name)
+        if group is None:
+            refused = [standing for (_, other), standing in self.standings.items() if other == name]
+            if not refused:
+                return because.unknown_group(name, self._install)
+            return because.group_not_ready(name, refused[0].reason, refused[0].text)
+        return self.denial(group, namespace) or group
+
     def name_at(self, address: Address) -> str | None:
         """The name of the group that hands out an address."""
         group = self.holding(self.atlas.where(address))
@@ -127,7 +137,8 @@ class Groups:
     ) -> Candidates | Refusal:
         """The groups a Service may get its addresses from, in the order in which they are asked."""
         if named is not None:
-            return self._named(named, namespace)
+            group = self.named(named, namespace)
+            return group if isinstance(group, Refusal) else Candidates((group,))
         allowed = [
             group
             for group in self.accepted.values()
@@ -151,15 +162,6 @@ class Groups:
             return Candidates((fallback,), refusal.text)
         first, *rest = ranked
         return Candidates((first, *(group for group in rest if group.priority is not None or not serving)))
-
-    def _named(self, name: str, namespace: str) -> Candidates | Refusal:
-        group = self.accepted.get(name)
-        if group is None:
-            refused = [standing for (_, other), standing in self.standings.items() if other == name]
-            if not refused:
-                return because.unknown_group(name, self._install)
-            return because.group_not_ready(name, refused[0].reason, refused[0].text)
-        return self.denial(group, namespace) or Candidates((group,))
 
 
 class _Taken:

@@ -224,6 +224,8 @@ def _complete(asker: Asker, kept: tuple[Address, ...], *, changed: bool) -> _Giv
         return _Given(_ordered(wanted, have))
     present = _ordered(wanted, have)
     home = asker.home(wish.addresses or present)
+    if isinstance(home, Refusal):
+        return _Given(present, home, partial=wish.policy == "PreferDualStack")
     if home is not None:
         answer = _from_one(asker, home, missing)
         shortfall = next((a for a in answer.values() if isinstance(a, Refusal)), None)

@@ -64,9 +64,15 @@ class Asker:
         """Whether the sharing key stands for an address of the group that others hold."""
         return any(self._bound(group, family) is not None for family in families)
 
-    def home(self, addresses: tuple[Address, ...]) -> Group | None:
-        """The group of the first of some addresses, when they have one."""
-        return self._groups.holding(self._ledger.pools.where(addresses[0])) if addresses else None
+    def home(self, addresses: tuple[Address, ...]) -> Group | Refusal | None:
+        """The group of the first of some addresses; why not, when it came from one that does not contain it any more."""
+        if not addresses:
+            return None
+        group = self._groups.holding(self._ledger.pools.where(addresses[0]))
+        claim = self._ledger.claims.get(addresses[0])
+        if group is not None or claim is None or not claim.origin.group:
+            return group
+        return self._groups.named(claim.origin.group, self.wish.service.namespace)
 
     def could_be_given(self, address: Address) -> bool:
         """Whether a held address could be given to its Service today."""

@@ -396,3 +396,51 @@ async def test_all_who_wait_for_room_in_a_group_are_told_when_there_is_no_such_g
 async def reasons(cluster: Cluster, *names: str) -> list[str]:
     found = [await cluster.condition(name=name) for name in names]
     return [each.reason if each is not None else "" for each in found]
+
+
+DUAL = {
+    "v4pool": {"pool": "192.0.2.10-192.0.2.12", "subnet": "192.0.2.0/24"},
+    "v6pool": {"pool": "2001:db8::10-2001:db8::12", "subnet": "2001:db8::/64"},
+}
+
+
+async def noted(cluster: Cluster) -> tuple[str | None, str | None]:
+    found = (await cluster.service()).metadata.annotations or {}
+    return found.get("purelb.io/allocated-from"), found.get("purelb.io/pool-type")
+
+
+async def test_a_stray_address_and_a_new_one_of_another_group_are_each_noted_with_their_own(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, {"metadata": {"name": "old"}, "spec": {"remote": DUAL}}, INSTALL)
+    async with cluster.allocator():
+        await cluster.serve(annotations={"purelb.io/service-group": "old"})
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses() == ("192.0.2.10",)
+        await cluster.admin.delete(SERVICE_GROUPS, "old", namespace=INSTALL)
+        await cluster.create(SERVICE_GROUPS, pool(text="192.0.2.20"), INSTALL)
+        pinned = {"purelb.io/addresses": "192.0.2.10,192.0.2.20"}
+        await cluster.patch(SERVICES, "web", {"metadata": {"annotations": pinned}}, "shop")
+        await cluster.clock.advance(2.0)
+        assert await cluster.addresses() == ("192.0.2.10", "192.0.2.20")
+        assert await noted(cluster) == ("old, default", "remote, local")
+
+
+async def test_the_second_family_of_a_stray_address_comes_from_its_group_or_from_none(cluster: Cluster) -> None:
+    serving = {"namespaces": ["shop"]}
+    await cluster.create(SERVICE_GROUPS, {"metadata": {"name": "old"}, "spec": {"local": DUAL, **serving}}, INSTALL)
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        await cluster.admin.delete(SERVICE_GROUPS, "old", namespace=INSTALL)
+        other = {**DUAL, "v4pool": {**DUAL["v4pool"], "pool": "192.0.2.20"}}
+        await cluster.create(SERVICE_GROUPS, {"metadata": {"name": "default"}, "spec": {"local": other}}, INSTALL)
+        both = {"spec": {"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv4", "IPv6"]}}
+        await cluster.patch(SERVICES, "web", both, "shop")
+        await cluster.clock.advance(2.0)
+        assert await cluster.addresses() == ("192.0.2.10",)
+        await cluster.admin.delete(SERVICE_GROUPS, "default", namespace=INSTALL)
+        await cluster.create(
+            SERVICE_GROUPS, {"metadata": {"name": "old"}, "spec": {"local": other, **serving}}, INSTALL
+        )
+        await cluster.clock.advance(2.0)
+        assert await cluster.addresses() == ("192.0.2.10", "2001:db8::10")
+        assert await noted(cluster) == ("old", "local")
