@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from purelb.sandbox.apiserver import discovery
 from purelb.sandbox.apiserver.answers import PlainNotFound, method_not_allowed, unknown_path
 from purelb.sandbox.apiserver.definitions import Custom
-from purelb.sandbox.apiserver.exchange import PLAIN, ApiRequest, ApiResponse, answer
+from purelb.sandbox.apiserver.exchange import PLAIN, ApiRequest, ApiResponse, answer, encoded
 from purelb.sandbox.apiserver.kinds import Registry
 
 
@@ -36,6 +36,10 @@ def about(request: ApiRequest, kinds: Registry, customs: Mapping[str, Custom], *
             return answer(200, discovery.group(group, kinds.group_versions()[group], alone=True))
         case ["apis", group, version] if version in kinds.group_versions().get(group, ()):
             return answer(200, discovery.resources(kinds, group, version))
+        case ["openapi", "v2"]:
+            if discovery.wants_openapi_v2_bytes(request.headers.get("accept", "")):
+                return encoded(200, discovery.NO_OPENAPI_V2_BYTES, headers={"content-type": discovery.OPENAPI_V2_TYPE})
+            return answer(200, discovery.NO_OPENAPI_V2)
         case ["openapi", "v3"]:
             return answer(200, discovery.openapi_index(kinds, customs))
         case ["openapi", "v3", "api", "v1"]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the server says about itself: version, groups, resources (plain and aggregated), and OpenAPI v3.
+"""What the server says about itself: version, groups, resources (plain and aggregated), and OpenAPI.
 
 kubectl reads all of it before its first real request. Each OpenAPI document has, per kind, the schema with its GVK and one
 PATCH operation with `fieldValidation`: that parameter is how kubectl decides to leave validation to the server. Strategic
@@ -135,6 +135,26 @@ def resources(kinds: Registry, group_: str, version_: str) -> Obj:
         ]
     group_version = f"{group_}/{version_}" if group_ else version_
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": shown}
+
+
+# --- OpenAPI v2 ------------------------------------------------------------------------------------------------------
+
+# kubectl asks for it before it applies a `kind: List`, which has no document of version 3, and skips what it finds no definition for: each item is then
+# judged by us, with fieldValidation. So there is a document, and it defines nothing.
+# Clients ask for it with an @, which no header may name as its own type.
+OPENAPI_V2_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+
+
+def wants_openapi_v2_bytes(accept: str) -> bool:
+    return "com.github.proto-openapi.spec.v2" in accept
+
+
+NO_OPENAPI_V2: Obj = {"swagger": "2.0", "info": {"title": "PureLB sandbox", "version": SERVER_VERSION}, "paths": {}}
+# The same as gnostic's openapi.v2.Document: swagger is field 1, info field 2 with title and version, paths field 8.
+_INFO = b"".join(
+    bytes([tag, len(text)]) + text for tag, text in ((0x0A, b"PureLB sandbox"), (0x12, SERVER_VERSION.encode()))
+)
+NO_OPENAPI_V2_BYTES = b"\x0a\x032.0" + bytes([0x12, len(_INFO)]) + _INFO + b"\x42\x00"
 
 
 # --- OpenAPI v3 ------------------------------------------------------------------------------------------------------

@@ -111,6 +111,15 @@ def test_an_openapi_address_changes_with_its_document(api: Api) -> None:
     assert address() != before
 
 
-@pytest.mark.parametrize("path", ["/openapi/v2", "/openapi/v3/apis/none/v1", "/apis/none", "/metrics"])
+def test_the_document_of_version_2_defines_nothing_in_either_form(api: Api) -> None:
+    shown = api.get("/openapi/v2").body
+    assert (shown["swagger"], shown["paths"], shown.get("definitions")) == ("2.0", {}, None)
+    binary = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+    answered = api.ask("GET", "/openapi/v2", accept=binary)
+    assert answered.headers["content-type"] == binary.replace("@", ".")
+    assert answered.body == "\n\x032.0\x12\x16\n\x0ePureLB sandbox\x12\x041.34B\x00"
+
+
+@pytest.mark.parametrize("path", ["/openapi/v1", "/openapi/v3/apis/none/v1", "/apis/none", "/metrics"])
 def test_what_is_not_there_is_404(api: Api, path: str) -> None:
     assert api.get(path).code == 404

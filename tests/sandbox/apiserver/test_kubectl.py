@@ -111,6 +111,17 @@ async def test_apply_twice_then_changed_then_deleted(kubectl: Kubectl) -> None:
     assert "NotFound" in await kubectl.run("get svc web", code=1)
 
 
+async def test_apply_takes_a_list_and_judges_each_of_its_items(kubectl: Kubectl) -> None:
+    config = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {x: '1'}}"
+    service = "{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {ports: [{port: 80}]}}"
+    several = f"apiVersion: v1\nkind: List\nitems: [{config}, {service}]\n"
+    said = await kubectl.run("apply -f -", given=several)
+    assert "configmap/a" in said
+    assert "service/web" in said
+    misspelt = several.replace("ports:", "prots:")
+    assert 'unknown field "spec.prots"' in await kubectl.run("apply -f -", given=misspelt, code=1)
+
+
 async def test_get_in_its_forms(kubectl: Kubectl) -> None:
     await kubectl.run("apply -f -", given=SERVICE)
     table = await kubectl.run("get svc")
