@@ -12,6 +12,10 @@ import os
 import socket
 import socketserver
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Final
+
+# Nobody calls shutdown() here: SIGTERM ends the process. http.server would look twice a second, in every backend, for as long as the sandbox is up.
+LOOK_FOR_SHUTDOWN_S: Final = 3600.0
 
 
 class _Server(ThreadingHTTPServer):
@@ -44,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=8080)
     with _Server(("::", parser.parse_args().port), _Answer) as server:
-        server.serve_forever()
+        server.serve_forever(poll_interval=LOOK_FOR_SHUTDOWN_S)
 
 
 if __name__ == "__main__":

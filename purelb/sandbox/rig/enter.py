@@ -84,10 +84,15 @@ def visit(request: Visit) -> NoReturn:
         _run(request["argv"])
     for number in (signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)  # the terminal tells the child as well; its answer counts
-    signal.signal(signal.SIGTERM, lambda number, _: os.kill(child, number))
+    signal.signal(signal.SIGTERM, lambda number, _: _pass_on(child, number))
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     sys.exit(code if code >= 0 else 128 - code)
+
+
+def _pass_on(child: int, number: int) -> None:
+    with suppress(ProcessLookupError):  # it ended, and so shall we
+        os.kill(child, number)
 
 
 def _run(argv: list[str]) -> NoReturn:
