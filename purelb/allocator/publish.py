@@ -81,12 +81,12 @@ def allocated(
     if refusal is not None and not partial:
         text = f"{refusal.text}; keeps {ips}" if addresses else refusal.text
         return Said(False, refusal.reason, cut(text))
-    if refusal is not None:
-        text = f"{ips} from {names}; missing {missing}: {refusal.reason}: {refusal.text}"
-        return Said(True, reasons.ADDRESS_ASSIGNED_PARTIALLY, cut(text))
     strays = [address for address, name in zip(addresses, groups, strict=True) if name is None]
     if strays:
         return Said(True, reasons.ADDRESS_KEPT, cut(f"{ips}; no ServiceGroup contains {ip_list(strays)} any more"))
+    if refusal is not None:
+        text = f"{ips} from {names}; missing {missing}: {refusal.reason}: {refusal.text}"
+        return Said(True, reasons.ADDRESS_ASSIGNED_PARTIALLY, cut(text))
     return Said(True, reasons.ADDRESS_ASSIGNED, cut(f"{ips} from {names}"))
 
 

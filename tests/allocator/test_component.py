@@ -444,3 +444,21 @@ async def test_the_second_family_of_a_stray_address_comes_from_its_group_or_from
         await cluster.clock.advance(2.0)
         assert await cluster.addresses() == ("192.0.2.10", "2001:db8::10")
         assert await noted(cluster) == ("old", "local")
+
+
+async def test_a_stray_address_without_its_second_family_is_kept_and_says_so(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool("old"), INSTALL)
+    async with cluster.allocator():
+        await cluster.serve(
+            annotations={"purelb.io/service-group": "old"},
+            ipFamilyPolicy="PreferDualStack",
+            ipFamilies=["IPv4", "IPv6"],
+        )
+        await cluster.clock.advance(1.0)
+        assert await reasons(cluster, "web") == ["AddressAssignedPartially"]
+        await cluster.admin.delete(SERVICE_GROUPS, "old", namespace=INSTALL)
+        await cluster.clock.advance(2.0)
+        kept = await cluster.condition()
+        assert kept is not None
+        text = "192.0.2.10; no ServiceGroup contains 192.0.2.10 any more"
+        assert (kept.status, kept.reason, kept.message) == ("True", "AddressKept", text)
