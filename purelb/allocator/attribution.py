@@ -19,7 +19,14 @@ LOCAL: Final = "local"
 
 def origin_of(group: Group) -> Origin:
     """What is remembered of a group when an address is left without one."""
-    return Origin(group.name, group.announce)
+    return Origin(group.name, group.announce, group.skip_ipv6_dad)
+
+
+def name_of(address: Address, *, ledger: Ledger, groups: Groups) -> str | None:
+    """The group an address belongs to: the accepted one that contains it, or the one it came from, which is refused now."""
+    name = groups.name_at(address)
+    claim = ledger.claims.get(address) if name is None else None
+    return claim.origin.group if claim is not None and claim.origin.group in groups.refused else name
 
 
 def kind_of(address: Address, *, ledger: Ledger, groups: Groups) -> str:

@@ -92,6 +92,10 @@ def recount(ledger: Ledger, *, only: str | None = None) -> Iterator[str]:
             yield f"I3: {ip_text(address)} is attributed to {claim.entry}, but lies in {entry}"
         if entry is not None:
             users.update((entry.group, ns, entry.family) for ns in {key.namespace for key in claim.holders})
+    strays = Counter((c.origin.group, a[0]) for a, c in ledger.claims.items() if c.entry is None and c.origin.group)
+    for (group, family), number in strays.items():
+        if ledger.strays(group, family) != number:
+            yield f"I3: {number} addresses came from {group}, {ledger.strays(group, family)} are counted"
     for place_of_use, count in users.items():
         if ledger.used_by_namespace(place_of_use[0], place_of_use[1], place_of_use[2]) != count:
             yield f"I3: {place_of_use} should count {count}"

@@ -15,6 +15,7 @@ from purelb.allocator.flights import Flight
 from purelb.allocator.groups import Groups
 from purelb.allocator.keys import Deadline, LivesChanged, Reported, StatusDue
 from purelb.allocator.landing import wake
+from purelb.allocator.ledger import Claim
 from purelb.allocator.occasions import occasion
 from purelb.allocator.ranges import Address
 from purelb.allocator.refusals import AddressChanges
@@ -45,14 +46,16 @@ def read_groups(state: State) -> Groups:
 def groups_changed(state: State, hands: Hands) -> None:
     """Some group was edited."""
     old, new = state.groups, read_groups(state)
-    before = {address: _look(old, address) for address in state.ledger.claims}
+    claims = state.ledger.claims
+    before = {address: _look(old, address, claim) for address, claim in claims.items()}
     state.groups = new
     state.ledger.configure(new.layouts, new.atlas, reuse_delays=new.reuse_delays)
     for address, look in before.items():
-        if (now := _look(new, address)) != look:
-            if not now and (group := old.holding(old.atlas.where(address))) is not None:
-                state.ledger.trace(address, origin_of(group))
-            for service in (*state.ledger.claims[address].holders, *state.waiting.wake(AddressChanges(address))):
+        claim = claims[address]
+        if claim.entry is None and (group := old.holding(old.atlas.where(address))) is not None:
+            state.ledger.trace(address, origin_of(group))
+        if _look(new, address, claim) != look:
+            for service in (*claim.holders, *state.waiting.wake(AddressChanges(address))):
                 hands.soon(service, priority=INITIAL)
     names = {*old.accepted, *new.accepted}
     edited = {name for name in names if old.accepted.get(name) != new.accepted.get(name)}
@@ -72,10 +75,12 @@ def groups_changed(state: State, hands: Hands) -> None:
             hands.soon(StatusDue(*place), priority=INITIAL)
 
 
-def _look(groups: Groups, address: Address) -> tuple[object, ...]:
+def _look(groups: Groups, address: Address, claim: Claim) -> tuple[object, ...]:
     """What of a group shows in a Service that holds the address."""
     group = groups.holding(groups.atlas.where(address))
-    return () if group is None else (group.name, group.announce, group.skip_ipv6_dad, group.off_subnet)
+    if group is None:
+        return (claim.origin.group in groups.refused,)
+    return (group.name, group.announce, group.skip_ipv6_dad, group.off_subnet)
 
 
 def node_changed(state: State, hands: Hands, name: str | None, now: float) -> None:

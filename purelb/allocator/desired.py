@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from purelb.allocator import publish
 from purelb.allocator.announcements import Announcements, Wanted
-from purelb.allocator.attribution import LOCAL, kinds_of
+from purelb.allocator.attribution import LOCAL, kinds_of, name_of
 from purelb.allocator.decision import Settle
 from purelb.allocator.groups import Groups
 from purelb.allocator.ledger import Ledger
@@ -44,16 +44,18 @@ def outlook(
         for address, group, kind in zip(addresses, holding, kinds, strict=True)
     )
     folded = announcements.fold(wanted, _said(told), service=str(settle.wish.service), noted=noted, now=now)
-    names = tuple(group.name if group is not None else None for group in holding)
+    names = tuple(name_of(address, ledger=ledger, groups=groups) for address in addresses)
+    origins = tuple(ledger.claims[address].origin for address in addresses)
+    skip_dad = (o.skip_ipv6_dad if g is None else g.skip_ipv6_dad for g, o in zip(holding, origins, strict=True))
     said = publish.allocated(
         addresses, names, settle.refusal, partial=settle.partial, missing=_missing(settle, addresses)
     )
-    sources = tuple(name or ledger.claims[a].origin.group for a, name in zip(addresses, names, strict=True))
+    sources = tuple(name or origin.group for name, origin in zip(names, origins, strict=True))
     values: dict[str, str | None] = {
         words.ALLOCATED_BY: words.BRAND if addresses or branded(service) else None,
         words.ALLOCATED_FROM: _joined(sources) if all(sources) else noted.get(words.ALLOCATED_FROM),
         words.POOL_TYPE: _joined(kinds) if all(kinds) else noted.get(words.POOL_TYPE),
-        words.SKIP_IPV6_DAD: "true" if any(group is not None and group.skip_ipv6_dad for group in holding) else None,
+        words.SKIP_IPV6_DAD: "true" if any(skip_dad) else None,
         words.ALLOCATED_WISH: settle.wish_text if addresses else None,
         words.ANNOUNCING_IPV4: folded.announcing[4],
         words.ANNOUNCING_IPV6: folded.announcing[6],

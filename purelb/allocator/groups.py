@@ -87,6 +87,7 @@ class Groups:
                 self.accepted[meta.name] = answer.group
                 standing = _standing(answer.group, answer.warnings)
             self.standings[meta.namespace, meta.name] = standing
+        self.refused = {name: namespace for namespace, name in self.standings if name not in self.accepted}
         self.layouts, self.atlas = _lay_out(self.accepted.values())
         self.fenced = {
             name: group for group in self.accepted.values() if group.enforce_namespaces for name in group.namespaces

@@ -39,10 +39,12 @@ def desired(standing: Standing, *, groups: Groups, ledger: Ledger, namespaces: t
     group = groups.accepted.get(standing.name) if standing.ready else None
     four = ledger.pools.usage(standing.name, 4) if group is not None else Usage()
     six = ledger.pools.usage(standing.name, 6) if group is not None else Usage()
+    attributed = groups.refused.get(standing.name) == standing.namespace
+    kept = (ledger.strays(standing.name, 4), ledger.strays(standing.name, 6)) if attributed else (0, 0)
     fields: dict[str, object] = {
         "observedGeneration": standing.generation,
-        "allocatedIPv4": four.claimed,
-        "allocatedIPv6": six.claimed,
+        "allocatedIPv4": four.claimed if group is not None else kept[0],
+        "allocatedIPv6": six.claimed if group is not None else kept[1],
         "availableIPv4": None if group is None else min(four.free, _MOST),
         "availableIPv6": None if group is None else min(six.free, _MOST),
         "quarantinedIPv4": four.quarantined,

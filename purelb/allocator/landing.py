@@ -185,6 +185,8 @@ def wake(state: State, hands: Hands, freed: Iterable[Address], *, namespace: str
             hands.soon(service, priority=INITIAL)
         place = state.ledger.pools.where(address)
         if place is None or place.excluded:
+            for name, where in state.groups.refused.items():  # it may have been counted there
+                hands.soon(StatusDue(where, name), priority=INITIAL)
             continue
         group, family = place.entry.group, place.entry.family
         note_use(state, hands, address)

@@ -53,6 +53,7 @@ class Origin(Struct, frozen=True, gc=False):
 
     group: str = ""
     announce: str = ""
+    skip_ipv6_dad: bool = False
 
 
 NOWHERE = Origin()
@@ -103,6 +104,7 @@ class Ledger:
         self._by_namespace: dict[tuple[str, str, Family], int] = {}
         self._by_source: dict[Source, tuple[Address, ...]] = {}
         self._contested: dict[Address, int] = {}
+        self._strays: dict[tuple[str, Family], int] = {}
 
     # Reading
 
@@ -119,6 +121,10 @@ class Ledger:
     def contested(self) -> int:
         """How many addresses have holders that may not share."""
         return len(self._contested)
+
+    def strays(self, group: str, family: Family) -> int:
+        """How many addresses in use came from a group of this name and lie in no accepted one now."""
+        return self._strays.get((group, family), 0)
 
     def quarantined_for(self, service: ServiceKey, group: str, family: Family) -> Address | None:
         """The address of a group that is kept back for a Service of this namespace and name, lowest first."""
@@ -150,11 +156,13 @@ class Ledger:
         self._delays = reuse_delays or {}
         self._keyed.clear()
         self._by_namespace.clear()
+        self._strays.clear()
         for address in {*self.quarantine, *self.reserved}:
             if address not in self.claims:
                 self._account(address, "free")
         for address, claim in self.claims.items():
             claim.entry = self.pools.entry_of(address)
+            self._count_stray(address, claim, 1)
             self._account(address, "free")
             holders, claim.holders = claim.holders, {}
             for service, holder in holders.items():  # one after the other, so that a namespace counts once
@@ -230,7 +238,10 @@ class Ledger:
 
     def trace(self, address: Address, origin: Origin) -> None:
         """Note where an address in use came from, for when no accepted group contains it."""
-        self.claims[address].origin = origin
+        claim = self.claims[address]
+        self._count_stray(address, claim, -1)
+        claim.origin = origin
+        self._count_stray(address, claim, 1)
 
     def contest(self, service: ServiceKey, address: Address, why: Contest) -> None:
         """Mark a holder as the one that has to go from an address."""
@@ -311,11 +322,21 @@ class Ledger:
         if claim.holders:
             return
         before = self.category(address)
+        self._count_stray(address, claim, -1)
         del self.claims[address]
         delay = self._delays.get(claim.entry.group, 0.0) if claim.entry else 0.0
         if quarantine and holder.published and delay > 0:
             self.quarantine.add(address, service, now + delay)
         self._account(address, before)
+
+    def _count_stray(self, address: Address, claim: Claim, by: int) -> None:
+        if claim.entry is None and claim.origin.group:
+            place = (claim.origin.group, address[0])
+            count = self._strays.get(place, 0) + by
+            if count:
+                self._strays[place] = count
+            else:
+                self._strays.pop(place, None)
 
     def _count_contest(self, address: Address, by: int) -> None:
         if by:

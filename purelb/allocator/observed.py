@@ -70,7 +70,8 @@ def noted_origins(service: Service, addresses: tuple[Address, ...]) -> tuple[Ori
     groups = words.parse_per_ingress(noted.get(words.ALLOCATED_FROM, ""), ingresses=count) or ("",) * count
     kinds = words.parse_per_ingress(noted.get(words.POOL_TYPE, ""), ingresses=count) or ("",) * count
     known = (kind if kind in _KINDS else "" for kind in kinds)
-    return tuple(Origin(group, kind) for group, kind in zip(groups, known, strict=True))
+    skip_dad = words.SKIP_IPV6_DAD in noted
+    return tuple(Origin(group, kind, skip_dad) for group, kind in zip(groups, known, strict=True))
 
 
 def conditions_of(service: Service) -> tuple[Condition, ...]:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from purelb.allocator import refusals as because
-from purelb.allocator.attribution import kinds_of
+from purelb.allocator.attribution import kinds_of, name_of
 from purelb.allocator.groups import Groups
 from purelb.allocator.ledger import Contest, Ledger, Plan
 from purelb.allocator.ranges import Address
@@ -63,8 +63,8 @@ def plan(wish: Wish, *, recorded: str | None, ledger: Ledger, groups: Groups, ru
     if wish.re_evaluate:
         mine = _re_evaluated(mine, asker)
     changed = recorded is not None and recorded != wish.text
-    if mine.kept and changed and not _satisfied(wish, mine.kept, groups):
-        answer = _complete(asker, _still_wanted(wish, mine.kept, groups), changed=True)
+    if mine.kept and changed and not _satisfied(wish, mine.kept, ledger, groups):
+        answer = _complete(asker, _still_wanted(wish, mine.kept, ledger, groups), changed=True)
         if isinstance(answer, Refusal):
             staying = {*mine.kept, *mine.movable}
             held = tuple(a for a in ledger.records[wish.service].addresses if a in staying)
@@ -171,22 +171,22 @@ def _re_evaluated(mine: _Mine, asker: Asker) -> _Mine:
     return _Mine(fine, mine.contests, (*mine.movable, *unfit), mine.objection)
 
 
-def _satisfied(wish: Wish, held: tuple[Address, ...], groups: Groups) -> bool:
+def _satisfied(wish: Wish, held: tuple[Address, ...], ledger: Ledger, groups: Groups) -> bool:
     """Whether what is held already is what the new wish asks for."""
     if wish.addresses:
         asked = {family: {a for a in wish.addresses if a[0] == family} for family in wish.families}
         return set(wish.addresses) <= set(held) and all(
             not wanted or {a for a in held if a[0] == family} >= wanted for family, wanted in asked.items()
         )
-    return wish.group is None or all(groups.name_at(address) == wish.group for address in held)
+    return wish.group is None or all(name_of(a, ledger=ledger, groups=groups) == wish.group for a in held)
 
 
-def _still_wanted(wish: Wish, held: tuple[Address, ...], groups: Groups) -> tuple[Address, ...]:
+def _still_wanted(wish: Wish, held: tuple[Address, ...], ledger: Ledger, groups: Groups) -> tuple[Address, ...]:
     """What the new wish does not ask to be moved: who pins one family says nothing of the other."""
     if wish.addresses:
         pinned = {address[0] for address in wish.addresses}
         return tuple(a for a in held if a in wish.addresses or a[0] not in pinned)
-    return tuple(a for a in held if wish.group is None or groups.name_at(a) == wish.group)
+    return tuple(a for a in held if wish.group is None or name_of(a, ledger=ledger, groups=groups) == wish.group)
 
 
 def _move_or_stay(answer: _Given | Refusal, mine: _Mine) -> _Given | Refusal:

@@ -462,3 +462,38 @@ async def test_a_stray_address_without_its_second_family_is_kept_and_says_so(clu
         assert kept is not None
         text = "192.0.2.10; no ServiceGroup contains 192.0.2.10 any more"
         assert (kept.status, kept.reason, kept.message) == ("True", "AddressKept", text)
+
+
+async def test_the_addresses_of_a_group_that_became_unreadable_stay_attributed_to_it(cluster: Cluster) -> None:
+    careless = pool()
+    careless["spec"]["local"]["skipIPv6DAD"] = True
+    await cluster.create(SERVICE_GROUPS, careless, INSTALL)
+
+    async def counted() -> int | None:
+        group = await cluster.admin.get(SERVICE_GROUPS, "default", namespace=INSTALL)
+        return group.status.allocated_ipv4 if group.status is not None else None
+
+    async with cluster.allocator():
+        for name in ("web", "other"):
+            await cluster.serve(name)
+        await cluster.clock.advance(1.0)
+        await cluster.patch(SERVICE_GROUPS, "default", UNREADABLE, INSTALL)
+        await cluster.clock.advance(2.0)
+        assert await reasons(cluster, "web", "other") == ["AddressAssigned"] * 2
+        assert (cluster.status_writes(), await counted()) == (1, 2)
+        assert ((await cluster.service()).metadata.annotations or {})["purelb.io/skip-ipv6-dad"] == "true"
+        await cluster.patch(
+            SERVICES, "web", {"metadata": {"annotations": {"purelb.io/service-group": "default"}}}, "shop"
+        )
+        await cluster.clock.advance(2.0)
+        assert await reasons(cluster, "web") == ["AddressAssigned"]  # that is where it is
+    cluster.writes.clear()
+    async with cluster.allocator():
+        await cluster.clock.advance(2.0)
+        assert not cluster.writes
+        await cluster.admin.delete(SERVICES, "other", namespace="shop")
+        await cluster.clock.advance(2.0)
+        assert await counted() == 1
+        await cluster.admin.delete(SERVICE_GROUPS, "default", namespace=INSTALL)
+        await cluster.clock.advance(2.0)
+        assert await reasons(cluster, "web") == ["AddressKept"]
