@@ -228,7 +228,7 @@ def _complete(asker: Asker, kept: tuple[Address, ...], *, changed: bool) -> _Giv
         return _Given(present, home, partial=wish.policy == "PreferDualStack")
     if home is not None:
         answer = _from_one(asker, home, missing)
-        shortfall = next((a for a in answer.values() if isinstance(a, Refusal)), None)
+        shortfall = _why(asker, answer)
         warning = ""
     else:
         chosen = _from_some(asker, missing)
@@ -258,12 +258,18 @@ def _from_some(
         tried.append((group, answer))
         if asker.is_bound(group, missing):
             break  # a bound key that cannot be joined does not send its Service to another pool
-    refusals = [(group, next(a for a in answer.values() if isinstance(a, Refusal))) for group, answer in tried]
+    refusals = [(group, why) for group, answer in tried if (why := _why(asker, answer)) is not None]
     if asker.wish.policy == "PreferDualStack":
         for (_, answer), (_, refusal) in zip(tried, refusals, strict=True):
             if any(not isinstance(found, Refusal) for found in answer.values()):
                 return answer, refusal, candidates.warning
     return because.every_group([(group.name, refusal) for group, refusal in refusals])
+
+
+def _why(asker: Asker, answer: dict[Family, Address | Refusal]) -> Refusal | None:
+    """Why a group does not serve every missing family; None when it does."""
+    refused = [found for found in answer.values() if isinstance(found, Refusal)]
+    return because.every_family(refused, one_will_do=asker.wish.policy == "PreferDualStack") if refused else None
 
 
 def _from_one(asker: Asker, group: Group, missing: tuple[Family, ...]) -> dict[Family, Address | Refusal]:

@@ -7,6 +7,7 @@ fills them in. Text of users is cut and cleaned before it enters a template.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,6 +16,15 @@ from purelb.allocator.ranges import Address, ip_text
 from purelb.api import reasons
 from purelb.api.messages import shown
 from purelb.net.ranges import Family
+
+# The order in which a group is asked; what is not here is about a sharing key.
+_CHECKS: Final = {
+    reasons.GROUP_DRAINING: 0,
+    reasons.FAMILY_UNAVAILABLE: 1,
+    reasons.QUOTA_EXCEEDED: 3,
+    reasons.POOL_EXHAUSTED: 4,
+}
+_CHECK_OF_KEY: Final = 2
 
 
 class PoolHasRoom(Struct, frozen=True, gc=False):
@@ -98,6 +108,19 @@ def ip_list(addresses: Iterable[Address]) -> str:
 def family_text(family: Family) -> str:
     """IPv4 or IPv6."""
     return f"IPv{family}"
+
+
+def every_family(refused: Sequence[Refusal], *, one_will_do: bool) -> Refusal:
+    """One group refused these families: the reason whose check comes first, and what would help any of them.
+
+    `one_will_do`: a family that the group lacks says nothing when it has the other one.
+    """
+
+    def rank(refusal: Refusal) -> int:
+        lacking = refusal.reason == reasons.FAMILY_UNAVAILABLE
+        return len(_CHECKS) + 1 if one_will_do and lacking else _CHECKS.get(refusal.reason, _CHECK_OF_KEY)
+
+    return with_waits(min(refused, key=rank), tuple(wait for refusal in refused for wait in refusal.waits))
 
 
 def every_group(tried: Sequence[tuple[str, Refusal]]) -> Refusal:

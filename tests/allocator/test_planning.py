@@ -91,6 +91,23 @@ def test_require_dual_stack_takes_nothing_when_one_family_is_missing() -> None:
     assert desk.held(service()) == ()
 
 
+def test_a_family_that_a_group_lacks_is_told_before_that_it_is_full_unless_one_family_will_do() -> None:
+    desk = Desk(group("default", v4("192.0.2.7/32")))
+    desk.get(service("first"))
+    lacking = desk.ask(service(families=DUAL, policy="RequireDualStack"))
+    assert lacking is not None
+    assert (lacking.reason, lacking.text) == ("FamilyUnavailable", "default has no IPv6 addresses")
+    assert reason(desk.ask(service(families=DUAL))) == "PoolExhausted"
+
+
+def test_who_would_take_either_family_waits_for_both() -> None:
+    desk = Desk(group("default", v4("192.0.2.7/32"), v6("2001:db8::7")))
+    desk.get(service("first", families=DUAL))
+    refusal = desk.ask(service(families=DUAL))
+    assert refusal is not None
+    assert refusal.waits == (PoolHasRoom("default", 4), PoolHasRoom("default", 6))
+
+
 def test_prefer_dual_stack_takes_what_there_is_and_the_rest_later() -> None:
     desk = Desk(group("default"))
     web = service(families=DUAL)
