@@ -138,6 +138,12 @@ class Ledger:
         """Distinct addresses of a group that Services of a namespace use."""
         return self._by_namespace.get((group, namespace, family), 0)
 
+    def published(self, service: ServiceKey) -> tuple[Address, ...]:
+        """What a Service holds, or leaves, that is known to have stood in its status."""
+        record = self.records.get(service)
+        named = (*record.addresses, *record.leaving) if record is not None else ()
+        return tuple(address for address in named if self.claims[address].holders[service].published)
+
     def category(self, address: Address) -> Category:
         """What an address is, whether a group contains it or not."""
         if address in self.claims:

@@ -13,6 +13,7 @@ from msgspec import Struct
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.observed import condition, published
 from purelb.allocator.publish import Desired, Said
+from purelb.allocator.ranges import Address
 from purelb.allocator.refusals import ip_list
 from purelb.api import events as rules
 from purelb.api import reasons
@@ -36,14 +37,20 @@ def occasion(reason: str, note: str, kind: rules.Kind = "Service") -> Occasion |
     return None if rule is None else Occasion(rule.reason, note, rule.type, rule.action, rule.apart, rule.lasting)
 
 
-def of_change(service: Service, desired: Desired, *, adopted: bool) -> Iterator[Occasion]:
-    """The Events of one write, in the order in which people should read them."""
-    before, after = frozenset(published(service)), frozenset(desired.addresses)
+def of_change(
+    service: Service, desired: Desired, *, ours: tuple[Address, ...], adopted: bool = False
+) -> Iterator[Occasion]:
+    """The Events of one write, in the order in which people should read them.
+
+    `ours` are the addresses we had published for it: the ingress may show less, because the API server clears it with the
+    type, or something else, because somebody edited it.
+    """
+    after = frozenset(desired.addresses)
     said = desired.allocated
-    if after - before and not adopted and said is not None:
+    if after.difference(ours, published(service)) and not adopted and said is not None:
         yield from _told(reasons.ADDRESS_ASSIGNED, said.message if said.status else ip_list(desired.addresses))
     kept_by_others = {entry.ip for entry in desired.others}
-    if gone := [a for a in published(service) if a not in after and ip_list([a]) not in kept_by_others]:
+    if gone := [a for a in ours if a not in after and ip_list([a]) not in kept_by_others]:
         yield from _told(rules.ADDRESS_RELEASED, ip_list(gone))
     if (
         said is not None

@@ -153,12 +153,14 @@ class Reconciler:
                 return Done()
             case Leave(plan=plan):
                 held = (*known.addresses, *known.leaving) if known is not None else ()
-                ours = frozenset(held or (published(service) if branded(service) else ()))
+                ours = held or (published(service) if branded(service) else ())
+                had = state.ledger.published(key) if held else ours
                 state.ledger.commit(plan)
                 wake(state, hands, reservations.of_service(state.ledger, key, service, ours=True))
                 state.waiting.put(key, "", ())
                 state.tally.gone(key)
-                return submit(state, hands, key, service, nothing_of_ours(service, ours), now, settled=settled)
+                nothing = nothing_of_ours(service, frozenset(ours))
+                return submit(state, hands, key, service, nothing, now, settled=settled, ours=had)
             case Settle():
                 wake(state, hands, reservations.of_service(state.ledger, key, service, ours=True))
                 return self._settle(key, service, self._explained(key, decision), now, settled=settled)

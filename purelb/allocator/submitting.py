@@ -14,6 +14,7 @@ from purelb.allocator.landing import fingerprint_of, fingerprint_of_desired, wak
 from purelb.allocator.observed import published
 from purelb.allocator.occasions import HOUR, Occasion, occasion, of_change
 from purelb.allocator.publish import Desired, difference, patch
+from purelb.allocator.ranges import Address
 from purelb.allocator.state import PRIORITY_ALLOCATE, PRIORITY_FOLD, Hands, Last, State
 from purelb.api import events as rules
 from purelb.api import reasons
@@ -35,10 +36,11 @@ def submit(
     settled: bool,
     adopted: bool = False,
     more: Iterable[Occasion] = (),
+    ours: tuple[Address, ...] | None = None,
 ) -> Outcome:
     """Write what the newest known object lacks. `settled`: no write of unknown outcome is left.
 
-    `more` are Events that belong to a first address.
+    `more` are Events that belong to a first address; `ours` is what was published, where the ledger does not know it.
     """
     found = difference(service, desired)
     wanted = fingerprint_of_desired(desired)
@@ -57,7 +59,8 @@ def submit(
         return Done()
     if found.messages_only and last is not None and now < last.at + MESSAGE_APART:
         return After(last.at + MESSAGE_APART - now)
-    occasions = list(of_change(service, desired, adopted=adopted))
+    had = state.ledger.published(key) if ours is None else ours
+    occasions = list(of_change(service, desired, ours=had, adopted=adopted))
     if occasions and occasions[0].reason == reasons.ADDRESS_ASSIGNED:
         occasions += more
     if last is not None and last.fingerprint == wanted != fingerprint_of(service):

@@ -497,3 +497,34 @@ async def test_the_addresses_of_a_group_that_became_unreadable_stay_attributed_t
         await cluster.admin.delete(SERVICE_GROUPS, "default", namespace=INSTALL)
         await cluster.clock.advance(2.0)
         assert await reasons(cluster, "web") == ["AddressKept"]
+
+
+async def events_of(cluster: Cluster, name: str = "web") -> list[str]:
+    return [reason for about, reason, _ in await cluster.events() if about == name]
+
+
+async def test_an_address_is_told_to_be_released_when_its_service_is_of_another_type(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        await cluster.patch(SERVICES, "web", {"spec": {"type": "ClusterIP", "loadBalancerClass": None}}, "shop")
+        await cluster.clock.advance(1.0)
+        assert ("web", "AddressReleased", "192.0.2.10") in await cluster.events()
+
+
+@pytest.mark.parametrize("edited", [None, {"ingress": [{"ip": "203.0.113.9"}]}], ids=["cleared", "a foreign address"])
+async def test_a_restored_status_is_neither_an_assignment_nor_a_release(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture, edited: dict[str, object] | None
+) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    caplog.set_level("INFO")
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        await cluster.patch(SERVICES, "web", {"status": {"loadBalancer": edited}}, "shop", subresource="status")
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses() == ("192.0.2.10",)
+        assert sorted(await events_of(cluster)) == ["AddressAssigned", "StatusRestored"]
+        codes = [getattr(record, "code", "") for record in caplog.records]
+        assert (codes.count("addressAssigned"), codes.count("addressReleased")) == (1, 0)

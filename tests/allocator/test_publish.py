@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from purelb.allocator.observed import published
 from purelb.allocator.occasions import of_change
 from purelb.allocator.publish import Desired, Said, allocated, difference, nothing_of_ours, patch
 from purelb.allocator.refusals import Refusal
@@ -185,7 +186,7 @@ def test_a_message_is_cut_at_1024_characters() -> None:
 
 
 def told(before: Service, desired: Desired, *, adopted: bool = False) -> list[str]:
-    return [occasion.reason for occasion in of_change(before, desired, adopted=adopted)]
+    return [occasion.reason for occasion in of_change(before, desired, ours=published(before), adopted=adopted)]
 
 
 def test_events_are_told_when_something_is_entered_and_not_because_somebody_looked() -> None:
