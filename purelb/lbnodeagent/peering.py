@@ -171,6 +171,7 @@ class Peering:
             self._asked_at = None
             return
         if now < self._confirm_at:
+            core.queue.add_after(keys.OwnLease(), self._confirm_at - now)  # what woke us took the place of that timer
             return
         if self._asked_at is not None and now - self._asked_at >= CONFIRM_EVERY_S:
             self._inputs.leases.relist("no echo", consistent=True)

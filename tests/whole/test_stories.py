@@ -77,9 +77,13 @@ async def test_a_holder_that_is_told_to_stop_gives_its_addresses_away_without_a_
         assert not published_addresses_stay(services, await town.judge())
 
 
-async def test_what_a_dead_node_held_is_taken_over_a_second_after_its_lease_at_the_latest(town: Town) -> None:
+@pytest.mark.parametrize("into_the_renewal", [0.0, 0.4, 1.1, 1.8, 2.5, 3.2])
+async def test_what_a_dead_node_held_is_taken_over_a_second_after_its_lease_at_the_latest(
+    town: Town, into_the_renewal: float
+) -> None:
     async with town.living() as processes:
         await three_kinds(town)
+        await town.clock.advance(30.0 + into_the_renewal)
         services = await town.judge()
         holder, held = a_holder(town)
         town.sights.clear()
