@@ -32,12 +32,20 @@ class PodState(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     reason: str = ""
 
 
-def namespace(name: str) -> Body:
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+def namespace(name: str, *, labels: Mapping[str, str] = {}) -> Body:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, **_labelled(labels)}}
 
 
-def service_account(name: str, *, namespace: str) -> Body:
-    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}
+def service_account(name: str, *, namespace: str, labels: Mapping[str, str] = {}) -> Body:
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": name, "namespace": namespace, **_labelled(labels)},
+    }
+
+
+def _labelled(labels: Mapping[str, str]) -> Body:
+    return {"labels": dict(labels)} if labels else {}
 
 
 def node(place: NodePlace) -> Body:

@@ -110,11 +110,15 @@ def _agent(topology: Topology, node: str) -> Program:
         room=node,
         argv=_purelb("lbnodeagent"),
         image="purelb",
-        env=_in_cluster(PURELB_NAMESPACE=INSTALL_NAMESPACE, PURELB_NODE_NAME=node),
+        env=_in_cluster(
+            PURELB_NAMESPACE=INSTALL_NAMESPACE,
+            PURELB_NODE_NAME=node,
+            PURELB_HOST=str(place.lan4),
+        ),
         labels={"app": "purelb", "component": "lbnodeagent"},
         account="lbnodeagent",
         addresses=(str(place.lan4), str(place.lan6)),
-        probe=f"http://{place.management}:{HTTP_PORT}/readyz",
+        probe=f"http://{place.lan4}:{HTTP_PORT}/readyz",
     )
 
 

@@ -161,6 +161,8 @@ def _join_node(hub: IPRoute, node: NodePlace, topology: Topology, networks: Mapp
     _cable(hub, node.name, "eth0", "lan1", network)
     _cable(hub, node.name, "api0", "mgmt0", network)
     hub.route("add", dst=str(node.pods4), gateway=str(node.management))
+    # Where its agent listens: the hub asks it whether it is ready, and must not depend on the LAN for that.
+    hub.route("add", dst=f"{node.lan4}/32", gateway=str(node.management))
     with _netlink(network) as ipr:
         for link in ("lo", "eth0", "api0"):
             _up(ipr, link)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -12,8 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from purelb.kube.client import ApiClient
+from purelb.kube.clock import SystemClock
 from purelb.sandbox.cluster.launch import start
 from purelb.sandbox.cluster.reach import NotRunning, Refused, Sandbox
+from purelb.sandbox.cluster.server import admin_access
+from purelb.sandbox.cluster.shipped import RESOURCES, manifests
 from purelb.sandbox.cluster.state import StateDirectory, Unusable
 from tests.sandbox.cluster.whole import bring_up, machine, processes_of, programs_of, until
 
@@ -135,6 +140,22 @@ def test_components_find_token_authority_and_namespace_where_kubernetes_puts_the
     environment = Path(f"/proc/{agents[0]}/environ").read_bytes()
     assert b"KUBECONFIG" not in environment
     assert b"HOME=" not in environment
+
+
+def test_accounts_and_roles_of_the_manifests_are_there(state: StateDirectory) -> None:
+    bring_up(state)
+
+    async def stored() -> set[str]:
+        access = admin_access(state.kubeconfig.read_bytes())
+        async with ApiClient(access, user_agent="test", clock=SystemClock()) as client:
+            return {
+                f"{kind} {one.metadata.name}"
+                for kind, resource in RESOURCES.items()
+                for one in (await client.list_page(resource)).objects
+            }
+
+    expected = {f"{one['kind']} {one['metadata']['name']}" for one in manifests()}
+    assert expected <= asyncio.run(stored())
 
 
 def test_a_second_up_says_that_it_is_up_or_what_it_cannot_change_and_down_twice_is_no_error(tmp_path: Path) -> None:
