@@ -191,11 +191,12 @@ class Allocator:
             await self._serve(client, world, None)
             return
         timing = _timing(settings)
+        identity = f"{socket.gethostname()}_{uuid.uuid4()}"
         elector = self._elector = Elector(
             client,
             namespace=self._namespace,
             name=leases.ALLOCATOR_LEASE,
-            identity=f"{socket.gethostname()}_{uuid.uuid4()}",
+            identity=identity,
             clock=clock,
             timing=timing,
             labels=leases.labels(leases.ALLOCATOR),
@@ -205,7 +206,7 @@ class Allocator:
             await self._serve(client, world, leadership)
 
         async with asyncio.TaskGroup() as group:
-            saying = group.create_task(self._say_who_leads(elector), name="allocator:standby")
+            saying = group.create_task(self._say_who_leads(elector, identity), name="allocator:standby")
             try:
                 await self._terms(elector, body)
             finally:
@@ -220,13 +221,16 @@ class Allocator:
                 log.info("this term has ended: standing by", extra=fields)
                 self._phase.become("Standby")
 
-    async def _say_who_leads(self, elector: Elector) -> None:
-        """A standby says once for whom it waits: whoever started it by hand wants to know."""
+    async def _say_who_leads(self, elector: Elector, me: str) -> None:
+        """A standby says once for whom it waits: whoever started it by hand wants to know.
+
+        After an outage the lease may still name ourselves, and nobody needs to make way.
+        """
         said: str | None = None
         while True:
             await self._deps.clock.until(self._deps.clock.now() + STANDBY_SAYS_AFTER)
             leader = None if elector.leading else elector.leader
-            if leader is not None and leader != said:
+            if leader not in {None, me, said}:
                 log.info(
                     "leader is %s; scale deployment/allocator to 0 to let this one lead",
                     leader,

@@ -256,3 +256,32 @@ async def test_a_wish_that_cannot_be_read_keeps_an_address_it_should_only_not_sh
     async with cluster.allocator():
         await cluster.clock.advance(2.0)
         assert await cluster.addresses("two") == ("192.0.2.10",)
+
+
+def standing_by(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if getattr(record, "code", "") == "standby"]
+
+
+async def test_a_standby_says_once_for_whom_it_waits(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    async with cluster.allocator(leader_elect=True):
+        await cluster.clock.advance(3.0)
+        async with cluster.allocator(leader_elect=True):
+            await cluster.clock.advance(60.0)
+        (text,) = standing_by(caplog)
+        assert text.endswith("; scale deployment/allocator to 0 to let this one lead")
+
+
+async def test_after_an_outage_an_allocator_does_not_wait_for_itself(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with cluster.allocator(leader_elect=True) as component:
+        await cluster.clock.advance(3.0)
+        number = cluster.core.faults.add(Rule(effect=Reset(), verb="[!w]*"))
+        await cluster.clock.advance(60.0)
+        assert component.phase() == "Standby"
+        cluster.core.faults.remove(number)
+        await cluster.clock.advance(60.0)
+        assert component.phase() == "Running"
+        assert not standing_by(caplog)
