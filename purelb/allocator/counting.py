@@ -33,6 +33,9 @@ def count(state: State, hands: Hands, key: ServiceKey, settle: Settle, desired: 
     trouble = told is not None and (not told.status or told.reason == reasons.ANNOUNCED_TWICE)
     unannounced = told.reason if told is not None and trouble and desired.addresses else ""
     reason = refusal.reason if refusal is not None else ""
+    if (since := state.tally.unwritten_since(key, now)) is not None:  # no condition can say so
+        state.tally.stands(key, "pending", reasons.PUBLISH_REFUSED, since, unannounced=unannounced)
+        return
     new = state.tally.stands(key, kind, reason, now, unannounced=unannounced)
     if new and refusal is not None:
         hands.sink.count(metrics.REJECTED, refusal.group, reason)

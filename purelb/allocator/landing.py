@@ -58,6 +58,7 @@ def _service_landed(
     match result:
         case Written(obj=obj):
             flights.succeeded(key)
+            state.tally.written(key)
             if isinstance(obj, Service):
                 _applied(state, hands, flight, key, obj, now)
             hands.soon(key)
@@ -73,8 +74,11 @@ def _service_landed(
             hands.read(key)
         case Refused(status=status):
             delay = flights.delay(key, first=REFUSED_FIRST, cap=REFUSED_CAP)
-            hands.sink.count(metrics.REJECTED, "", reasons.PUBLISH_REFUSED)
-            log.info(
+            new = state.tally.unwritten(key, now)
+            if new:
+                hands.sink.count(metrics.REJECTED, "", reasons.PUBLISH_REFUSED)
+            log.log(
+                logging.INFO if new else logging.DEBUG,
                 "the API server refuses the write of %s: %s",
                 key,
                 status.message,
@@ -86,7 +90,6 @@ def _service_landed(
                     "retryIn": delay,
                 },
             )
-            state.tally.stands(key, "pending", reasons.PUBLISH_REFUSED, now)
             hands.later(key, delay)
         case Failed(error=error):
             flights.unknown(key, flight.rv, now)

@@ -46,6 +46,7 @@ def submit(
     wanted = fingerprint_of_desired(desired)
     last = state.last.get(key)
     if found.nothing:
+        state.tally.written(key)
         if settled:
             gone = state.ledger.confirm(key, frozenset(published(service)), now)
             wake(state, hands, gone, namespace=key.namespace)

@@ -3,7 +3,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -16,6 +16,7 @@ from purelb.kube.metrics import Sample
 from purelb.net.ranges import Family
 
 Kind = Literal["allocated", "partial", "pending"]
+UNWRITTEN_FOR: Final = 60.0
 _FAMILIES: tuple[Family, ...] = (4, 6)
 
 
@@ -35,6 +36,7 @@ class Tally:
         self._unannounced: dict[str, dict[ServiceKey, None]] = {}
         self._pending: dict[str, dict[ServiceKey, float]] = {}
         self._first_seen: dict[ServiceKey, float] = {}
+        self._unwritten: dict[ServiceKey, float] = {}
 
     def stands(self, service: ServiceKey, state: Kind, reason: str, now: float, *, unannounced: str = "") -> bool:
         """Where a Service stands now. Answers whether its reason is another than before."""
@@ -55,6 +57,20 @@ class Tally:
         """The Service is gone, or not ours any more."""
         self._remove(service, self._standings.pop(service, None))
         self._first_seen.pop(service, None)
+        self._unwritten.pop(service, None)
+
+    def unwritten(self, service: ServiceKey, now: float) -> bool:
+        """The API server refuses what the Service should say. Answers whether that is news."""
+        return self._unwritten.setdefault(service, now) == now
+
+    def written(self, service: ServiceKey) -> None:
+        """The Service says what it should."""
+        self._unwritten.pop(service, None)
+
+    def unwritten_since(self, service: ServiceKey, now: float) -> float | None:
+        """Since when writes of the Service are refused, once that has lasted long enough to be told."""
+        since = self._unwritten.get(service)
+        return None if since is None or now < since + UNWRITTEN_FOR else since
 
     def seen(self, service: ServiceKey, now: float) -> None:
         """A Service without an address was seen."""

@@ -9,6 +9,7 @@ import pytest
 
 from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.resources import SERVICES
+from purelb.sandbox.apiserver.faults import Answer, Rule
 from tests.allocator.cluster import Cluster, pool
 from tests.allocator.objects import INSTALL
 
@@ -88,3 +89,21 @@ async def test_every_check_has_a_name_and_passes_while_it_works(cluster: Cluster
         await cluster.clock.advance(5.0)
         assert component.checks() == dict.fromkeys(("phase", "synced", "access", "lease", "ledger"))
         assert component.health() == {"owner": None}
+
+
+async def test_a_write_that_is_refused_is_counted_once_and_pending_after_a_minute(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    number = cluster.core.faults.add(Rule(effect=Answer(code=422), resource="services/status", verb="patch"))
+    async with cluster.allocator() as component:
+        await cluster.serve()
+        await cluster.clock.advance(40.0)
+        assert gauges(component, "purelb_allocator_")["services", "allocated"] == 1
+        await cluster.clock.advance(160.0)
+        found = gauges(component, "purelb_allocator_")
+        assert (found["services", "pending"], found["services_pending", "PublishRefused"]) == (1, 1)
+        assert found["oldest_pending_seconds", "PublishRefused"] == pytest.approx(200.0, abs=1.0)
+        assert cluster.sink.counts["purelb_address_pool_allocation_rejected_total", "", "PublishRefused"] == 1
+        cluster.core.faults.remove(number)
+        await cluster.clock.advance(200.0)
+        found = gauges(component, "purelb_allocator_")
+        assert (found["services", "allocated"], found["services", "pending"]) == (1, 0)
