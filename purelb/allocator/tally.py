@@ -121,11 +121,14 @@ class Tally:
 
 def pool_samples(ledger: Ledger, groups: Groups) -> Iterator[Sample]:
     """The gauges of the groups."""
+    read: dict[str, bool] = {}  # of one name in several namespaces at most one is used
     for standing in groups.standings.values():
         if standing.reason == reasons.OUT_OF_SCOPE:
             yield Sample(metrics.OUT_OF_SCOPE, 1, (standing.namespace, standing.name, "ServiceGroup"))
         else:
-            yield Sample(metrics.GROUP_ACCEPTED, float(standing.ready), (standing.name,))
+            read[standing.name] = read.get(standing.name, False) or standing.ready
+    for name, ready in read.items():
+        yield Sample(metrics.GROUP_ACCEPTED, float(ready), (name,))
     for name in groups.accepted:
         size = used = 0
         for family in _FAMILIES:

@@ -107,3 +107,13 @@ async def test_a_write_that_is_refused_is_counted_once_and_pending_after_a_minut
         await cluster.clock.advance(200.0)
         found = gauges(component, "purelb_allocator_")
         assert (found["services", "allocated"], found["services", "pending"]) == (1, 0)
+
+
+async def test_one_name_in_two_namespaces_is_one_series(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    await cluster.create(SERVICE_GROUPS, pool(text="192.0.2.20"), "shop")
+    async with cluster.allocator(config_scope="all") as component:
+        await cluster.clock.advance(1.0)
+        found = [(sample.metric.name, sample.labels) for sample in component.samples()]
+        assert len(found) == len(set(found))
+        assert gauges(component, "purelb_servicegroup_")["accepted", "default"] == 1
