@@ -86,13 +86,17 @@ class Refusal(Struct, frozen=True, gc=False):
     waits: tuple[Wait, ...] = ()
     considered: tuple[Considered, ...] = ()
     again: Again = OnChange()
+    asked: str = ""
 
     @property
     def group(self) -> str:
         """The accepted group that refused first, empty when it was none in particular."""
-        if self.considered:
-            return self.considered[0].group
-        return next((wait.group for wait in self.waits if isinstance(wait, PoolHasRoom | QuotaHasRoom)), "")
+        return self.considered[0].group if self.considered else self.asked
+
+
+def in_group(refusal: Refusal, group: str) -> Refusal:
+    """The same refusal, and which accepted group was asked."""
+    return replace(refusal, asked=group)
 
 
 def with_waits(refusal: Refusal, waits: tuple[Wait, ...]) -> Refusal:

@@ -13,7 +13,7 @@ from purelb.allocator import refusals as because
 from purelb.allocator.attribution import LOCAL
 from purelb.allocator.groups import Candidates, Groups
 from purelb.allocator.ledger import Ledger
-from purelb.allocator.ranges import Address, EntryId
+from purelb.allocator.ranges import Address, EntryId, Place
 from purelb.allocator.refusals import Refusal
 from purelb.allocator.sharing import Facts, clash, ports_in_common
 from purelb.allocator.wish import Wish
@@ -90,6 +90,10 @@ class Asker:
 
     def serve(self, group: Group, family: Family) -> Address | Refusal:
         """The address the group would give, or why it gives none."""
+        answer = self._serve(group, family)
+        return because.in_group(answer, group.name) if isinstance(answer, Refusal) else answer
+
+    def _serve(self, group: Group, family: Family) -> Address | Refusal:
         if group.drain:
             return because.group_draining(group.name)
         entries = self._ledger.pools.entries_of(group.name, family)
@@ -110,10 +114,15 @@ class Asker:
 
     def request(self, address: Address, wanted: tuple[Family, ...]) -> Refusal | None:
         """Why a requested address that the Service does not hold cannot be given; None when it can."""
-        wish, place = self.wish, self._ledger.pools.where(address)
+        place = self._ledger.pools.where(address)
         if place is None:
             return because.not_in_any_pool(address)
         group = self._groups.accepted[place.entry.group]
+        refusal = self._request(address, wanted, group, place)
+        return None if refusal is None else because.in_group(refusal, group.name)
+
+    def _request(self, address: Address, wanted: tuple[Family, ...], group: Group, place: Place) -> Refusal | None:
+        wish = self.wish
         if (denied := self._groups.denial(group, wish.service.namespace)) is not None:
             return denied
         if group.drain:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -117,3 +117,26 @@ async def test_one_name_in_two_namespaces_is_one_series(cluster: Cluster) -> Non
         found = [(sample.metric.name, sample.labels) for sample in component.samples()]
         assert len(found) == len(set(found))
         assert gauges(component, "purelb_servicegroup_")["accepted", "default"] == 1
+
+
+async def test_a_refusal_is_counted_for_the_group_that_refused(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    await cluster.create(SERVICE_GROUPS, pool("dry", "192.0.2.20", drain=True), INSTALL)
+    asking: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
+        "FamilyUnavailable": ({}, {"ipFamilies": ["IPv6"], "ipFamilyPolicy": "SingleStack"}),
+        "InUse": ({"purelb.io/addresses": "192.0.2.10"}, {}),
+        "GroupDraining": ({"purelb.io/service-group": "dry"}, {}),
+    }
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        for reason, (noted, spec) in asking.items():
+            await cluster.serve(reason.lower(), annotations=noted, **spec)
+        await cluster.clock.advance(1.0)
+        name = "purelb_address_pool_allocation_rejected_total"
+        counted = {key[1:]: count for key, count in cluster.sink.counts.items() if key[0] == name}
+        assert counted == {
+            ("default", "FamilyUnavailable"): 1,
+            ("default", "InUse"): 1,
+            ("dry", "GroupDraining"): 1,
+        }
