@@ -36,7 +36,7 @@ def _capabilities(status: str | None) -> Iterator[CannotStart]:
     for name, (bit, why) in _CAPABILITIES.items():
         if not effective >> bit & 1:
             hint = f"add it to securityContext.capabilities.add; {why}"
-            yield CannotStart("capabilities", f"capability {name} is missing: {hint}", hint)
+            yield CannotStart(f"capability {name}", f"capability {name} is missing: {hint}", hint)
 
 
 def _kernel(release: str | None) -> Iterator[CannotStart]:

@@ -86,6 +86,8 @@ def test_a_missing_capability_and_an_old_kernel_are_told_with_what_they_cost() -
     ]
     both = f"CapEff:\t{(3 << 12):016x}\n"
     assert self_checks(status=both, release="4.18.0") == ()
+    neither = self_checks(status="CapEff:\t0000000000000000\n", release="4.18.0")
+    assert len({failure.check for failure in neither}) == 2, "two failures of one check would be one line of the log"
 
 
 def allowed(rows: tuple[Access, ...], resource: str, verb: str) -> list[Access]:
