@@ -21,7 +21,7 @@ from purelb.kube.model import Service, annotations
 
 
 class Ignore(Struct, frozen=True, gc=False):
-    """Not ours, and nothing in it is ours. `reserve`: its ingress is somebody else's, and never handed out."""
+    """Not ours, and nothing in it is ours."""
 
 
 class Wait(Struct, frozen=True, gc=False):

@@ -271,14 +271,14 @@ class Ledger:
                 self._drop(address, service, now)
         return gone
 
-    def release(self, service: ServiceKey, now: float, *, quarantine: bool = True) -> tuple[Address, ...]:
+    def release(self, service: ServiceKey, now: float) -> tuple[Address, ...]:
         """The Service is gone, and its status with it. Answers the addresses that were its own."""
         record = self.records.pop(service, None)
         if record is None:
             return ()
         gone = (*record.addresses, *record.leaving)
         for address in gone:
-            self._drop(address, service, now, quarantine=quarantine)
+            self._drop(address, service, now)
         return gone
 
     def expire(self, now: float) -> tuple[Address, ...]:
@@ -319,7 +319,7 @@ class Ledger:
         claim.holders[service] = holder
         self._index(address, claim, service, holder)
 
-    def _drop(self, address: Address, service: ServiceKey, now: float, *, quarantine: bool = True) -> None:
+    def _drop(self, address: Address, service: ServiceKey, now: float) -> None:
         claim = self.claims[address]
         holder = claim.holders[service]
         self._unindex(address, claim, service, holder)
@@ -331,7 +331,7 @@ class Ledger:
         self._count_stray(address, claim, -1)
         del self.claims[address]
         delay = self._delays.get(claim.entry.group, 0.0) if claim.entry else 0.0
-        if quarantine and holder.published and delay > 0:
+        if holder.published and delay > 0:
             self.quarantine.add(address, service, now + delay)
         self._account(address, before)
 

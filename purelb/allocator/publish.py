@@ -83,11 +83,22 @@ def allocated(
         return Said(False, refusal.reason, cut(text))
     strays = [address for address, name in zip(addresses, groups, strict=True) if name is None]
     if strays:
-        return Said(True, reasons.ADDRESS_KEPT, cut(f"{ips}; no ServiceGroup contains {ip_list(strays)} any more"))
+        return Said(True, reasons.ADDRESS_KEPT, cut(_say(reasons.ADDRESS_KEPT, ips=ips, strays=ip_list(strays))))
     if refusal is not None:
-        text = f"{ips} from {names}; missing {missing}: {refusal.reason}: {refusal.text}"
+        text = _say(
+            reasons.ADDRESS_ASSIGNED_PARTIALLY,
+            ips=ips,
+            groups=names,
+            missing=missing,
+            reason=refusal.reason,
+            text=refusal.text,
+        )
         return Said(True, reasons.ADDRESS_ASSIGNED_PARTIALLY, cut(text))
-    return Said(True, reasons.ADDRESS_ASSIGNED, cut(f"{ips} from {names}"))
+    return Said(True, reasons.ADDRESS_ASSIGNED, cut(_say(reasons.ADDRESS_ASSIGNED, ips=ips, groups=names)))
+
+
+def _say(reason: str, /, **values: str) -> str:
+    return reasons.ALLOCATED_REASONS[reason].templates[0].format(**values)
 
 
 def difference(service: Service, desired: Desired) -> Difference:

@@ -77,10 +77,6 @@ class Waiting:
         """Everybody of one namespace who waits for a group or a label to change, oldest first."""
         return tuple(service for service in self.groups_changed() if service.namespace == namespace)
 
-    def lines(self) -> Iterable[Wait]:
-        """Everything somebody waits for."""
-        return tuple(self._lines)
-
     def _leave(self, service: ServiceKey, created: str, waits: tuple[Wait, ...]) -> None:
         for wait in waits:
             line = self._lines[wait]

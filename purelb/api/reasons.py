@@ -112,7 +112,7 @@ ALLOCATED_REASONS: Final = _table(
     Reason(
         ADDRESS_KEPT,
         True,
-        ("{ips}; no ServiceGroup contains {ips} any more",),
+        ("{ips}; no ServiceGroup contains {strays} any more",),
         "put the range back, or set purelb.io/re-evaluate",
     ),
     Reason(INVALID_REQUEST, False, ('{where}: {problem} in "{text}"',), "correct the Service"),

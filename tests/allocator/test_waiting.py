@@ -53,4 +53,4 @@ def test_who_waits_for_nothing_any_more_leaves_no_line_behind() -> None:
     waiting = line()
     for name in ("old", "middle", "young"):
         waiting.put(key(name), "", ())
-    assert (len(waiting), tuple(waiting.lines())) == (0, ())
+    assert (len(waiting), waiting.wake(ROOM)) == (0, ())
