@@ -24,8 +24,9 @@ from purelb.allocator.slimming import slim
 from purelb.allocator.state import Config
 from purelb.allocator.term import Term, World
 from purelb.api import annotations as words
-from purelb.api import events, leases
+from purelb.api import events, leases, names
 from purelb.api.kinds import LB_NODE_STATUSES, SERVICE_GROUPS
+from purelb.api.messages import shown
 from purelb.kube.access import SERVICE_ACCOUNT_DIR, ClusterAccess, load_access
 from purelb.kube.client import ApiClient
 from purelb.kube.clock import Clock
@@ -332,8 +333,13 @@ def _rules(settings: AllocatorSettings) -> Iterator[Problem]:
     if not settings.namespace and not _own_namespace():
         text = "the install namespace is unknown: set PURELB_NAMESPACE (downward API metadata.namespace) or --namespace"
         yield Problem("--namespace", text)
+    if settings.namespace and not names.is_namespace(settings.namespace):
+        yield Problem("--namespace", f"{shown(settings.namespace)} is no name of a namespace: write for example purelb")
     if not settings.lb_class:
         yield Problem("--lb-class", "names no class")
+    for name in settings.lb_class:
+        if not names.is_qualified(name):
+            yield Problem("--lb-class", f"{shown(name)} is no class: write for example {words.LB_CLASSES[0]}")
     if settings.default_announcer not in {"", words.BRAND}:
         yield Problem(
             "DEFAULT_ANNOUNCER",

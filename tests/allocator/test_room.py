@@ -65,6 +65,8 @@ def test_settings_come_from_flags_and_environment() -> None:
             {"PURELB_NAMESPACE": "lb", "PURELB_LEADER_LEASE_DURATION": "5s"},
             "lease duration 5 s is not longer than renew deadline 10 s",
         ),
+        ({"PURELB_NAMESPACE": "Bad_NS"}, "Bad_NS is no name of a namespace"),
+        ({"PURELB_NAMESPACE": "lb", "PURELB_LB_CLASS": "not/a/class/x"}, "not/a/class/x is no class"),
         ({"PURELB_NAMESPACE": "lb", "PURELB_WRITERS": "0"}, '"0" is below the least allowed, 1'),
         ({"PURELB_NAMESPACE": "lb", "PURELB_EXTERNAL_TRAFFIC_POLICY": "x"}, '"x" is not one of override, honor'),
     ],
