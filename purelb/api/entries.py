@@ -6,6 +6,7 @@ first; a later item loses them, with a warning. Everything is computed on the bo
 """
 
 from collections.abc import Sequence
+from ipaddress import ip_network
 from typing import Final
 
 from msgspec import Struct
@@ -27,7 +28,9 @@ from purelb.net.ranges import (
     contains,
     family_of,
     first_and_last,
+    interval_of,
     joined,
+    overlap,
     parse_ranges,
     print_item,
     size,
@@ -39,6 +42,22 @@ from purelb.net.subnets import parse_subnet
 
 ENTRIES_MAX: Final = 256
 EXCLUDES_MAX: Final = 256
+
+# What node agents do not announce, whoever holds it: nobody on a link could reach it there.
+_NOWHERE: Final = tuple(
+    ip_network(text)
+    for text in (
+        "0.0.0.0/32",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "224.0.0.0/4",
+        "255.255.255.255/32",
+        "::/128",
+        "::1/128",
+        "fe80::/10",
+        "ff00::/8",
+    )
+)
 
 # Further overlaps are counted in the last warning; a condition has 1024 characters.
 _WARNINGS_MAX: Final = 8
@@ -92,6 +111,7 @@ def read_pools(written: ClusterPools) -> Pools | str:
     covers: dict[Family, Cover] = {4: Cover(4), 6: Cover(6)}
     entries: list[Entry] = []
     losers: list[str] = []
+    nowhere: list[str] = []
     pieces = items = 0
     for slot in slots:
         entry = _read(slot, covers, losers)
@@ -100,9 +120,14 @@ def read_pools(written: ClusterPools) -> Pools | str:
         entries.append(entry)
         items += entry.pool.count(",") + 1
         pieces += len(entry.intervals)
+        nowhere += (
+            f"{slot.name}: no node announces addresses of {network}: exclude them"
+            for network in _NOWHERE
+            if family_of(network) == entry.family and overlap(entry.intervals, (interval_of(network),))
+        )
         if pieces > INTERVALS_MAX or items > INTERVALS_MAX:
             return _too_many(INTERVALS_MAX)
-    return Pools(tuple(entries), _warnings(losers))
+    return Pools(tuple(entries), (*_warnings(losers), *nowhere[:_WARNINGS_MAX]))
 
 
 class _Slot(Struct, frozen=True):

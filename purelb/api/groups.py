@@ -23,6 +23,7 @@ from purelb.api.kinds import (
     ServiceGroup,
     ServiceGroupSpec,
 )
+from purelb.api.names import is_label_value, is_qualified
 from purelb.api.words import Announce, OffSubnet, Source
 from purelb.kube import selectors
 from purelb.kube.model import LabelSelector
@@ -263,6 +264,18 @@ def _off_subnet(text: str) -> OffSubnet | None:
             return None
 
 
+def _mistyped(selector: LabelSelector) -> str | None:
+    """A key or value that no label can have: it would match nothing, or with NotIn and DoesNotExist everything."""
+    wanted = selector.match_expressions or ()
+    for key in (*(selector.match_labels or {}), *(each.key for each in wanted)):
+        if not is_qualified(key):
+            return f"{key} cannot be the key of a label"
+    for value in (*(selector.match_labels or {}).values(), *(text for each in wanted for text in each.values or ())):
+        if not is_label_value(value):
+            return f"{value} cannot be the value of a label"
+    return None
+
+
 def _spec_problem(spec: ServiceGroupSpec) -> str | None:
     """What is wrong outside the sources; numbers are refused, never clamped."""
     if spec.enforce_namespaces and spec.namespace_selector is not None:
@@ -277,7 +290,7 @@ def _spec_problem(spec: ServiceGroupSpec) -> str | None:
             continue
         if selectors.is_empty(selector):
             return f"{name}: {EMPTY_SELECTOR}"
-        problem = selectors.problem(selector)
+        problem = selectors.problem(selector) or _mistyped(selector)
         if problem is not None:
             return f"{name}: {quoted(problem)[1:-1]}"
     if spec.priority is not None and not 1 <= spec.priority <= PRIORITY_MAX:

@@ -196,6 +196,39 @@ def test_more_excluded_items_than_the_limit_are_an_invalid_spec() -> None:
     assert "v4pool.exclude: more than 8192 items" in answer.text
 
 
+@pytest.mark.parametrize(
+    ("name", "entry", "told"),
+    [
+        ("v4pool", {"pool": "127.0.0.0/29", "subnet": "127.0.0.0/8"}, ["127.0.0.0/8"]),
+        ("v4pool", {"pool": "224.0.0.1", "subnet": "224.0.0.0/8"}, ["224.0.0.0/4"]),
+        ("v6pool", {"pool": "::/0", "subnet": "::/0"}, ["::/128", "::1/128", "fe80::/10", "ff00::/8"]),
+        ("v4pool", {"pool": "127.0.0.0/30", "subnet": "127.0.0.0/8", "exclude": ["127.0.0.0/8"]}, None),
+    ],
+)
+def test_addresses_that_no_node_announces_are_told(name: str, entry: dict[str, Any], told: list[str] | None) -> None:
+    if told is None:
+        assert refused({"remote": {name: entry}}).reason == "NoAddresses"
+        return
+    warnings = tuple(f"{name}: no node announces addresses of {network}: exclude them" for network in told)
+    assert accepted({"remote": {name: entry}}).warnings == warnings
+
+
+@pytest.mark.parametrize(
+    ("selector", "text"),
+    [
+        ({"matchLabels": {"bad key!!": "x"}}, "serviceSelector: bad key!! cannot be the key of a label"),
+        ({"matchLabels": {"tier": "a b"}}, "serviceSelector: a b cannot be the value of a label"),
+        (
+            {"matchExpressions": [{"key": "a/b/c", "operator": "DoesNotExist"}]},
+            "serviceSelector: a/b/c cannot be the key of a label",
+        ),
+    ],
+)
+def test_a_selector_of_labels_that_cannot_exist_is_refused(selector: dict[str, Any], text: str) -> None:
+    answer = refused({**LOCAL, "serviceSelector": selector})
+    assert (answer.reason, answer.text) == ("InvalidSpec", text)
+
+
 def test_a_later_item_loses_addresses_of_an_earlier_one_with_a_warning() -> None:
     found = accepted({"local": {"v4pools": [V4 | {"pool": "192.0.2.4-192.0.2.6"}, V4 | {"pool": "192.0.2.0/29"}]}})
     assert listed(found.group) == [f"192.0.2.{last}" for last in (4, 5, 6, 0, 1, 2, 3, 7)]
