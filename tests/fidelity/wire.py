@@ -39,6 +39,11 @@ class Late(AssertionError):
     """A stream did not say what was awaited within its deadline."""
 
 
+IDLE_S = 10.0
+"""A connection that stood longer is not used again: a server closes those that nobody uses (ours after 75 s), and the
+rooms are cleared away at the end of the session, long after the last question."""
+
+
 class Wire:
     """The admin of one server. Not for several threads."""
 
@@ -55,6 +60,7 @@ class Wire:
             _load(self._context, *(_text(user, word, kubeconfig) for word in ("client-certificate", "client-key")))
         self._headers = {"Authorization": f"Bearer {user['token']}"} if "token" in user else {}
         self._kept: http.client.HTTPSConnection | None = None
+        self._used_at = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -69,6 +75,9 @@ class Wire:
 
     def ask(self, method: str, path: str, *, body: bytes | None, media: str, accept: str) -> Answer:
         headers = {**self._headers, "Accept": accept} | ({"Content-Type": media} if body is not None else {})
+        if time.monotonic() - self._used_at > IDLE_S:
+            self.close()
+        self._used_at = time.monotonic()
         if self._kept is None:
             self._kept = self._connection()
         try:
