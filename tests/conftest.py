@@ -25,7 +25,9 @@ def _no_namespaces() -> str | None:
     if shutil.which("ip") is None or shutil.which("unshare") is None:
         return "needs ip and unshare (Debian: iproute2, util-linux)"
     tried = subprocess.run(["unshare", "-Urn", "true"] if os.geteuid() else ["unshare", "-n", "true"], check=False)
-    return None if tried.returncode == 0 else "needs root or user namespaces (sysctl kernel.unprivileged_userns_clone=1)"
+    return (
+        None if tried.returncode == 0 else "needs root or user namespaces (sysctl kernel.unprivileged_userns_clone=1)"
+    )
 
 
 @cache

@@ -29,7 +29,7 @@ chmod +x "$2"
 class Workshop:
     """A cache of its own, a PATH without the real Go, and a record of what was compiled."""
 
-    def __init__(self, directory: Path, *, with_go: bool) -> None:
+    def __init__(self, directory: Path, *, with_go: bool = True, with_kubectl: bool = True) -> None:
         self.asked = directory / "asked"
         self.asked.touch()
         tools = directory / "tools"
@@ -63,6 +63,8 @@ class Workshop:
         if with_go:
             (tools / "go").write_text(FAKE_GO)
             (tools / "go").chmod(0o755)
+        if with_kubectl:
+            (tools / "kubectl").touch(mode=0o755)
         self.environment = {"PATH": str(tools), "PURELB_CACHE": str(directory / "cache"), "ASKED": str(self.asked)}
         self.out = Path(self.run("--where").stdout.strip())
 
@@ -81,7 +83,7 @@ class Workshop:
 
 @pytest.fixture
 def workshop(tmp_path: Path) -> Workshop:
-    return Workshop(tmp_path, with_go=True)
+    return Workshop(tmp_path)
 
 
 def test_without_go_it_says_so_and_what_to_install(tmp_path: Path) -> None:
@@ -103,6 +105,12 @@ def test_it_builds_all_four_once(workshop: Workshop) -> None:
     assert workshop.run("--check").returncode == 0
     assert workshop.run().returncode == 0
     assert workshop.compiled() == []
+
+
+def test_a_machine_without_kubectl_gets_one_too(tmp_path: Path) -> None:
+    workshop = Workshop(tmp_path, with_kubectl=False)
+    assert workshop.run().returncode == 0
+    assert workshop.compiled() == [*NAMES, "kubectl"]
 
 
 def test_a_failed_build_leaves_nothing_half_done_and_goes_on_where_it_stopped(workshop: Workshop) -> None:

@@ -36,7 +36,9 @@ async def test_a_watch_whose_packets_are_dropped_is_over_within_35_seconds() -> 
             chunks = aiter(stream)
             assert await anext(chunks) == b"first"
             run("nft", "add", "table", "inet", "gone")
-            run("nft", "add", "chain", "inet", "gone", "incoming", "{ type filter hook input priority 0; policy drop; }")
+            run(
+                "nft", "add", "chain", "inet", "gone", "incoming", "{ type filter hook input priority 0; policy drop; }"
+            )
             began = time.monotonic()
             with pytest.raises(TransportError) as caught:
                 await anext(chunks)
