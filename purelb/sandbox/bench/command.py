@@ -140,13 +140,16 @@ def _parts(stage: suites.Stage, *, trials: int) -> list[tuple[str, Callable[[], 
     async def arriving() -> list[Row]:
         return await suites.arriving(stage)
 
+    async def alone() -> list[Row]:
+        return await suites.alone(stage, trials=trials)
+
     async def single() -> list[Row]:
         return await suites.single(stage, trials=trials)
 
     async def steady() -> list[Row]:
         return await suites.steady(stage)
 
-    return [("allocate", burst), ("allocate", arriving), ("announce", single), ("steady", steady)]
+    return [("allocate", burst), ("allocate", arriving), ("allocate", alone), ("announce", single), ("steady", steady)]
 
 
 async def _token(client: ApiClient, account: str) -> str:
