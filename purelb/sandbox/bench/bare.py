@@ -2,7 +2,8 @@
 """`python -m purelb.sandbox.bench.bare`: how fast a client that does nothing else can write the same patches.
 
 Plain aiohttp and json, the same number of connections as the allocator has writers, the same bodies: the ceiling that the
-allocator's rate is divided by. A process of its own, as the allocator is one. Reads a JSON request on stdin, prints seconds.
+allocator's rate is divided by. A process of its own, as the allocator is one. Reads a JSON request on stdin and
+prints seconds, for whoever runs it by hand; the benchmark takes both rates from one watch instead.
 """
 
 from __future__ import annotations
