@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from purelb.sandbox.cluster.launch import start
 from purelb.sandbox.cluster.state import StateDirectory
 from tests.sandbox.cluster.whole import lacking, machine, processes_of, until
 
@@ -82,6 +83,25 @@ def test_ctrl_c_at_any_second_leaves_nothing(after: float, tmp_path: Path) -> No
         said, _ = running.communicate(timeout=20)
     assert running.returncode in {0, 130, -signal.SIGINT}, said
     assert processes_of(StateDirectory("any", home=tmp_path)) == set()
+    assert machine(tmp_path) == before
+
+
+def test_an_interrupt_while_the_first_process_is_being_made_ends_it_before_it_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, run = machine(tmp_path), subprocess.run
+
+    def interrupted(*words: Any, **options: Any) -> object:
+        try:
+            return run(*words, **options)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "run", interrupted)
+    state = StateDirectory("any", home=tmp_path)
+    with pytest.raises(KeyboardInterrupt), start(state, nodes=1, proxy="user"):
+        pytest.fail("the interrupt came before")
+    assert processes_of(state) == set()
     assert machine(tmp_path) == before
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -134,7 +135,8 @@ def start(state: StateDirectory, *, nodes: int, proxy: ProxyKind) -> Iterator[St
             "lifeline": life_in.fileno(),
         }
         log = stack.enter_context(state.supervisor_log.open("ab"))
-        with adopting():  # what it leaves behind, the first process of the sandbox, is ours to wait for
+        # What the command leaves behind, the first process of the sandbox, is ours to wait for; an interrupt in the middle would orphan it unseen.
+        with adopting(), _interrupts_wait():
             subprocess.run(
                 [sys.executable, "-m", "purelb.sandbox.cluster.supervisor", msgspec.json.encode(order).decode()],
                 stdin=subprocess.DEVNULL,
@@ -144,11 +146,24 @@ def start(state: StateDirectory, *, nodes: int, proxy: ProxyKind) -> Iterator[St
                 start_new_session=True,
                 check=False,  # it says itself why it failed
             )
-        for ours in (api, control_socket, report_out, life_in):
-            ours.close()  # they would look alive after the sandbox has died
-        starting = Starting(state, report_in.fileno(), life_out.fileno())
-        stack.callback(starting.settle)
+            for ours in (api, control_socket, report_out, life_in):
+                ours.close()  # they would look alive after the sandbox has died
+            starting = Starting(state, report_in.fileno(), life_out.fileno())
+            stack.callback(starting.settle)
         yield starting
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Ctrl-C is heard at the end of this stretch. A mask would be inherited by what is started, a handler is not."""
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _claim(state: StateDirectory) -> socket.socket:
