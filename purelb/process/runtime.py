@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the command line to a running component and back: settings, log, listener, signals, exit codes.
 
-All tasks live in one supervised group. A task that ends unasked, with or without an exception, ends the process with exit
-code 5: there is no silent background failure. SIGTERM, SIGINT and SIGQUIT ask the component to stop within its budget; a
-second one ends the process at once with 128 + signal. SIGUSR1 writes the state as one log line, SIGUSR2 toggles debug for
-15 minutes, SIGHUP is ignored. All of this works as PID 1.
+The order of a start: settings, log, handlers of faults and signals, self-checks, listener, component. What the ends of tasks
+mean is in `supervision`, what signals mean in `signals`.
 
 An API server that is down never ends a process: a crash loop would add minutes of back-off to the outage.
 """
@@ -12,30 +10,31 @@ An API server that is down never ends a process: a crash loop would add minutes 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import importlib.metadata
 import logging
 import os
 import platform
-import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, Never, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import fields as struct_fields
 
 from purelb.kube import metrics as kube_metrics
 from purelb.kube.clock import Clock, SystemClock
-from purelb.kube.errors import AccessError
 from purelb.kube.metrics import Metric, Sink
 from purelb.process import http, logs
 from purelb.process import metrics as process_metrics
-from purelb.process.command import ANSWER_IS_NO, BAD_USAGE, CANNOT_WORK_HERE, DONE, INTERNAL_ERROR
+from purelb.process.command import ANSWER_IS_NO, BAD_USAGE, CANNOT_WORK_HERE, DONE
 from purelb.process.component import PHASES, CannotStart, Component
 from purelb.process.lag import Lag, sample
 from purelb.process.metrics import Registry, process_samples
 from purelb.process.settings import Duration, Loaded, Problem, Setting, add_flags, as_yaml, load
+from purelb.process.signals import Signals
+from purelb.process.supervision import supervise, tell, verdict
 
 if TYPE_CHECKING:
     import argparse
@@ -43,9 +42,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DEBUG_FOR_S: Final = 900.0
 LAG_JUDGED_S: Final = 30.0
-DUMP_TASKS_MAX: Final = 512
 GC_AFTER_ALLOCATIONS: Final = 10_000
 
 
@@ -126,6 +123,7 @@ class ComponentCommand(Generic[S]):
         if arguments.print_config:
             print(as_yaml(loaded), end="")
             return DONE
+        faulthandler.enable()
         clock = SystemClock()
         registry = Registry(self._metrics, per_object=loaded.settings.metrics_per_service)
         lines = logs.configure(
@@ -137,7 +135,7 @@ class ComponentCommand(Generic[S]):
         )
         failures = self._self_checks(loaded.settings)
         for failure in failures:
-            _tell(failure)
+            tell(failure)
         if arguments.check:
             return ANSWER_IS_NO if failures else DONE
         if failures:
@@ -168,7 +166,7 @@ async def serve(
     settings: ProcessSettings,
     clock: Clock,
     registry: Registry,
-    summaries: Callable[[], Coroutine[Any, Any, None]],
+    summaries: Callable[[], Coroutine[Any, Any, Never]],
 ) -> int:
     """Run `component` with its listener until it is told to stop; the answer is the exit code. `summaries` runs beside it."""
     lag = Lag()
@@ -186,152 +184,37 @@ async def serve(
         late = worst >= settings.max_loop_lag
         return {"loop": f"the event loop was {worst:.1f} s late" if late else None, **component.health()}
 
+    def state() -> Mapping[str, object]:
+        said = {"checks": component.checks(), "health": health()}
+        answers = {name: {check: text or "ok" for check, text in found.items()} for name, found in said.items()}
+        return {"phase": component.phase(), **answers}
+
     registry.samples = samples
-    signals = Signals(component, level=settings.log_level, health=health)
+    signals = Signals(level=settings.log_level, state=state, clock=clock)
     app = http.application(metrics=registry.text, health=health, ready=component.checks, clock=clock)
     try:
         sockets = http.listen(settings.host, settings.port)
         async with http.serving(app, sockets):
             _say_listening(sockets[0].getsockname())
             with signals:
-                beside = {"lag": sample(lag, clock), "log": summaries()}
-                return await _supervise(component, name=name, settings=settings, signals=signals, beside=beside)
+                return await supervise(
+                    component,
+                    name=name,
+                    budget=settings.shutdown_budget,
+                    clock=clock,
+                    asked=signals.asked,
+                    beside={"lag": sample(lag, clock), "log": summaries(), "debug": signals.calm()},
+                )
     except CannotStart as failure:
-        _tell(failure)
+        tell(failure)
         return CANNOT_WORK_HERE
     except BaseExceptionGroup as group:
-        return _verdict(group)
-
-
-async def _supervise(
-    component: Component,
-    *,
-    name: str,
-    settings: ProcessSettings,
-    signals: Signals,
-    beside: Mapping[str, Coroutine[Any, Any, None]],
-) -> int:
-    async with asyncio.TaskGroup() as tasks:
-        helpers = [tasks.create_task(work, name=f"{name}:{what}") for what, work in beside.items()]
-        worker = tasks.create_task(component.run(), name=f"{name}:component")
-        stopping = signals.asked
-        both: set[asyncio.Future[Any]] = {worker, stopping}
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        if stopping.done():
-            component.stop()
-            budget = settings.shutdown_budget
-            _, left = await asyncio.wait({worker}, timeout=budget)
-            if left:
-                log.info(
-                    "the shutdown budget of %s s is spent: ending now in phase %s",
-                    budget,
-                    component.phase(),
-                    extra={"code": "shutdownStepCut", "phase": component.phase(), "tasks": _tasks()},
-                )
-                worker.cancel()
-        for helper in helpers:
-            helper.cancel()
-    if not stopping.done():
-        log.info("the component ended without being asked", extra={"code": "taskEnded", "error": "run() returned"})
-        return INTERNAL_ERROR
-    log.info("stopped", extra={"code": "stopped"})
-    return DONE
-
-
-class Signals:
-    """The signals of a process, as a context manager around its work."""
-
-    def __init__(
-        self,
-        component: Component,
-        *,
-        level: Literal["info", "debug"],
-        health: Callable[[], Mapping[str, str | None]],
-    ) -> None:
-        self._component = component
-        self._health = health
-        self._level: Literal["info", "debug"] = level
-        self._back: asyncio.TimerHandle | None = None
-        self._loop = asyncio.get_running_loop()
-        self.asked: asyncio.Future[signal.Signals] = self._loop.create_future()
-
-    def __enter__(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-            self._loop.add_signal_handler(number, self._stop, number)
-        self._loop.add_signal_handler(signal.SIGUSR1, self._dump)
-        self._loop.add_signal_handler(signal.SIGUSR2, self._toggle)
-        self._loop.add_signal_handler(signal.SIGHUP, lambda: None)
-
-    def __exit__(self, *_: object) -> None:
-        if self._back is not None:
-            self._back.cancel()
-
-    def _stop(self, number: signal.Signals) -> None:
-        if self.asked.done():
-            log.info("second %s: ending now", number.name, extra={"code": "stoppedAtOnce", "signal": number.name})
-            os._exit(128 + number)
-        log.info("%s: stopping", number.name, extra={"code": "stopping", "signal": number.name})
-        self.asked.set_result(number)
-
-    def _dump(self) -> None:
-        checks = {name: text or "ok" for name, text in self._component.checks().items()}
-        health = {name: text or "ok" for name, text in self._health().items()}
-        fields = {"phase": self._component.phase(), "checks": checks, "health": health, "tasks": _tasks()}
-        log.info("state", extra={"code": "stateDump", **fields})
-
-    def _toggle(self) -> None:
-        if self._back is not None:
-            self._back.cancel()
-            self._back = None
-            logs.set_level(self._level)
-            return
-        logs.set_level("info" if self._level == "debug" else "debug")
-        self._back = self._loop.call_later(DEBUG_FOR_S, self._toggle)
+        return verdict(group)
 
 
 def build_version() -> tuple[str, str]:
     """Version and revision of this build; the image sets PURELB_REVISION."""
     return importlib.metadata.version("purelb"), os.environ.get("PURELB_REVISION", "unknown")
-
-
-def _tasks() -> list[str]:
-    shown: list[str] = []
-    for task in sorted(asyncio.all_tasks(), key=lambda task: task.get_name())[:DUMP_TASKS_MAX]:
-        stack = task.get_stack(limit=1)
-        where = f"{Path(stack[-1].f_code.co_filename).name}:{stack[-1].f_lineno}" if stack else "?"
-        shown.append(f"{task.get_name()} at {where}")
-    return shown
-
-
-def _verdict(group: BaseExceptionGroup[BaseException]) -> int:
-    environment, rest = group.split((CannotStart, AccessError))
-    if rest is None and environment is not None:
-        for failure in _leaves(environment):
-            _tell(failure if isinstance(failure, CannotStart) else CannotStart("access", str(failure)))
-        return CANNOT_WORK_HERE
-    for failure in _leaves(rest or group):
-        log.info(
-            "a task died: the process ends, the next one rebuilds from the world",
-            exc_info=(type(failure), failure, failure.__traceback__),
-            extra={"code": "taskDied"},
-        )
-    return INTERNAL_ERROR
-
-
-def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
-    for failure in group.exceptions:
-        if isinstance(failure, BaseExceptionGroup):
-            yield from _leaves(failure)
-        else:
-            yield failure
-
-
-def _tell(failure: CannotStart) -> None:
-    log.info(
-        "%s",
-        failure.error,
-        extra={"code": "selfCheckFailed", "check": failure.check, "error": failure.error, "hint": failure.hint or None},
-    )
 
 
 def _say_starting(loaded: Loaded[S]) -> None:

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One group of tasks, and what their ends mean.
+
+Every task of a process lives in one supervised group. One that ends unasked, with or without an exception, ends the process
+with exit code 5: there is no silent background failure. Asked to stop, the component has its budget; then what is left is
+named, cancelled, and after a moment more the process ends with 0 whatever still holds out. Leases and kernel lifetimes make
+that safe: the next start repairs it.
+
+Not promised: an end within the budget of a process whose loop stands still. That is what the grace period of its pod is for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import TYPE_CHECKING, Any, Final, Never
+
+from purelb.kube.errors import AccessError
+from purelb.process.command import CANNOT_WORK_HERE, DONE, INTERNAL_ERROR
+from purelb.process.component import CannotStart, Component
+from purelb.process.signals import tasks as all_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+
+    from purelb.kube.clock import Clock
+
+log: Final = logging.getLogger(__name__)
+
+CANCELLED_FOR_S: Final = 0.5
+"""So long may cancelled tasks take at the end of the budget: enough to close sockets, too short for another call."""
+
+
+class TaskEnded(Exception):
+    """A task that should work until it is cancelled has returned."""
+
+
+async def unending(work: Awaitable[object], *, name: str) -> Never:
+    """Await `work`, which has no end: if it returns, that is a mistake of ours and ends the process."""
+    await work
+    raise TaskEnded(f"{name} ended without being asked")
+
+
+async def supervise(
+    component: Component,
+    *,
+    name: str,
+    budget: float,
+    clock: Clock,
+    asked: asyncio.Future[Any],
+    beside: Mapping[str, Coroutine[Any, Any, Never]],
+    end: Callable[[int], None] = os._exit,
+) -> int:
+    """Run `component`, and `beside` it, until `asked` is done and it has stopped; the answer is the exit code.
+
+    Raises a group of what its tasks raised. `end` ends a process that does not end otherwise.
+    """
+    async with asyncio.TaskGroup() as group:
+        helpers = [
+            group.create_task(unending(work, name=f"{name}:{what}"), name=f"{name}:{what}")
+            for what, work in beside.items()
+        ]
+        worker = group.create_task(component.run(), name=f"{name}:component")
+        waits: set[asyncio.Future[Any]] = {worker, asked}
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        if worker.done():
+            if not worker.cancelled() and worker.exception() is None:
+                raise TaskEnded(f"{name}:component ended without being asked")
+        else:
+            component.stop()
+            if not await _ended(worker, within=budget, clock=clock):
+                left = all_tasks()
+                log.info(
+                    "the shutdown budget of %s s is spent: ending now in phase %s with %d tasks left",
+                    budget,
+                    component.phase(),
+                    len(left),
+                    extra={"code": "shutdownStepCut", "step": "budget", "took": budget, "left": left},
+                )
+                worker.cancel()
+                if not await _ended(worker, within=CANCELLED_FOR_S, clock=clock):
+                    end(DONE)
+        for helper in helpers:
+            helper.cancel()
+    log.info("stopped", extra={"code": "stopped"})
+    return DONE
+
+
+async def _ended(worker: asyncio.Task[None], *, within: float, clock: Clock) -> bool:
+    try:
+        async with clock.timeout_at(clock.now() + within):
+            await asyncio.wait({worker})
+    except TimeoutError:
+        return False
+    return True
+
+
+def verdict(group: BaseExceptionGroup[BaseException]) -> int:
+    """The exit code of a process whose tasks raised `group`; each cause is one line of the log."""
+    environment, rest = group.split((CannotStart, AccessError))
+    if rest is None and environment is not None:
+        for failure in _leaves(environment):
+            tell(failure if isinstance(failure, CannotStart) else CannotStart("access", str(failure)))
+        return CANNOT_WORK_HERE
+    for failure in _leaves(rest or group):
+        if isinstance(failure, TaskEnded):
+            log.info("%s", failure, extra={"code": "taskEnded", "error": str(failure)})
+            continue
+        log.info(
+            "a task died: the process ends, the next one rebuilds from the world",
+            exc_info=(type(failure), failure, failure.__traceback__),
+            extra={"code": "taskDied"},
+        )
+    return INTERNAL_ERROR
+
+
+def tell(failure: CannotStart) -> None:
+    """One line about what the environment lacks."""
+    log.info(
+        "%s",
+        failure.error,
+        extra={"code": "selfCheckFailed", "check": failure.check, "error": failure.error, "hint": failure.hint or None},
+    )
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    for failure in group.exceptions:
+        if isinstance(failure, BaseExceptionGroup):
+            yield from _leaves(failure)
+        else:
+            yield failure
