@@ -25,7 +25,7 @@ from purelb.allocator.state import Config
 from purelb.allocator.term import Term, World
 from purelb.api import annotations as words
 from purelb.api import events, leases, names
-from purelb.api.kinds import LB_NODE_STATUSES, SERVICE_GROUPS
+from purelb.api.kinds import LB_NODE_AGENTS, LB_NODE_STATUSES, SERVICE_GROUPS
 from purelb.api.messages import shown
 from purelb.kube.access import SERVICE_ACCOUNT_DIR, ClusterAccess, load_access
 from purelb.kube.client import ApiClient
@@ -35,21 +35,24 @@ from purelb.kube.elector import Term as Leadership
 from purelb.kube.informer import Informer, InformerSet
 from purelb.kube.lease import Timing
 from purelb.kube.metrics import INFORMER_LAST_EVENT_AGE, Sample, Sink
-from purelb.kube.recorder import Recorder
+from purelb.kube.recorder import LAST_SECONDS, Recorder
 from purelb.kube.resources import LEASES, NAMESPACES, NODES, SERVICES
 from purelb.kube.transport import Transport
-from purelb.kube.writer import Writer
 from purelb.process.component import Component, Phase, PhaseTracker
 from purelb.process.metrics import CONFIG_LOADED
 from purelb.process.preflight import Preflight
 from purelb.process.runtime import ComponentCommand, Edges, ProcessSettings, build_version
 from purelb.process.settings import Duration, Problem, Setting
+from purelb.process.shutdown import Shutdown
+from purelb.process.supervision import unending
 from purelb.process.turns import trouble
 
 log: Final = logging.getLogger(__name__)
 
 EVENTS_WAIT: Final = 0.05
 STANDBY_SAYS_AFTER: Final = 5.0
+RELEASE_FOR: Final = 2.0
+EVENTS_FOR: Final = LAST_SECONDS + 0.5
 
 
 class AllocatorSettings(ProcessSettings, frozen=True, kw_only=True):
@@ -91,7 +94,7 @@ class Allocator:
         self._deps = deps
         self._namespace = settings.namespace or _own_namespace()
         self._phase = PhaseTracker()
-        self._stopping = False
+        self._shutdown = Shutdown(deps.clock, budget=settings.shutdown_budget)
         self._work: asyncio.Task[None] | None = None
         self._informers: InformerSet | None = None
         self._elector: Elector | None = None
@@ -121,28 +124,39 @@ class Allocator:
         )
         async with client, asyncio.TaskGroup() as group:
             self._preflight = Preflight(
-                client, who="the allocator", rows=rows, kinds=(SERVICE_GROUPS, LB_NODE_STATUSES), clock=deps.clock
+                client,
+                who="the allocator",
+                rows=rows,
+                kinds=(SERVICE_GROUPS, LB_NODE_AGENTS, LB_NODE_STATUSES),
+                clock=deps.clock,
             )
             world = _world(client, self._namespace)
             self._informers = InformerSet(client)
             for informer in world.all():
                 self._informers.add(informer)
+            recorder = self._recorder(client)
             self._phase.become("Syncing")
             helpers = [
-                group.create_task(self._preflight.run(), name="allocator:preflight"),
-                group.create_task(self._informers.run(), name="allocator:informers"),
+                group.create_task(unending(self._preflight.run(), name="the preflight"), name="allocator:preflight"),
+                group.create_task(unending(self._informers.run(), name="the informers"), name="allocator:informers"),
             ]
-            self._work = group.create_task(self._lead(client, world), name="allocator:leading")
-            if self._stopping:
+            telling = group.create_task(unending(recorder.run(), name="the recorder"), name="allocator:recorder")
+            self._work = group.create_task(self._lead(client, world, recorder), name="allocator:leading")
+            if self._shutdown.begun:
                 self._work.cancel()
             await asyncio.wait({self._work})
+            self._released()
+            telling.cancel()
+            await self._shutdown.step(
+                "events", asyncio.wait({telling}), limit=EVENTS_FOR, left=lambda: f"{recorder.waiting} Events"
+            )
             for helper in helpers:
                 helper.cancel()
         self._phase.become("Stopped")
 
     def stop(self) -> None:
         """Let the writer drain and give the lease back; a standby just goes."""
-        self._stopping = True
+        self._shutdown.begin()
         self._phase.become("Draining")
         if self._term is not None and self._term.ready:
             self._term.stop()
@@ -183,13 +197,32 @@ class Allocator:
 
     # Leading
 
-    async def _lead(self, client: ApiClient, world: World) -> None:
+    def _recorder(self, client: ApiClient) -> Recorder:
+        def may_send() -> bool:
+            return self._term is None or self._term.quiet_for(EVENTS_WAIT)
+
+        return Recorder(
+            client,
+            controller=events.ALLOCATOR,
+            instance=socket.gethostname(),
+            clock=self._deps.clock,
+            may_send=may_send,
+            sink=self._deps.sink,
+        )
+
+    def _released(self) -> None:
+        """Say so when our term has ended and the lease still names us: it could not be given back in time."""
+        if self._elector is not None and self._elector.leader == self._elector.identity:
+            left = f"lease {leases.ALLOCATOR_LEASE}, which runs out by itself: {self._elector.trouble or 'no answer'}"
+            self._shutdown.cut("lease", left, took=RELEASE_FOR)
+
+    async def _lead(self, client: ApiClient, world: World, recorder: Recorder) -> None:
         for informer in world.all():
             await informer.wait_synced()
         settings, clock = self._settings, self._deps.clock
         self._phase.become("Standby")
         if not settings.leader_elect:
-            await self._serve(client, world, None)
+            await self._serve(client, world, recorder, None)
             return
         timing = _timing(settings)
         identity = f"{socket.gethostname()}_{uuid.uuid4()}"
@@ -201,10 +234,11 @@ class Allocator:
             clock=clock,
             timing=timing,
             labels=leases.labels(leases.ALLOCATOR),
+            release_within=RELEASE_FOR,
         )
 
         async def body(leadership: Leadership) -> None:
-            await self._serve(client, world, leadership)
+            await self._serve(client, world, recorder, leadership)
 
         async with asyncio.TaskGroup() as group:
             saying = group.create_task(self._say_who_leads(elector, identity), name="allocator:standby")
@@ -214,7 +248,7 @@ class Allocator:
                 saying.cancel()
 
     async def _terms(self, elector: Elector, body: Callable[[Leadership], Awaitable[None]]) -> None:
-        while not self._stopping:
+        while not self._shutdown.begun:
             try:
                 await elector.lead(body)
             except LeadershipLost as lost:
@@ -239,17 +273,7 @@ class Allocator:
                 )
             said = leader
 
-    async def _serve(self, client: ApiClient, world: World, leadership: Leadership | None) -> None:
-        def recorder(writer: Writer) -> Recorder:
-            return Recorder(
-                client,
-                controller=events.ALLOCATOR,
-                instance=socket.gethostname(),
-                clock=self._deps.clock,
-                may_send=lambda: writer.idle_for(EVENTS_WAIT),
-                sink=self._deps.sink,
-            )
-
+    async def _serve(self, client: ApiClient, world: World, recorder: Recorder, leadership: Leadership | None) -> None:
         term = self._term = Term(
             client=client,
             world=world,
@@ -260,6 +284,7 @@ class Allocator:
             answered_at=self._answered_at,
             recorder=recorder,
             writers=self._settings.writers,
+            shutdown=self._shutdown,
         )
         try:
             await term.run(lambda: self._phase.become("Running"))
@@ -305,6 +330,7 @@ def _world(client: ApiClient, namespace: str) -> World:
     return World(
         services=Informer(client, SERVICES, transform=slim),
         groups=Informer(client, SERVICE_GROUPS),
+        agents=Informer(client, LB_NODE_AGENTS),
         namespaces=Informer(client, NAMESPACES),
         nodes=Informer(client, NODES),
         reports=Informer(client, LB_NODE_STATUSES, namespace=namespace),

@@ -2,7 +2,7 @@
 """One term of leadership: a consistent list, a rebuild, then owner and writer until it ends. Nothing of it survives.
 
 Informers run across terms; the handlers registered here live as long as the term. All writes carry the term's fence. A clean stop takes
-no more keys, lets the writer drain, and leaves the lease to the elector.
+no more keys, lets the current turn end and the writer drain, each within a limit, and leaves the lease to the elector.
 """
 
 import asyncio
@@ -19,7 +19,8 @@ from purelb.allocator.rebuild import rebuild
 from purelb.allocator.reconciler import Reconciler
 from purelb.allocator.state import Config, State, Stores
 from purelb.allocator.watching import watch
-from purelb.api.kinds import LBNodeStatus, ServiceGroup
+from purelb.api.kinds import LBNodeAgent, LBNodeStatus, ServiceGroup
+from purelb.kube.bell import Bell
 from purelb.kube.client import ApiClient
 from purelb.kube.clock import Clock
 from purelb.kube.errors import KubeError, NotFound
@@ -31,11 +32,16 @@ from purelb.kube.queue import LIVE, URGENT, WorkQueue
 from purelb.kube.recorder import Recorder
 from purelb.kube.resources import SERVICES, Resource
 from purelb.kube.writer import Fence, Target, Write, Writer, WriteResult, Written
+from purelb.process.shutdown import Shutdown
+from purelb.process.supervision import TaskEnded, unending
 from purelb.process.turns import counted
 
 log: Final = logging.getLogger(__name__)
 
+# Steps of a clean stop; the lease and the Events come after the term, and all of them share the budget of the process.
+TURN_FOR: Final = 2.0
 DRAIN_FOR: Final = 4.0
+ANSWERS_FOR: Final = 1.0
 
 
 class World(Struct, frozen=True):
@@ -43,6 +49,7 @@ class World(Struct, frozen=True):
 
     services: Informer[Service]
     groups: Informer[ServiceGroup]
+    agents: Informer[LBNodeAgent]
     namespaces: Informer[Namespace]
     nodes: Informer[Node]
     reports: Informer[LBNodeStatus]
@@ -53,6 +60,7 @@ class World(Struct, frozen=True):
         return Stores(
             services=self.services.store,
             groups=self.groups.store,
+            agents=self.agents.store,
             namespaces=self.namespaces.store,
             nodes=self.nodes.store,
             reports=self.reports.store,
@@ -61,7 +69,7 @@ class World(Struct, frozen=True):
 
     def all(self) -> tuple[Informer[Any], ...]:
         """Every informer, in the order in which they are started."""
-        return (self.services, self.groups, self.namespaces, self.nodes, self.reports, self.leases)
+        return (self.services, self.groups, self.agents, self.namespaces, self.nodes, self.reports, self.leases)
 
 
 class Courier:
@@ -116,6 +124,8 @@ class Courier:
                 self._world.services.note_write(result.obj)
             elif isinstance(result, Written) and isinstance(result.obj, ServiceGroup):
                 self._world.groups.note_write(result.obj)
+            elif isinstance(result, Written) and isinstance(result.obj, LBNodeAgent):
+                self._world.agents.note_write(result.obj)
             self._landed(number, result)
             self._queue.add(Wrote(number), priority=URGENT)
 
@@ -173,10 +183,13 @@ class Term:
         sink: Sink,
         fence: Fence | None,
         answered_at: Callable[[], float],
-        recorder: Callable[[Writer], Recorder],
+        recorder: Recorder,
         writers: int,
+        shutdown: Shutdown,
     ) -> None:
         self.ready = False
+        self._shutdown = shutdown
+        self._turned = Bell(clock)
         self.state = State(config, world.stores)
         self._draining = False
         self._asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -184,13 +197,12 @@ class Term:
         self._clock = clock
         self._queue: WorkQueue[Key] = WorkQueue(clock=clock, name="allocator", sink=sink)
         self._writer = Writer(client, clock=clock, fence=fence, workers=writers, sink=sink)
-        self._recorder = recorder(self._writer)
         self._courier = Courier(
             client=client,
             world=world,
             queue=self._queue,
             writer=self._writer,
-            recorder=self._recorder,
+            recorder=recorder,
             clock=clock,
             sink=sink,
             answered_at=answered_at,
@@ -207,6 +219,10 @@ class Term:
         if not self._asked.done():
             self._asked.set_result(None)
 
+    def quiet_for(self, seconds: float) -> bool:
+        """Whether no write has been waiting or on its way for so long."""
+        return self._writer.idle_for(seconds)
+
     def samples(self, now: float) -> list[Sample]:
         """The gauges of this term."""
         found = [*self._queue.samples(), *self._writer.samples()]
@@ -221,20 +237,18 @@ class Term:
         try:
             async with asyncio.TaskGroup() as group:
                 helpers = [
-                    group.create_task(self._writer.run(), name="allocator:writer"),
-                    group.create_task(self._courier.run(), name="allocator:reader"),
-                    group.create_task(self._recorder.run(), name="allocator:recorder"),
+                    group.create_task(unending(self._writer.run(), name="the writer"), name="allocator:writer"),
+                    group.create_task(unending(self._courier.run(), name="the reader"), name="allocator:reader"),
                 ]
                 await self._listed()
                 registrations = watch(self._world, self._courier)
                 await rebuild(self.state, self._courier, self._clock)
                 self.ready = True
                 started()
-                working = group.create_task(self.owner.run(), name="allocator:owner")
+                working = group.create_task(self._work(), name="allocator:owner")
                 await self._asked
-                await self._writer.drain(DRAIN_FOR)
-                self._queue.shut_down()
-                await working
+                await self._leave(working)
+                working.cancel()
                 for helper in helpers:
                     helper.cancel()
         finally:
@@ -242,10 +256,37 @@ class Term:
             for registration in registrations:
                 registration.remove()
 
+    async def _work(self) -> None:
+        await self.owner.run()
+        if not self._draining:
+            raise TaskEnded("the owner ended without being asked")
+
+    async def _leave(self, working: asyncio.Task[None]) -> None:
+        """End the current turn, send what was decided, take in what was answered."""
+        writer, leave = self._writer, self._shutdown
+        await leave.step("turn", self._turn_ended(), limit=TURN_FOR, left=self._whose_turn)
+        await leave.step(
+            "writes", writer.drain(DRAIN_FOR + 1.0), limit=DRAIN_FOR, left=lambda: f"{writer.unanswered} writes"
+        )
+        await writer.drain(0.0)
+        self._queue.shut_down()
+        await leave.step("answers", asyncio.wait({working}), limit=ANSWERS_FOR, left=self._whose_turn)
+
+    async def _turn_ended(self) -> None:
+        while self.owner.turn is not None:
+            await self._turned.wait(None)
+
+    def _whose_turn(self) -> str:
+        return f"the turn of {self.owner.turn[0]}" if self.owner.turn is not None else f"{len(self._queue)} keys"
+
     async def _step(self, key: Key, now: float) -> Outcome:
         if self._draining and not isinstance(key, Wrote):
             return Done()
-        return await counted(self._reconciler.step(key, now), clock=self._clock, sink=self._courier.sink)
+        try:
+            return await counted(self._reconciler.step(key, now), clock=self._clock, sink=self._courier.sink)
+        finally:
+            if self._turned.waiting:
+                self._turned.ring_all()
 
     async def _listed(self) -> None:
         """Wait for a list of Services that was read from the quorum after this term began."""

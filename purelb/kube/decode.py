@@ -18,6 +18,7 @@ from msgspec import Struct, field
 from purelb.kube.errors import ApiError, DecodeError, Status, api_error, cleaned, plain
 from purelb.kube.model import KubeObject
 from purelb.kube.resources import Resource
+from purelb.kube.sharing import Sharing
 from purelb.kube.wire import retry_after
 
 T = TypeVar("T", bound=KubeObject)
@@ -166,7 +167,7 @@ class Paging:
 
 
 class Codec(Generic[T]):
-    """The decoders of one resource."""
+    """The decoders of one resource. Objects that are new (of a list, ADDED) share what is equal in them."""
 
     def __init__(self, resource: Resource[T]) -> None:
         self._resource = resource
@@ -175,6 +176,7 @@ class Codec(Generic[T]):
         self._object: msgspec.json.Decoder[T] = msgspec.json.Decoder(resource.type)
         event: Any = Event[resource.type]  # type: ignore[name-defined]  # the type is known at run time only
         self._event: msgspec.json.Decoder[Event[T]] = msgspec.json.Decoder(event)
+        self._sharing = Sharing()
 
     def one(self, body: bytes) -> T:
         """The object in the body of an answer. Raises `DecodeError`."""
@@ -188,9 +190,11 @@ class Codec(Generic[T]):
     def item(self, raw: msgspec.Raw) -> T | Poison:
         """One item of a list."""
         try:
-            return self._object.decode(raw)
+            item = self._object.decode(raw)
         except REFUSALS as error:
             return poison_of(raw, error)
+        self._sharing.within(item)  # type: ignore[arg-type]
+        return item
 
     def envelope(self, body: bytes) -> tuple[list[msgspec.Raw], str, str | None]:
         """Items, version and continuation of a list, the items not yet decoded. Raises `DecodeError`."""
@@ -215,7 +219,9 @@ class Codec(Generic[T]):
             event = self._event.decode(line)
         except REFUSALS as error:
             return self._second_look(line, error)
-        if event.type == "ERROR":
+        if event.type == "ADDED":
+            self._sharing.within(event.object)  # type: ignore[arg-type]
+        elif event.type == "ERROR":
             return self._second_look(line, ValueError("an error without a tag"))
         return self._of_our_kind(event, line) if self._untagged else event
 

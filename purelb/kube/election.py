@@ -46,14 +46,18 @@ Rng = Callable[[], float]
 
 
 class Election:
-    """Competes for one lease, for one term. `rng` answers uniformly in [0, 1)."""
+    """Competes for one lease, for one term. `rng` answers uniformly in [0, 1).
 
-    def __init__(self, *, identity: str, timing: Timing, rng: Rng) -> None:
+    `release_within`: how long giving it back may be tried, by default for as long as a renewal would be.
+    """
+
+    def __init__(self, *, identity: str, timing: Timing, rng: Rng, release_within: float | None = None) -> None:
         if not identity:
             raise ValueError("an election needs an identity: with an empty one a released lease would look like ours")
         self._identity = identity
         self._timing = timing
         self._rng = rng
+        self._release_within = timing.renew_deadline if release_within is None else release_within
         self._record = Record()
         self._phase: Literal["following", "leading", "releasing", "over"] = "following"
         self._out: list[Action] = []
@@ -203,10 +207,9 @@ class Election:
             self._over()
             return
         self._phase = "releasing"
-        self._release_by = now + self._timing.renew_deadline
-        self._ask(
-            Release(self._record.rv, self._wait()), now
-        )  # a renewal still in flight makes it a conflict, or is one
+        self._release_by = now + self._release_within
+        # A renewal still in flight makes it a conflict, or is one.
+        self._ask(Release(self._record.rv, min(self._wait(), self._release_within)), now)
 
     def _release(self, seen: Input, now: float) -> None:
         left = self._release_by - now

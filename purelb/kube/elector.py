@@ -122,7 +122,8 @@ class Elector:
     """Competes for one Lease under `identity`, which must differ from process start to process start.
 
     `leader` is who held the lease when last seen, None if nobody did; `fence` is that of the latest term; `trouble` says
-    why the latest request for the lease failed, None if it did not.
+    why the latest request for the lease failed, None if it did not. `release_within`: how long a clean stop may try to give
+    the lease back, by default the renew deadline; then it is left to run out.
     """
 
     def __init__(
@@ -135,6 +136,7 @@ class Elector:
         clock: Clock,
         timing: Timing = Timing(15, 10, 2),  # noqa: B008  frozen
         labels: Mapping[str, str] = _EMPTY,
+        release_within: float | None = None,
     ) -> None:
         self.leader: str | None = None
         self.fence = Fence(float("-inf"))
@@ -146,8 +148,14 @@ class Elector:
         self._clock = clock
         self._timing = timing
         self._labels = dict(labels)
+        self._release_within = release_within
         self._leading = False
         self._election()  # refuse an empty identity here, not at the first term
+
+    @property
+    def identity(self) -> str:
+        """Under which name we compete."""
+        return self._identity
 
     @property
     def leading(self) -> bool:
@@ -329,7 +337,12 @@ class Elector:
                 return {"spec": spec}
 
     def _election(self) -> Election:
-        return Election(identity=self._identity, timing=self._timing, rng=self._clock.random)
+        return Election(
+            identity=self._identity,
+            timing=self._timing,
+            rng=self._clock.random,
+            release_within=self._release_within,
+        )
 
 
 async def _patiently(ending: asyncio.Task[bool]) -> bool:

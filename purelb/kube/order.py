@@ -152,6 +152,11 @@ class WriteOrder:
         return self._waiting
 
     @property
+    def unanswered(self) -> int:
+        """Writes that have no result yet: those that wait and those on their way."""
+        return self._waiting + self._sent
+
+    @property
     def idle(self) -> bool:
         """Nothing waits and nothing is on its way."""
         return not self._waiting and not self._sent

@@ -103,6 +103,11 @@ class Recorder:
         else:
             self._bell.ring()
 
+    @property
+    def waiting(self) -> int:
+        """Events that wait to be sent; after `run` those that never will be."""
+        return self._correlator.waiting
+
     async def run(self) -> Never:
         """Send Events until cancelled, and what then waits for at most 2 s more."""
         try:

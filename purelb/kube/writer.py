@@ -130,6 +130,11 @@ class Writer:
         """Nothing waits to be sent and nothing is on its way."""
         return self._order.idle
 
+    @property
+    def unanswered(self) -> int:
+        """How many writes have no result yet."""
+        return self._order.unanswered
+
     def idle_for(self, seconds: float) -> bool:
         """Whether the writer has been idle for at least that long."""
         return self._order.idle and self._clock.now() >= self._idle_since + seconds

@@ -64,8 +64,8 @@ class PhaseTracker:
         self._changed = changed
 
     def become(self, phase: Phase) -> None:
-        """Enter a phase; entering the present one again does nothing."""
-        if phase == self.current:
+        """Enter a phase; entering the present one again does nothing. Nothing leads back from `Draining`."""
+        if phase == self.current or PHASES.index(self.current) >= PHASES.index("Draining") > PHASES.index(phase):
             return
         before, self.current = self.current, phase
         log.info("the phase is now %s", phase, extra={"code": "phaseChanged", "phase": phase, "before": before})

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Objects of one resource say the same things over and over: equal parts of them are kept once.
+
+Ten thousand Services hold `Cluster`, `IPv4` and the same few lists of ports ten thousand times, each a string or a tuple of
+its own as it was decoded. A part that was seen before takes the place of the new one before anybody has seen the object, so
+nothing can tell but the memory: a quarter less of it. For each field the first 256 different values are remembered and no
+more, so what is different in each object (addresses) costs a look and never memory. Maps are left alone, names and uids too.
+
+Rejected: `sys.intern` (strings only, never bounded); enums in the Structs (a value of a newer server would not decode).
+"""
+
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from purelb.kube.model import ObjectMeta
+
+VALUES_MAX: Final = 256
+
+
+class Sharing:
+    """One for each resource."""
+
+    def __init__(self) -> None:
+        self._fields: dict[type, tuple[tuple[str, dict[object, object]], ...]] = {}
+
+    def __len__(self) -> int:
+        """How many values are remembered."""
+        return sum(len(known) for fields in self._fields.values() for _, known in fields)
+
+    def within(self, obj: Struct) -> None:
+        """Replace parts of `obj`, which nobody else holds yet, by equal ones that were seen before."""
+        kind = type(obj)
+        for name, known in self._fields.get(kind) or self._remember(kind):
+            part = getattr(obj, name)
+            if not part:
+                continue
+            what = type(part)
+            if what is str or what is tuple:
+                try:
+                    held = known.get(part)
+                except TypeError:
+                    held = None  # there is a map in it
+                else:
+                    if held is None and len(known) < VALUES_MAX:
+                        known[part] = part
+                if held is not None:
+                    force_setattr(obj, name, held)
+                elif what is tuple and isinstance(part[0], Struct):
+                    for each in part:
+                        self.within(each)
+            elif what in self._fields or isinstance(part, Struct):
+                self.within(part)
+
+    def _remember(self, kind: type[Struct]) -> tuple[tuple[str, dict[object, object]], ...]:
+        names = ("namespace",) if kind is ObjectMeta else kind.__struct_fields__
+        fields = self._fields[kind] = tuple((name, {}) for name in names)
+        return fields
