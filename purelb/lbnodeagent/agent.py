@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import uuid
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from purelb.api import leases
-from purelb.kube.access import ClusterAccess, load_access
+from purelb.kube.access import ClusterAccess
 from purelb.kube.bell import Bell
 from purelb.kube.client import ApiClient
 from purelb.kube.clock import Clock
@@ -32,24 +30,25 @@ from purelb.lbnodeagent.access import access
 from purelb.lbnodeagent.deaf import PULSE_S
 from purelb.lbnodeagent.host import Kernel, Wire
 from purelb.lbnodeagent.kernel import Netlink
+from purelb.lbnodeagent.leaving import Leaving
 from purelb.lbnodeagent.samples import samples
 from purelb.lbnodeagent.state import State
 from purelb.lbnodeagent.wire import PacketWire
 from purelb.lbnodeagent.wiring import Parts, wire_up
 from purelb.process.component import Phase, PhaseTracker
 from purelb.process.metrics import CONFIG_LOADED
+from purelb.process.reach import reach
 from purelb.process.runtime import build_version
+from purelb.process.shutdown import Shutdown
+from purelb.process.supervision import TaskEnded, unending
 from purelb.process.turns import trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Awaitable, Iterable, Mapping
 
     from purelb.lbnodeagent.settings import AgentSettings
 
 log = logging.getLogger(__name__)
-
-HAND_OVER_S: Final = 12.0
-LAST_WORD_S: Final = 2.0
 
 
 class Deps(Struct, frozen=True, kw_only=True):
@@ -74,7 +73,7 @@ class Agent:
         self._phase = PhaseTracker()
         self.state = State(node=settings.node_name, duration=int(settings.lease_duration), now=deps.clock.now())
         self._queue: WorkQueue[keys.Key] = WorkQueue(clock=deps.clock, name="lbnodeagent", sink=deps.sink)
-        self._stopping = False
+        self._shutdown = Shutdown(deps.clock, budget=settings.shutdown_budget)
         self._slices_wanted = False
         self._moved = Bell(deps.clock)
         self._parts: Parts | None = None
@@ -92,9 +91,7 @@ class Agent:
 
     async def _run(self, host: tuple[Kernel, Wire], settings: AgentSettings) -> None:
         deps = self._deps
-        reached = deps.access or await load_access(
-            kubeconfig=_explicit(settings.kubeconfig), context=settings.context or None
-        )
+        reached = deps.access or await reach(settings, sink=self._sink)
         rows = access(settings.namespace, scope=settings.config_scope)
         client = ApiClient(
             reached,
@@ -124,37 +121,39 @@ class Agent:
             self._queue.add(keys.Sweep())
             async with asyncio.TaskGroup() as group:
 
-                def start(work: Any, name: str) -> asyncio.Task[Any]:
-                    return group.create_task(work, name=f"lbnodeagent:{name}")
+                def start(work: Awaitable[Any], name: str) -> asyncio.Task[Any]:
+                    return group.create_task(unending(work, name=f"the task {name}"), name=f"lbnodeagent:{name}")
 
-                owner = start(parts.owner.run(), "owner")
+                owner = group.create_task(self._own(parts), name="lbnodeagent:owner")
+                group.create_task(self._begin(), name="lbnodeagent:begin")
                 helpers = [
                     start(self._kernel_events(host[0]), "kernel-events"),
                     start(self._frames(host[1]), "frames"),
                     start(parts.inputs.informers.run(), "informers"),
-                    start(self._begin(), "begin"),
                     start(self._pulse(), "pulse"),
                     start(parts.asking.run(), "asking"),
                     start(parts.preflight.run(), "preflight"),
-                    start(parts.recorder.run(), "recorder"),
                     start(self._watch_slices(), "slices"),
+                    start(parts.writer.run(), "writer"),
                 ]
+                recorder = start(parts.recorder.run(), "recorder")
                 lease = start(parts.leasing.run(), "lease")
-                writer = start(parts.writer.run(), "writer")
                 await self._until_stopped()
-                await self._leave()
-                lease.cancel()
-                await asyncio.wait({lease})
-                await parts.leasing.release()
-                self._queue.shut_down()
-                await asyncio.wait({owner})
-                await parts.hosting.remove_link(self.state.settings.dummy_interface)
-                for task in (*helpers, writer):
+                leaving = Leaving(
+                    parts,
+                    state=self.state,
+                    queue=self._queue,
+                    moved=self._moved,
+                    shutdown=self._shutdown,
+                    clock=self._clock,
+                )
+                await leaving.run(owner=owner, lease=lease, recorder=recorder)
+                for task in (owner, *helpers):
                     task.cancel()
 
     def stop(self) -> None:
         """Begin to leave: no new addresses, hand over what another can hold."""
-        self._stopping = True
+        self._shutdown.begin()
         self._phase.become("Draining")
         self._queue.add(keys.Leave(), priority=URGENT)
         self._moved.ring_all()
@@ -184,6 +183,15 @@ class Agent:
         owner = self._parts.owner if self._parts is not None else None
         return {"owner": trouble(owner, now=self._clock.now(), limit=self._settings.max_owner_turn)}
 
+    def at_rest(self) -> bool:
+        """Everything is known, and nothing waits to be decided or answered."""
+        parts, state = self._parts, self.state
+        if parts is None or self._phase.current != "Running" or state.deaf.open:
+            return False
+        unknown = any(claim.endpoints_unknown for claim in state.asked.claims.values())
+        busy = len(self._queue) > 0 or parts.owner.turn is not None or bool(state.dirty)
+        return parts.writer.idle and not unknown and not busy
+
     def samples(self) -> Iterable[Sample]:
         """All gauges, computed now."""
         parts = self._parts
@@ -197,6 +205,11 @@ class Agent:
         yield from samples(self.state, stale=parts.leasing.stale(now), healthy=parts.leasing.held, now=now)
 
     # Tasks
+
+    async def _own(self, parts: Parts) -> None:
+        await parts.owner.run()
+        if not self._shutdown.begun:
+            raise TaskEnded("the owner ended without being asked")
 
     def _want_slices(self) -> None:
         if not self._slices_wanted:
@@ -217,7 +230,7 @@ class Agent:
         self._queue.add(keys.Config())
         while not (self.state.synced and self.state.holds_lease):
             await self._moved.wait(None)
-        if not self._stopping:
+        if not self._shutdown.begun:
             self._phase.become("Running")
 
     async def _kernel_events(self, kernel: Kernel) -> None:
@@ -259,36 +272,8 @@ class Agent:
     # Leaving
 
     async def _until_stopped(self) -> None:
-        while not self._stopping:
+        while not self._shutdown.begun:
             await self._moved.wait(None)
-
-    async def _leave(self) -> None:
-        """Offers go out, heirs take over; at the end of our patience the rest is left to its lifetime."""
-        parts = self._parts
-        assert parts is not None  # noqa: S101 - started after the wiring
-        began = self._clock.now()
-        patience = began + HAND_OVER_S
-        while not self.state.leaving:
-            await self._moved.wait(None)
-        while self._handing_over() and self._clock.now() < patience:
-            if parts.leasing.trouble is not None:  # nobody can hear our offers
-                patience = min(patience, began + LAST_WORD_S)
-            await self._moved.wait(patience)
-        left = sorted(str(ip) for ip, vip in self.state.vips.items() if vip.in_kernel)
-        if left:
-            log.info(
-                "leaving %d addresses to their lifetime", len(left), extra={"code": "leftToLifetime", "ips": left[:64]}
-            )
-            self._queue.add(keys.Leave(), priority=URGENT)  # once more: their last renewal
-            await self._moved.wait(self._clock.now() + LAST_WORD_S)
-        ends = self._clock.now() + LAST_WORD_S
-        while not parts.reporting.settled and self._clock.now() < ends:
-            await self._moved.wait(ends)
-        parts.reporting.step(self._clock.now(), stale=False, last_word=True)
-        await parts.writer.drain(max(0.1, ends - self._clock.now()))
-
-    def _handing_over(self) -> bool:
-        return any(vip.state in {"Offering", "Closing"} for vip in self.state.vips.values())
 
     def _lease_trouble(self, parts: Parts) -> str | None:
         lease = leases.node_lease(self._settings.node_name)
@@ -307,8 +292,3 @@ def _open(clock: Clock) -> tuple[Netlink, PacketWire]:
     kernel = Netlink(clock)
     kernel.subscribe()
     return kernel, PacketWire()
-
-
-def _explicit(kubeconfig: str) -> Path | None:
-    """The path that was named by flag or file. `$KUBECONFIG` may be a list, and comes after the in-cluster account."""
-    return Path(kubeconfig) if kubeconfig and kubeconfig != os.environ.get("KUBECONFIG") else None
