@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Steps that concern no single Service: groups were edited, a node or its report changed, a group's status is due.
+"""Steps that concern no single Service: groups were edited, a node or its report changed.
 
 Groups are read all at once and swapped in one assignment. Nothing is taken from anybody: claims are attributed anew, and only
 Services of which something visible changes are looked at again.
@@ -8,27 +8,23 @@ Services of which something visible changes are looked at again.
 import logging
 from typing import Final
 
-from purelb.allocator import audit, groupstatus, reservations
+from purelb.allocator import audit, reservations
 from purelb.allocator.announcements import MISSING_FOR
 from purelb.allocator.attribution import origin_of
-from purelb.allocator.flights import Flight
 from purelb.allocator.groups import Groups
-from purelb.allocator.keys import Deadline, LivesChanged, Reported, StatusDue
+from purelb.allocator.keys import AgentsDue, Deadline, LivesChanged, Reported, StatusDue
 from purelb.allocator.landing import wake
 from purelb.allocator.ledger import Claim
-from purelb.allocator.occasions import occasion
 from purelb.allocator.ranges import Address
 from purelb.allocator.refusals import AddressChanges
-from purelb.allocator.state import PRIORITY_FOLD, Hands, State
+from purelb.allocator.state import Hands, State
 from purelb.api import leases
-from purelb.api.kinds import SERVICE_GROUPS
-from purelb.kube.model import ObjectReference
+from purelb.api.kinds import ConfigReport, LBNodeStatus
 from purelb.kube.owner import Fatal
 from purelb.kube.queue import INITIAL
 
 log: Final = logging.getLogger(__name__)
 
-STATUS_APART: Final = 1.0
 FOLD_AFTER: Final = 0.2
 AUDIT_EVERY: Final = 60.0
 
@@ -95,11 +91,15 @@ def node_changed(state: State, hands: Hands, name: str | None, now: float) -> No
             state.nodes_seen[name] = (node, report)
             wake(state, hands, reservations.of_node(state.ledger, name, node, report))
             changed = state.announcements.reported(name, report.status if report is not None else None, now)
+            if _config(report) != _config(known[1] if known is not None else None):
+                hands.soon(AgentsDue(), priority=INITIAL)
             if node is None and report is None:
                 del state.nodes_seen[name]
     answered_at = hands.answered_at()
     before, alive = state.announcements.advertised, state.liveness.alive(now, answered_at=answered_at)
     changed |= state.announcements.lives(alive, now)
+    if alive.keys() != before.keys():
+        hands.soon(AgentsDue(), priority=INITIAL)
     if alive != before:
         # Why an address is not announced may be another reason now: told soon when it is about a node that came.
         came = any(
@@ -114,6 +114,10 @@ def node_changed(state: State, hands: Hands, name: str | None, now: float) -> No
             else:
                 hands.later(Reported(address), FOLD_AFTER)
     arm(state, hands, now)
+
+
+def _config(report: LBNodeStatus | None) -> ConfigReport | None:
+    return report.status.config if report is not None and report.status is not None else None
 
 
 def recount(state: State, now: float) -> None:
@@ -138,49 +142,3 @@ def arm(state: State, hands: Hands, now: float) -> None:
     due = min((end for end in ends if end is not None), default=None)
     if due is not None:
         hands.later(Deadline(), max(0.01, due - now))
-
-
-def status_due(state: State, hands: Hands, due: StatusDue, now: float) -> None:
-    """Write the status of a group if it says something else, at most once a second."""
-    place = (due.namespace, due.group)
-    standing = state.groups.standings.get(place)
-    stored = state.stores.groups.get(f"{due.namespace}/{due.group}")
-    if standing is None or stored is None:
-        state.group_written_at.pop(place, None)
-        return
-    wanted = groupstatus.desired(
-        standing, groups=state.groups, ledger=state.ledger, namespaces=state.stores.namespaces.keys()
-    )
-    if not groupstatus.differs(stored, wanted):
-        return
-    written_at = state.group_written_at.get(place)
-    if written_at is not None and now < written_at + STATUS_APART:
-        hands.later(due, written_at + STATUS_APART - now)
-        return
-    state.group_written_at[place] = now
-    before = groupstatus.ready_of(stored)
-    if before is None or (before.reason, before.observed_generation) != (wanted.reason, standing.generation):
-        told = occasion(wanted.reason, wanted.message, "ServiceGroup")
-        if told is not None:
-            hands.tell(
-                ObjectReference(
-                    api_version=SERVICE_GROUPS.api_version,
-                    kind=SERVICE_GROUPS.kind,
-                    namespace=due.namespace,
-                    name=due.group,
-                    uid=stored.metadata.uid,
-                ),
-                told,
-            )
-    number = state.flights.depart(Flight("group", group=place, sent_at=now))
-    hands.write(
-        number,
-        SERVICE_GROUPS,
-        namespace=due.namespace,
-        name=due.group,
-        body=groupstatus.patch(stored, wanted, now=hands.wall()),
-        rv=None,
-        subresource="status",
-        slot="status",
-        priority=PRIORITY_FOLD,
-    )

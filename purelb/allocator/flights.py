@@ -15,7 +15,7 @@ from purelb.allocator.occasions import Occasion
 from purelb.allocator.publish import Desired
 from purelb.kube.writer import WriteResult
 
-Purpose = Literal["status", "policy", "group"]
+Purpose = Literal["status", "policy", "group", "agent"]
 
 REFUSED_FIRST = 1.0
 REFUSED_CAP = 300.0
@@ -26,11 +26,15 @@ UNSURE_FOR = 60.0
 
 
 class Flight(Struct, frozen=True, gc=False):
-    """One write: what it was to make true, on which version, and what to tell when it did."""
+    """One write: what it was to make true, on which version, and what to tell when it did.
+
+    `place` and `uid` are those of a group or an agent whose status it is.
+    """
 
     purpose: Purpose
     service: ServiceKey | None = None
-    group: tuple[str, str] | None = None
+    place: tuple[str, str] | None = None
+    uid: str = ""
     rv: str = ""
     desired: Desired | None = None
     occasions: tuple[Occasion, ...] = ()

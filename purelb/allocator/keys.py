@@ -65,6 +65,10 @@ class StatusDue(Struct, frozen=True, gc=False):
     group: str
 
 
+class AgentsDue(Struct, frozen=True, gc=False):
+    """Something changed that the status of LBNodeAgents is folded from."""
+
+
 Key = (
     ServiceKey
     | GroupsChanged
@@ -76,4 +80,5 @@ Key = (
     | Answered
     | Deadline
     | StatusDue
+    | AgentsDue
 )

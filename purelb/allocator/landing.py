@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable
 from typing import Final, assert_never
 
-from purelb.allocator import metrics
+from purelb.allocator import metrics, statuses
 from purelb.allocator.flights import CONFLICT_CAP, CONFLICT_WAIT, FAILED_CAP, REFUSED_CAP, REFUSED_FIRST, Flight
 from purelb.allocator.keys import ServiceKey, StatusDue
 from purelb.allocator.observed import published
@@ -47,8 +47,8 @@ def land(state: State, hands: Hands, number: int, now: float) -> None:
     flight, result = landed
     if flight.service is not None:
         _service_landed(state, hands, flight, flight.service, result, now)
-    elif flight.group is not None:
-        _group_landed(hands, flight.group, result)
+    else:
+        statuses.landed(state, hands, flight, result, now)
 
 
 def _service_landed(
@@ -157,28 +157,6 @@ def _tell(
         hands.sink.count(metrics.ALLOCATIONS, "local", "released")
     for address in desired.addresses if desired is not None else ():
         note_use(state, hands, address)
-
-
-def _group_landed(hands: Hands, group: tuple[str, str], result: WriteResult) -> None:
-    match result:
-        case Written():
-            hands.sink.count(metrics.STATUS_WRITES, "success")
-        case Conflicted():
-            hands.sink.count(metrics.STATUS_WRITES, "conflict")
-            hands.later(StatusDue(*group), 1.0)
-        case Refused(status=status) if status.code == 403:
-            hands.sink.count(metrics.STATUS_WRITES, "forbidden")
-            hands.later(StatusDue(*group), 60.0)
-        case Missing():  # no status subresource, or the group is gone: allocation is not affected
-            hands.sink.count(metrics.STATUS_WRITES, "other")
-            hands.later(StatusDue(*group), 600.0)
-        case Refused() | Failed() | Exists():
-            hands.sink.count(metrics.STATUS_WRITES, "other")
-            hands.later(StatusDue(*group), 60.0)
-        case Fenced() | Superseded() | Cancelled():
-            pass
-        case _:
-            assert_never(result)
 
 
 def wake(state: State, hands: Hands, freed: Iterable[Address], *, namespace: str = "") -> None:

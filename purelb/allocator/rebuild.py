@@ -11,7 +11,7 @@ from typing import Final
 
 from purelb.allocator import reservations
 from purelb.allocator.configuring import AUDIT_EVERY, arm, node_changed, read_groups
-from purelb.allocator.keys import ServiceKey, StatusDue
+from purelb.allocator.keys import AgentsDue, ServiceKey, StatusDue
 from purelb.allocator.landing import reference
 from purelb.allocator.learning import learn, learn_leaving
 from purelb.allocator.observed import age, branded
@@ -64,6 +64,8 @@ async def rebuild(state: State, hands: Hands, clock: Clock) -> None:
         }
         log.info("ServiceGroup %s: %s: %s", standing.name, standing.reason, standing.text, extra=fields)
         hands.soon(StatusDue(*place), priority=INITIAL)
+    state.agents_due_at = clock.now()
+    hands.soon(AgentsDue(), priority=INITIAL)
     state.rebuild_took = clock.now() - began
     state.audit_at = clock.now() + AUDIT_EVERY
     arm(state, hands, clock.now())

@@ -15,11 +15,12 @@ from typing import Final, assert_never
 from msgspec.structs import replace
 
 from purelb.allocator import metrics, reservations
-from purelb.allocator.configuring import arm, groups_changed, node_changed, recount, status_due
+from purelb.allocator.configuring import arm, groups_changed, node_changed, recount
 from purelb.allocator.counting import count, warnings
 from purelb.allocator.decision import Foreign, Ignore, Leave, Settle, Wait, decide
 from purelb.allocator.desired import outlook
 from purelb.allocator.keys import (
+    AgentsDue,
     Answered,
     Deadline,
     GroupsChanged,
@@ -41,6 +42,7 @@ from purelb.allocator.publish import nothing_of_ours
 from purelb.allocator.refusals import AddressChanges, PoolHasRoom, address_conflict, ip_list, with_waits
 from purelb.allocator.refusals import Wait as WaitFor
 from purelb.allocator.state import Hands, State
+from purelb.allocator.statuses import agents_due, group_due
 from purelb.allocator.submitting import submit
 from purelb.api import events as rules
 from purelb.api import reasons
@@ -91,7 +93,9 @@ class Reconciler:
                 wake(state, hands, state.ledger.expire(now))
                 node_changed(state, hands, None, now)
             case StatusDue():
-                status_due(state, hands, key, now)
+                group_due(state, hands, key, now)
+            case AgentsDue():
+                agents_due(state, hands, now)
             case _:
                 assert_never(key)
         if isinstance(key, Deadline):

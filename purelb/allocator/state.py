@@ -22,7 +22,7 @@ from purelb.allocator.serving import Rules
 from purelb.allocator.tally import Tally
 from purelb.allocator.waiting import Waiting
 from purelb.api.groups import Scope
-from purelb.api.kinds import LBNodeStatus, ServiceGroup
+from purelb.api.kinds import LBNodeAgent, LBNodeStatus, ServiceGroup
 from purelb.kube.metrics import Sink
 from purelb.kube.model import Lease, Namespace, Node, ObjectReference, Service
 from purelb.kube.resources import Resource
@@ -46,6 +46,7 @@ class Stores(Struct, frozen=True):
 
     services: Store[Service]
     groups: Store[ServiceGroup]
+    agents: Store[LBNodeAgent]
     namespaces: Store[Namespace]
     nodes: Store[Node]
     reports: Store[LBNodeStatus]
@@ -113,6 +114,13 @@ class Last(Struct, frozen=True, gc=False):
     stripped: tuple[str, int] | None = None
 
 
+class Statusless(Struct, frozen=True, gc=False):
+    """An object whose status could not be found, and until when it is left alone."""
+
+    uid: str
+    until: float
+
+
 class State(Struct):
     """What one term owns. Only the owner's steps change it."""
 
@@ -132,6 +140,9 @@ class State(Struct):
     last: dict[ServiceKey, Last] = field(default_factory=dict)
     nodes_seen: dict[str, tuple[Node | None, LBNodeStatus | None]] = field(default_factory=dict)
     group_written_at: dict[tuple[str, str], float] = field(default_factory=dict)
+    agents_due_at: float | None = None
+    agents_folded_at: float = float("-inf")
+    statusless: dict[tuple[str, str, str], Statusless] = field(default_factory=dict)
     rebuild_took: float = 0.0
     audit_at: float = 0.0
     audited: str = ""

@@ -8,9 +8,9 @@ only the time of a renewal, is told as little as possible.
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from purelb.allocator.keys import GroupsChanged, Key, NamespaceChanged, NodeChanged, ServiceKey, StatusDue
+from purelb.allocator.keys import AgentsDue, GroupsChanged, Key, NamespaceChanged, NodeChanged, ServiceKey, StatusDue
 from purelb.api import leases
-from purelb.api.kinds import LBNodeStatus, ServiceGroup
+from purelb.api.kinds import LBNodeAgent, LBNodeStatus, ServiceGroup
 from purelb.kube.informer import Informer, Registration
 from purelb.kube.model import KubeObject, Lease, Namespace, Node, Service
 from purelb.kube.queue import INITIAL, LIVE, URGENT
@@ -25,6 +25,8 @@ class Informers(Protocol):
     def services(self) -> Informer[Service]: ...
     @property
     def groups(self) -> Informer[ServiceGroup]: ...
+    @property
+    def agents(self) -> Informer[LBNodeAgent]: ...
     @property
     def namespaces(self) -> Informer[Namespace]: ...
     @property
@@ -88,7 +90,9 @@ def watch(world: Informers, queue: Queue) -> list[Registration[Any]]:
         world.services.add_handler(_Ask(queue, _service)),
         world.groups.add_handler(_Groups(queue, lambda _: GroupsChanged(), priority=URGENT)),
         world.namespaces.add_handler(_Ask(queue, lambda obj: NamespaceChanged(obj.metadata.name), worth=_other_labels)),
+        world.agents.add_handler(_Ask(queue, lambda _: AgentsDue(), priority=INITIAL)),
         world.nodes.add_handler(_Ask(queue, lambda obj: NodeChanged(obj.metadata.name), worth=_other_addresses)),
+        world.nodes.add_handler(_Ask(queue, lambda _: AgentsDue(), priority=INITIAL, worth=_other_node_labels)),
         world.reports.add_handler(_Ask(queue, lambda obj: NodeChanged(obj.metadata.name))),
         world.leases.add_handler(_Ask(queue, _lease)),
     ]
@@ -104,6 +108,10 @@ def _lease(obj: Lease) -> Key | None:
 
 
 def _other_labels(old: Namespace, new: Namespace) -> bool:
+    return old.metadata.labels != new.metadata.labels
+
+
+def _other_node_labels(old: Node, new: Node) -> bool:
     return old.metadata.labels != new.metadata.labels
 
 

@@ -288,7 +288,12 @@ GROUP_REASONS: Final = _table(
 
 AGENT_REASONS: Final = _table(
     Reason(APPLIED, True, ("used by {n} nodes",)),
-    Reason(NO_NODE_SELECTED, False, ("no node matches the nodeSelector",), "correct spec.nodeSelector or label a node"),
+    Reason(
+        NO_NODE_SELECTED,
+        False,
+        ("no node matches the nodeSelector", "no node agent is alive on the nodes that match the nodeSelector"),
+        "correct spec.nodeSelector, label a node, or start the node agents",
+    ),
     Reason(INVALID_NODE_SELECTOR, False, ("{problem}",), "correct spec.nodeSelector"),
     Reason(CONFIG_ERROR, False, ("{node}: {error}",), "correct spec.local"),
     Reason(

@@ -71,7 +71,7 @@ class Bench:
         groups.upsert(group())
         for each in stored:
             self.services.upsert(each)
-        stores = Stores(self.services, groups, Store(), Store(), Store(), Store())
+        stores = Stores(self.services, groups, Store(), Store(), Store(), Store(), Store())
         self.state = State(Config(Claims(default_announcer=True), Rules(), INSTALL), stores)
         self.hands = ByHand()
         self.reconciler = Reconciler(self.state, self.hands)

@@ -14,7 +14,18 @@ from purelb.allocator.main import AllocatorSettings, command
 from purelb.process.settings import Loaded, load
 
 ROOM = Path(purelb.allocator.__file__).parent
-TALKS = {"configuring", "counting", "landing", "main", "rebuild", "reconciler", "term", "watching", "__init__"}
+TALKS = {
+    "configuring",
+    "counting",
+    "landing",
+    "main",
+    "rebuild",
+    "reconciler",
+    "statuses",
+    "term",
+    "watching",
+    "__init__",
+}
 BANNED = {"asyncio", "aiohttp", "time", "random", "logging", "socket", "threading", "os"}
 DECIDES = sorted(path.stem for path in ROOM.glob("*.py") if path.stem not in TALKS)
 

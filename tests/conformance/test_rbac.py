@@ -39,12 +39,11 @@ def each(verbs: Iterable[str], *resources: str, group: str = "", name: str = "")
     return {Access(verb, resource, group, name) for verb in verbs for resource in resources}
 
 
-# The status of LBNodeAgents is the allocator's as well, and its rules come with the code that writes it.
 ALLOCATOR_CLUSTER = (
     each(READ, "services", "nodes", "namespaces")
     | each(["patch"], "services", "services/status")
-    | each(READ, "servicegroups", group="purelb.io")
-    | each(["patch"], "servicegroups/status", group="purelb.io")
+    | each(READ, "servicegroups", "lbnodeagents", group="purelb.io")
+    | each(["patch"], "servicegroups/status", "lbnodeagents/status", group="purelb.io")
     | each(["create", "patch"], "events", group="events.k8s.io")
 )
 ALLOCATOR_HERE = (

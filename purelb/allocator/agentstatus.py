@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The status of an LBNodeAgent: how many nodes use it, and what is wrong with it. Folded from `config` of the counted reports.
+
+What can be seen in the object itself (out of scope, a broken selector, nothing configured) is told without any report. For the
+rest the nodes have the word: who names the object as the source of its configuration uses it, or cannot. Where no report counts,
+nothing is said about other objects coming first: that nobody is there to use it is another matter, and is told as such.
+Rejected: working out here which object comes first on a node. That is the agents' decision, and two of them could differ.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from purelb.api import reasons
+from purelb.api.groups import Scope
+from purelb.api.kinds import ConfigReport, LBNodeAgent, LBNodeAgentStatus
+from purelb.api.messages import cut, shown
+from purelb.kube import selectors
+from purelb.kube.model import Condition, Node, labels
+
+_ENCODER: Final = msgspec.json.Encoder()
+_NONE: Final = LBNodeAgentStatus()
+
+
+class AgentStatus(Struct, frozen=True):
+    """What the status should be, without the time of the condition."""
+
+    generation: int
+    nodes: int
+    ready: bool
+    reason: str
+    message: str
+
+
+def desired(
+    agent: LBNodeAgent,
+    reports: Mapping[str, ConfigReport],
+    nodes: Iterable[Node],
+    *,
+    install_namespace: str,
+    scope: Scope,
+) -> AgentStatus:
+    """The status of one stored object. `reports` are those that count, by node; `nodes` all there are."""
+    meta, spec = agent.metadata, agent.spec
+    me = f"{meta.namespace}/{meta.name}"
+    users = sorted(node for node, config in reports.items() if config.source == me and config.state == "configured")
+    broken = sorted(node for node, config in reports.items() if config.source == me and config.state == "invalid")
+    selector = spec.node_selector if spec is not None else None
+
+    def says(reason: str, text: str) -> AgentStatus:
+        ready = reasons.AGENT_REASONS[reason].status
+        return AgentStatus(meta.generation, len(users), ready, reason, cut(text))
+
+    if scope == "install" and meta.namespace != install_namespace:
+        text = f"only LBNodeAgents in namespace {install_namespace} are read: move it there, or set --config-scope=all"
+        return says(reasons.OUT_OF_SCOPE, text)
+    if selector is not None and (problem := selectors.problem(selector)) is not None:
+        return says(reasons.INVALID_NODE_SELECTOR, f"nodeSelector: {problem}")
+    if spec is None or spec.local is None:
+        return says(reasons.CONFIG_IGNORED, "there is no spec.local")
+    if broken:
+        return says(reasons.CONFIG_ERROR, f"{broken[0]}: {shown(reports[broken[0]].message)}")
+    if users:
+        return says(reasons.APPLIED, f"used by {len(users)} nodes")
+    chosen = [node for node in nodes if selector is None or selectors.matches(selector, labels(node))]
+    if not chosen:
+        return says(reasons.NO_NODE_SELECTED, "no node matches the nodeSelector")
+    if not any(node.metadata.name in reports for node in chosen):
+        return says(reasons.NO_NODE_SELECTED, "no node agent is alive on the nodes that match the nodeSelector")
+    return says(reasons.CONFIG_IGNORED, "another LBNodeAgent comes first on every node")
+
+
+def differs(stored: LBNodeAgent, wanted: AgentStatus) -> bool:
+    """Whether the stored status says something else."""
+    status, found = stored.status or _NONE, ready_of(stored)
+    return found is None or (
+        status.observed_generation,
+        status.nodes,
+        found.observed_generation,
+        found.status == "True",
+        found.reason,
+        found.message,
+    ) != (wanted.generation, wanted.nodes, wanted.generation, wanted.ready, wanted.reason, wanted.message)
+
+
+def ready_of(stored: LBNodeAgent) -> Condition | None:
+    """The condition `Ready` as stored."""
+    conditions = (stored.status or _NONE).conditions or ()
+    return next((found for found in conditions if found.type == reasons.READY), None)
+
+
+def patch(stored: LBNodeAgent, wanted: AgentStatus, *, now: str) -> bytes:
+    """The merge patch of the status subresource. `now` is the RFC 3339 time, used when `Ready` changes."""
+    before = ready_of(stored)
+    status = "True" if wanted.ready else "False"
+    since = before.last_transition_time if before is not None and before.status == status else None
+    ready = {
+        "type": reasons.READY,
+        "status": status,
+        "reason": wanted.reason,
+        "message": wanted.message,
+        "observedGeneration": wanted.generation,
+        "lastTransitionTime": since or now,
+    }
+    whole = {"observedGeneration": wanted.generation, "nodes": wanted.nodes, "conditions": [ready]}
+    return _ENCODER.encode({"status": whole})
