@@ -351,5 +351,5 @@ async def test_a_node_that_comes_asks_only_those_who_are_not_announced(cluster: 
         turns = cluster.sink.counts["purelb_k8s_client_updates_total",]
         await other.renew()
         await cluster.clock.advance(1.0)
-        # the node, the lives, the one Service
-        assert cluster.sink.counts["purelb_k8s_client_updates_total",] - turns == 3
+        # the node, the lives, the LBNodeAgents, the one Service
+        assert cluster.sink.counts["purelb_k8s_client_updates_total",] - turns == 4
