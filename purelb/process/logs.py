@@ -151,6 +151,12 @@ class LineHandler(logging.Handler):
         if _size(text) <= most:
             return text
         line["truncated"] = True
+        # Fewer items of each before whole values are cut; of a dump, every task is kept longest.
+        for fewer in (items // 8, items // 64):
+            rest = {name: value for name, value in fields.items() if name in line and name not in {"code", "tasks"}}
+            line |= {name: _plain(value, fewer) for name, value in rest.items()}
+            if _size(text := self._encode(line)) <= most:
+                return text
         if "trace" in line:
             line["trace"] = line["trace"][-10:]
         for limit in (VALUE_MAX_CHARS, VALUE_MAX_CHARS // 8, 0):
