@@ -7,14 +7,14 @@ again, without a restart. With `--leader-elect=false` the life of the process is
 
 import asyncio
 import logging
-import os
 import socket
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Annotated, Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from purelb.allocator.access import access
 from purelb.allocator.metrics import METRICS
@@ -27,7 +27,7 @@ from purelb.api import annotations as words
 from purelb.api import events, leases, names
 from purelb.api.kinds import LB_NODE_AGENTS, LB_NODE_STATUSES, SERVICE_GROUPS
 from purelb.api.messages import shown
-from purelb.kube.access import SERVICE_ACCOUNT_DIR, ClusterAccess, load_access
+from purelb.kube.access import SERVICE_ACCOUNT_DIR, ClusterAccess
 from purelb.kube.client import ApiClient
 from purelb.kube.clock import Clock
 from purelb.kube.elector import Elector, LeadershipLost
@@ -39,8 +39,10 @@ from purelb.kube.recorder import LAST_SECONDS, Recorder
 from purelb.kube.resources import LEASES, NAMESPACES, NODES, SERVICES
 from purelb.kube.transport import Transport
 from purelb.process.component import Component, Phase, PhaseTracker
+from purelb.process.dryrun import Plan, Rehearsal
 from purelb.process.metrics import CONFIG_LOADED
 from purelb.process.preflight import Preflight
+from purelb.process.reach import reach, reading
 from purelb.process.runtime import ComponentCommand, Edges, ProcessSettings, build_version
 from purelb.process.settings import Duration, Problem, Setting
 from purelb.process.shutdown import Shutdown
@@ -110,9 +112,7 @@ class Allocator:
     async def run(self) -> None:
         """Until `stop` was carried out."""
         deps = self._deps
-        reached = deps.access or await load_access(
-            kubeconfig=_explicit(self._settings.kubeconfig), context=self._settings.context or None
-        )
+        reached = deps.access or await reach(self._settings, sink=deps.sink)
         rows = access(self._namespace)
         client = ApiClient(
             reached,
@@ -183,6 +183,10 @@ class Allocator:
         """Liveness: never about the API server."""
         owner = self._term.owner if self._term is not None else None
         return {"owner": trouble(owner, now=self._deps.clock.now(), limit=self._settings.max_owner_turn)}
+
+    def at_rest(self) -> bool:
+        """The term has begun, and nothing waits to be decided or answered."""
+        return self._term is not None and self._term.ready and self._term.at_rest()
 
     def samples(self) -> Iterable[Sample]:
         """All gauges, computed now."""
@@ -349,11 +353,6 @@ def _own_namespace() -> str:
         return ""
 
 
-def _explicit(kubeconfig: str) -> Path | None:
-    """The path that was named by flag or file. `$KUBECONFIG` may be a list, and comes after the in-cluster account."""
-    return Path(kubeconfig) if kubeconfig and kubeconfig != os.environ.get("KUBECONFIG") else None
-
-
 def _rules(settings: AllocatorSettings) -> Iterator[Problem]:
     """What the settings must be together."""
     if not settings.namespace and not _own_namespace():
@@ -385,11 +384,25 @@ def _component(settings: AllocatorSettings, edges: Edges) -> Component:
     return build(settings, Deps(edges.clock, edges.sink))
 
 
+@asynccontextmanager
+async def rehearsal(settings: AllocatorSettings, deps: Deps, plan: Plan) -> AsyncIterator[Rehearsal]:
+    """The component over a way to the API server on which nothing is written. It leads without a lease, since it decides nothing."""
+    async with reading(settings, deps.access, deps.transport, sink=deps.sink, plan=plan) as (access_, transport):
+        edges = Deps(deps.clock, deps.sink, access=access_, transport=transport)
+        component = Allocator(replace(settings, leader_elect=False), edges)
+        yield Rehearsal(component, component.at_rest)
+
+
+def _rehearsal(settings: AllocatorSettings, edges: Edges, plan: Plan) -> AbstractAsyncContextManager[Rehearsal]:
+    return rehearsal(settings, Deps(edges.clock, edges.sink), plan)
+
+
 command = ComponentCommand(
     name="allocator",
     help="decide which Service holds which address, until a signal",
     settings=AllocatorSettings,
     build=_component,
+    rehearsal=_rehearsal,
     metrics=METRICS,
     rules=_problems,
 )

@@ -223,6 +223,10 @@ class Term:
         """Whether no write has been waiting or on its way for so long."""
         return self._writer.idle_for(seconds)
 
+    def at_rest(self) -> bool:
+        """Nothing waits for a turn, and no write for its answer."""
+        return len(self._queue) == 0 and self.owner.turn is None and self._writer.idle
+
     def samples(self, now: float) -> list[Sample]:
         """The gauges of this term."""
         found = [*self._queue.samples(), *self._writer.samples()]

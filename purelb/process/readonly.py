@@ -136,5 +136,13 @@ def _answer(status: int, obj: Mapping[str, Any]) -> Response:
 def _refusal(status: int, message: str) -> Response:
     reason = "NotFound" if status == 404 else "MethodNotAllowed"
     return _answer(
-        status, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status, "reason": reason, "message": message}
+        status,
+        {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "status": "Failure",
+            "code": status,
+            "reason": reason,
+            "message": message,
+        },
     )

@@ -17,6 +17,7 @@ import logging
 import os
 import platform
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, Never, TypeVar
 
@@ -26,7 +27,7 @@ from msgspec.structs import fields as struct_fields
 from purelb.kube import metrics as kube_metrics
 from purelb.kube.clock import Clock, SystemClock
 from purelb.kube.metrics import Metric, Sink
-from purelb.process import http, logs
+from purelb.process import dryrun, http, logs
 from purelb.process import metrics as process_metrics
 from purelb.process.command import ANSWER_IS_NO, BAD_USAGE, CANNOT_WORK_HERE, DONE
 from purelb.process.component import PHASES, CannotStart, Component
@@ -39,6 +40,9 @@ from purelb.process.supervision import supervise, tell, verdict
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from purelb.process.dryrun import Plan, Rehearsal
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +95,7 @@ class ComponentCommand(Generic[S]):
         settings: type[S],
         build: Callable[[S, Edges], Component],
         metrics: Sequence[Metric],
+        rehearsal: Callable[[S, Edges, Plan], AbstractAsyncContextManager[Rehearsal]] | None = None,
         rules: Callable[[S], Sequence[Problem]] = lambda _: (),
         self_checks: Callable[[S], Sequence[CannotStart]] = lambda _: (),
     ) -> None:
@@ -98,6 +103,7 @@ class ComponentCommand(Generic[S]):
         self.help = help
         self._settings = settings
         self._build = build
+        self._rehearsal = rehearsal
         self._metrics = (*process_metrics.METRICS, *kube_metrics.METRICS, *metrics)
         self._rules = rules
         self._self_checks = self_checks
@@ -106,6 +112,14 @@ class ComponentCommand(Generic[S]):
         add_flags(parser, self._settings)
         parser.add_argument("--print-config", action="store_true", help="print the settings in force and their sources")
         parser.add_argument("--check", action="store_true", help="run the self-checks only")
+        if self._rehearsal is not None:
+            parser.add_argument(
+                "--dry-run",
+                nargs="?",
+                const="on",
+                choices=("on", "once"),
+                help="change nothing and print what would be changed; once: print it when all is known, exit 1 if it is something",
+            )
 
     def run(self, arguments: argparse.Namespace) -> int:
         flags = {field.name: getattr(arguments, field.name) for field in struct_fields(self._settings)}
@@ -124,6 +138,7 @@ class ComponentCommand(Generic[S]):
             print(as_yaml(loaded), end="")
             return DONE
         faulthandler.enable()
+        dry: Literal["on", "once"] | None = getattr(arguments, "dry_run", None)
         clock = SystemClock()
         registry = Registry(self._metrics, per_object=loaded.settings.metrics_per_service)
         lines = logs.configure(
@@ -132,7 +147,13 @@ class ComponentCommand(Generic[S]):
             form=loaded.settings.log_format,
             clock=clock,
             sink=registry,
+            stream=sys.stderr if dry is not None else None,
         )
+        if dry is not None and self._rehearsal is not None:
+            if loaded.settings.log_level == "info":
+                lines.addFilter(dryrun.quiet)
+            prepare = partial(self._rehearsal, loaded.settings, Edges(clock, registry))
+            return asyncio.run(dryrun.rehearse(prepare, name=self.name, how=dry, clock=clock))
         failures = self._self_checks(loaded.settings)
         for failure in failures:
             tell(failure)
