@@ -6,22 +6,26 @@ Services of which something visible changes are looked at again.
 """
 
 import logging
+from collections.abc import Iterator
+from itertools import chain
 from typing import Final
 
 from purelb.allocator import audit, reservations
 from purelb.allocator.announcements import MISSING_FOR
 from purelb.allocator.attribution import origin_of
 from purelb.allocator.groups import Groups
-from purelb.allocator.keys import AgentsDue, Deadline, LivesChanged, Reported, StatusDue
+from purelb.allocator.keys import AgentsDue, Deadline, LivesChanged, Reported, ServiceKey, StatusDue
 from purelb.allocator.landing import wake
 from purelb.allocator.ledger import Claim
+from purelb.allocator.multipool import is_active
 from purelb.allocator.ranges import Address
-from purelb.allocator.refusals import AddressChanges
+from purelb.allocator.refusals import AddressChanges, SubnetActive
 from purelb.allocator.state import Hands, State
 from purelb.api import leases
 from purelb.api.kinds import ConfigReport, LBNodeStatus
 from purelb.kube.owner import Fatal
 from purelb.kube.queue import INITIAL
+from purelb.net.ranges import IPNetwork
 
 log: Final = logging.getLogger(__name__)
 
@@ -57,6 +61,8 @@ def groups_changed(state: State, hands: Hands) -> None:
     edited = {name for name in names if old.accepted.get(name) != new.accepted.get(name)}
     for service in state.waiting.groups_changed(edited):
         hands.soon(service, priority=INITIAL)
+    for service in _to_grow(state, old, new):
+        hands.soon(service, priority=INITIAL)
     for place, standing in new.standings.items():
         known = old.standings.get(place)
         if known is None or (known.reason, known.text) != (standing.reason, standing.text):
@@ -77,6 +83,27 @@ def _look(groups: Groups, address: Address, claim: Claim) -> tuple[object, ...]:
     if group is None:
         return (claim.origin.group in groups.refused,)
     return (group.name, group.announce, group.skip_ipv6_dad, group.off_subnet)
+
+
+def _to_grow(state: State, old: Groups, new: Groups) -> Iterator[ServiceKey]:
+    """Who takes one address of each entry, where entries are other than before or the group has just begun to ask for it."""
+    both = [(was, group) for name, group in new.accepted.items() if (was := old.accepted.get(name)) is not None]
+    edited = {group.name for was, group in both if was.entries != group.entries}
+    begun = {group.name for was, group in both if group.multi_pool and not was.multi_pool}
+    yield from (service for service, group in state.several.items() if group in edited)
+    if begun:
+        for claim in state.ledger.claims.values():
+            if claim.entry is not None and claim.entry.group in begun:
+                yield from claim.holders
+
+
+def _subnets_changed(state: State, hands: Hands, advertised: frozenset[IPNetwork]) -> None:
+    """Other subnets are advertised than before: who waits for one that has come is asked again."""
+    came, state.advertised = advertised - state.advertised, advertised
+    for subnet in state.waiting.subnets() if came else ():
+        if is_active(subnet, came):
+            for service in state.waiting.wake(SubnetActive(subnet)):
+                hands.soon(service, priority=INITIAL)
 
 
 def node_changed(state: State, hands: Hands, name: str | None, now: float) -> None:
@@ -101,6 +128,7 @@ def node_changed(state: State, hands: Hands, name: str | None, now: float) -> No
     if alive.keys() != before.keys():
         hands.soon(AgentsDue(), priority=INITIAL)
     if alive != before:
+        _subnets_changed(state, hands, frozenset(chain.from_iterable(alive.values())))
         # Why an address is not announced may be another reason now: told soon when it is about a node that came.
         came = any(
             not set(subnets) <= set(before.get(node, ())) or node not in before for node, subnets in alive.items()

@@ -5,6 +5,8 @@ The owner carries the answer out: it commits the plan, publishes what follows fr
 A Service that is not ours and carries no mark of ours is never touched.
 """
 
+from collections.abc import Collection
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -18,6 +20,7 @@ from purelb.allocator.serving import Rules
 from purelb.allocator.wish import Wish, read_wish, rough_wish
 from purelb.api import annotations as words
 from purelb.kube.model import Service, annotations
+from purelb.net.ranges import IPNetwork
 
 
 class Ignore(Struct, frozen=True, gc=False):
@@ -63,11 +66,18 @@ Decision = Ignore | Wait | Foreign | Leave | Settle
 
 
 def decide(
-    service: Service, *, claims: Claims, ledger: Ledger, groups: Groups, rules: Rules, may_adopt: bool = True
+    service: Service,
+    *,
+    claims: Claims,
+    ledger: Ledger,
+    groups: Groups,
+    rules: Rules,
+    advertised: Collection[IPNetwork] = (),
+    may_adopt: bool = True,
 ) -> Decision:
     """What is to be done about a Service that exists. The ledger knows nothing of another uid of this name.
 
-    `may_adopt` False: what is published and not held was looked at already, and counts as empty.
+    `advertised` are the subnets of the living nodes. `may_adopt` False: what is published and not held was looked at already, and counts as empty.
     """
     key = ServiceKey(service.metadata.namespace, service.metadata.name)
     record = ledger.records.get(key)
@@ -86,7 +96,7 @@ def decide(
         adopted = _adopt(service, wish, ledger=ledger, groups=groups, rules=rules)
         if adopted is not None:
             return adopted
-    answer = plan(wish, recorded=recorded, ledger=ledger, groups=groups, rules=rules)
+    answer = plan(wish, recorded=recorded, ledger=ledger, groups=groups, rules=rules, advertised=advertised)
     if isinstance(answer, Refusal):
         return Settle(None, answer, wish, recorded or wish.text)
     text = wish.text if answer.agreed or recorded is None else recorded

@@ -5,7 +5,7 @@ The parser of `api` reads one group; what compares groups is here: a name seen t
 taken by age, so an edit never takes a range away from an older group. `Groups` is one immutable value, made when any group
 changed and swapped in one assignment; nothing here is done per Service but `candidates`.
 
-Rule: what this version cannot do (`netbox`, `external`, `multiPool`) makes a group refused with that text, never ignored.
+Rule: what this version cannot do (`netbox`, `external`) makes a group refused with that text, never ignored.
 Rejected: the group's name as order of acceptance, as PureLB (Go) has it; a rename would then move ranges.
 """
 
@@ -89,6 +89,7 @@ class Groups:
             self.standings[meta.namespace, meta.name] = standing
         self.refused = {name: namespace for namespace, name in self.standings if name not in self.accepted}
         self.layouts, self.atlas = _lay_out(self.accepted.values())
+        self.several = any(group.multi_pool for group in self.accepted.values())
         self.fenced = {
             name: group for group in self.accepted.values() if group.enforce_namespaces for name in group.namespaces
         }
@@ -216,8 +217,6 @@ def _unsupported(group: Group) -> str | None:
     """What the group asks for that this version does not do."""
     if group.source != "cluster":
         return f"spec.{group.source} is not supported by this version: use spec.local or spec.remote"
-    if group.multi_pool:
-        return f"spec.{group.announce}.multiPool is not supported by this version: leave it out"
     return None
 
 

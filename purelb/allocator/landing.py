@@ -16,7 +16,7 @@ from purelb.allocator.observed import published
 from purelb.allocator.occasions import occasion
 from purelb.allocator.publish import Desired, difference
 from purelb.allocator.ranges import Address
-from purelb.allocator.refusals import AddressChanges, PoolHasRoom, QuotaHasRoom, ip_list
+from purelb.allocator.refusals import AddressChanges, EntryHasRoom, PoolHasRoom, QuotaHasRoom, ip_list
 from purelb.allocator.state import Hands, Last, State
 from purelb.api import annotations as words
 from purelb.api import events as rules
@@ -147,6 +147,10 @@ def _tell(
                 group = state.groups.holding(state.ledger.pools.where(address))
                 if group is not None and group.balance_pools:
                     hands.sink.count(metrics.BALANCED, group.name)
+            if (pool := state.several.get(key)) is not None:
+                hands.sink.count(metrics.MULTIPOOL, pool)
+                if desired.allocated is not None and desired.allocated.reason == reasons.ADDRESS_ASSIGNED_PARTIALLY:
+                    hands.sink.count(metrics.MULTIPOOL_PARTIAL, pool)
             if (took := state.tally.served(key, now)) is not None:
                 hands.sink.observe(metrics.TIME_TO_ADDRESS, took, "local")
     if flight.adopted:
@@ -172,8 +176,9 @@ def wake(state: State, hands: Hands, freed: Iterable[Address], *, namespace: str
         group, family = place.entry.group, place.entry.family
         note_use(state, hands, address)
         if state.ledger.pools.has_free(group, family):
-            for service in state.waiting.wake(PoolHasRoom(group, family)):
-                hands.soon(service, priority=INITIAL)
+            for wait in (PoolHasRoom(group, family), EntryHasRoom(place.entry)):
+                for service in state.waiting.wake(wait):
+                    hands.soon(service, priority=INITIAL)
         if namespace:
             for service in state.waiting.wake(QuotaHasRoom(group, namespace, family)):
                 hands.soon(service, priority=INITIAL)

@@ -32,6 +32,18 @@ BALANCED: Final = Metric(
     labels=("pool",),
     help="Addresses taken from the emptiest entry.",
 )
+MULTIPOOL: Final = Metric(
+    name="purelb_address_pool_multipool_allocations_total",
+    kind="counter",
+    labels=("pool",),
+    help="Statuses written with new addresses of Services that take one of each entry.",
+)
+MULTIPOOL_PARTIAL: Final = Metric(
+    name="purelb_address_pool_multipool_partial_total",
+    kind="counter",
+    labels=("pool",),
+    help="Those of them that lacked an entry or a family.",
+)
 OUT_OF_SCOPE: Final = Metric(
     name="purelb_servicegroups_out_of_scope",
     kind="gauge",

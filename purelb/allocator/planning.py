@@ -9,11 +9,14 @@ Families follow `ipFamilyPolicy`: exactly the first, all or none, or whatever ca
 allocation come from one group. Which group is asked next is `groups.py`; whether it can serve is `serving.py`.
 """
 
+from collections.abc import Collection
+
 from msgspec import Struct
 from msgspec.structs import replace
 
 from purelb.allocator import refusals as because
 from purelb.allocator.attribution import kinds_of, name_of
+from purelb.allocator.completing import Given, complete
 from purelb.allocator.groups import Groups
 from purelb.allocator.ledger import Contest, Ledger, Plan
 from purelb.allocator.ranges import Address
@@ -21,27 +24,22 @@ from purelb.allocator.refusals import Refusal
 from purelb.allocator.serving import Asker, Rules, effective_local
 from purelb.allocator.sharing import clash, ports_in_common
 from purelb.allocator.wish import Wish
-from purelb.api.groups import Group
-from purelb.net.ranges import Family
+from purelb.net.ranges import IPNetwork
 
 
 class Planned(Struct, frozen=True, gc=False):
     """A plan. `partial`: its shortfall is one the policy allows. `warning`: the choice of group was ambiguous.
 
     `agreed`: the wish of now is the one under which the addresses are held; a refused change leaves the recorded one.
+    `several`: the group of which one address per entry is wanted; `missing` are the subnets of the entries that lack one.
     """
 
     plan: Plan
     partial: bool = False
     warning: str = ""
     agreed: bool = True
-
-
-class _Given(Struct, frozen=True, gc=False):
-    addresses: tuple[Address, ...]
-    shortfall: Refusal | None = None
-    partial: bool = False
-    warning: str = ""
+    missing: tuple[str, ...] = ()
+    several: str = ""
 
 
 class _Mine(Struct, frozen=True, gc=False):
@@ -53,37 +51,48 @@ class _Mine(Struct, frozen=True, gc=False):
     objection: Refusal | None = None
 
 
-def plan(wish: Wish, *, recorded: str | None, ledger: Ledger, groups: Groups, rules: Rules) -> Planned | Refusal:
+def plan(
+    wish: Wish,
+    *,
+    recorded: str | None,
+    ledger: Ledger,
+    groups: Groups,
+    rules: Rules,
+    advertised: Collection[IPNetwork] = (),
+) -> Planned | Refusal:
     """What the Service shall hold now. A `Refusal` means: it holds nothing and gets nothing; the ledger stays as it is.
 
-    `recorded` is the wish under which the held addresses were agreed, None when nobody recorded one.
+    `recorded` is the wish under which the held addresses were agreed, None when nobody recorded one. `advertised` are the
+    subnets of the living nodes.
     """
-    asker = Asker(wish, ledger=ledger, groups=groups, rules=rules)
+    asker = Asker(wish, ledger=ledger, groups=groups, rules=rules, advertised=advertised)
     mine = _mine(wish, ledger=ledger, groups=groups, rules=rules)
     if wish.re_evaluate:
         mine = _re_evaluated(mine, asker)
     changed = recorded is not None and recorded != wish.text
     if mine.kept and changed and not _satisfied(wish, mine.kept, ledger, groups):
-        answer = _complete(asker, _still_wanted(wish, mine.kept, ledger, groups), changed=True)
+        answer = complete(asker, _still_wanted(wish, mine.kept, ledger, groups), changed=True)
         if isinstance(answer, Refusal):
             staying = {*mine.kept, *mine.movable}
             held = tuple(a for a in ledger.records[wish.service].addresses if a in staying)
-            kept = _planned(wish, _Given(held, answer), mine, ledger=ledger, groups=groups, rules=rules)
+            kept = _planned(wish, Given(held, answer), mine, ledger=ledger, groups=groups, rules=rules)
             return kept if isinstance(kept, Refusal) else replace(kept, agreed=False)
         contested = any(address in answer.addresses for address, _ in mine.contests)
         if contested and answer.shortfall is None and mine.objection is not None:
-            answer = _Given(answer.addresses, mine.objection, warning=answer.warning)
+            answer = Given(answer.addresses, mine.objection, warning=answer.warning)
         return _planned(wish, answer, mine, ledger=ledger, groups=groups, rules=rules)
-    answer = _complete(asker, mine.kept, changed=changed or wish.re_evaluate)
+    answer = complete(asker, mine.kept, changed=changed or wish.re_evaluate)
     if mine.movable:
         answer = _move_or_stay(answer, mine)
-        if isinstance(answer, _Given) and not set(mine.movable) <= set(answer.addresses):
+        if isinstance(answer, Given) and not set(mine.movable) <= set(answer.addresses):
             mine = _Mine(mine.kept, tuple((a, c) for a, c in mine.contests if a not in mine.movable))
+    agreed = True
     if isinstance(answer, Refusal):
-        answer = _Given(mine.kept, answer)
+        answer, agreed = Given(mine.kept, answer), not changed
     if answer.shortfall is None and mine.objection is not None and mine.contests:
-        answer = _Given(answer.addresses, mine.objection, warning=answer.warning)
-    return _planned(wish, answer, mine, ledger=ledger, groups=groups, rules=rules)
+        answer = Given(answer.addresses, mine.objection, warning=answer.warning)
+    made = _planned(wish, answer, mine, ledger=ledger, groups=groups, rules=rules)
+    return made if agreed or isinstance(made, Refusal) else replace(made, agreed=False)
 
 
 def keep(wish: Wish, refusal: Refusal, *, ledger: Ledger, groups: Groups, rules: Rules) -> Planned | None:
@@ -99,13 +108,13 @@ def keep(wish: Wish, refusal: Refusal, *, ledger: Ledger, groups: Groups, rules:
     staying = {*mine.kept, *mine.movable}
     if mine.objection is not None and not staying.issuperset(record.addresses):  # why an address is gone
         refusal = replace(refusal, text=f"{refusal.text}; {mine.objection.text}")
-    given = _Given(tuple(address for address in record.addresses if address in staying), refusal)
+    given = Given(tuple(address for address in record.addresses if address in staying), refusal)
     kept = _planned(wish, given, mine, ledger=ledger, groups=groups, rules=rules)
     return None if isinstance(kept, Refusal) else replace(kept, agreed=False)
 
 
 def _planned(
-    wish: Wish, given: _Given, mine: _Mine, *, ledger: Ledger, groups: Groups, rules: Rules
+    wish: Wish, given: Given, mine: _Mine, *, ledger: Ledger, groups: Groups, rules: Rules
 ) -> Planned | Refusal:
     if not given.addresses and given.shortfall is not None and wish.service not in ledger.records:
         return given.shortfall
@@ -119,7 +128,7 @@ def _planned(
         contests=tuple((a, c) for a, c in mine.contests if a in given.addresses),
         shortfall=given.shortfall,
     )
-    return Planned(made, given.partial, given.warning)
+    return Planned(made, given.partial, given.warning, missing=given.missing, several=given.several)
 
 
 def _mine(wish: Wish, *, ledger: Ledger, groups: Groups, rules: Rules) -> _Mine:
@@ -189,7 +198,7 @@ def _still_wanted(wish: Wish, held: tuple[Address, ...], ledger: Ledger, groups:
     return tuple(a for a in held if wish.group is None or name_of(a, ledger=ledger, groups=groups) == wish.group)
 
 
-def _move_or_stay(answer: _Given | Refusal, mine: _Mine) -> _Given | Refusal:
+def _move_or_stay(answer: Given | Refusal, mine: _Mine) -> Given | Refusal:
     """Addresses of its own, or else the ones it should not share any more."""
     refusal = answer if isinstance(answer, Refusal) else answer.shortfall
     if refusal is None:
@@ -198,83 +207,4 @@ def _move_or_stay(answer: _Given | Refusal, mine: _Mine) -> _Given | Refusal:
     if objection is not None:  # say what is wrong, wait for what would help
         refusal = because.with_waits(objection, (*objection.waits, *refusal.waits))
     have = mine.kept if isinstance(answer, Refusal) else answer.addresses
-    return _Given((*have, *(a for a in mine.movable if a[0] not in {h[0] for h in have})), refusal)
-
-
-def _complete(asker: Asker, kept: tuple[Address, ...], *, changed: bool) -> _Given | Refusal:
-    """What is kept, plus what is missing; without what is not wanted."""
-    wish = asker.wish
-    wanted = wish.families[:1] if wish.policy == "SingleStack" else wish.families
-    have: dict[Family, tuple[Address, ...]] = {}
-    for family in wanted:
-        held = tuple(a for a in kept if a[0] == family)
-        asked = tuple(a for a in wish.addresses if a[0] == family)
-        if asked:
-            have[family] = asked
-        elif held:
-            have[family] = held[:1] if changed else held
-    if wish.addresses:
-        for address in wish.addresses:
-            if address not in kept and (refusal := asker.request(address, wanted)) is not None:
-                return refusal
-            if address[0] not in wanted:
-                return because.family_mismatch(address, wanted)
-    missing = tuple(family for family in wanted if family not in have)
-    if not missing:
-        return _Given(_ordered(wanted, have))
-    present = _ordered(wanted, have)
-    home = asker.home(wish.addresses or present)
-    if isinstance(home, Refusal):
-        return _Given(present, home, partial=wish.policy == "PreferDualStack")
-    if home is not None:
-        answer = _from_one(asker, home, missing)
-        shortfall = _why(asker, answer)
-        warning = ""
-    else:
-        chosen = _from_some(asker, missing)
-        if isinstance(chosen, Refusal):
-            return chosen if not present else _Given(present, chosen, partial=wish.policy == "PreferDualStack")
-        answer, shortfall, warning = chosen
-    have |= {family: (found,) for family, found in answer.items() if not isinstance(found, Refusal)}
-    if shortfall is None:
-        return _Given(_ordered(wanted, have), warning=warning)
-    if wish.policy == "PreferDualStack" and have:
-        return _Given(_ordered(wanted, have), shortfall, partial=True, warning=warning)
-    return _Given(present, shortfall) if present else shortfall
-
-
-def _from_some(
-    asker: Asker, missing: tuple[Family, ...]
-) -> tuple[dict[Family, Address | Refusal], Refusal | None, str] | Refusal:
-    """The first candidate that can serve everything; under PreferDualStack, else the first that can serve anything."""
-    candidates = asker.candidates()
-    if isinstance(candidates, Refusal):
-        return candidates
-    tried: list[tuple[Group, dict[Family, Address | Refusal]]] = []
-    for group in candidates.groups:
-        answer = _from_one(asker, group, missing)
-        if not any(isinstance(found, Refusal) for found in answer.values()):
-            return answer, None, candidates.warning
-        tried.append((group, answer))
-        if asker.is_bound(group, missing):
-            break  # a bound key that cannot be joined does not send its Service to another pool
-    refusals = [(group, why) for group, answer in tried if (why := _why(asker, answer)) is not None]
-    if asker.wish.policy == "PreferDualStack":
-        for (_, answer), (_, refusal) in zip(tried, refusals, strict=True):
-            if any(not isinstance(found, Refusal) for found in answer.values()):
-                return answer, refusal, candidates.warning
-    return because.every_group([(group.name, refusal) for group, refusal in refusals])
-
-
-def _why(asker: Asker, answer: dict[Family, Address | Refusal]) -> Refusal | None:
-    """Why a group does not serve every missing family; None when it does."""
-    refused = [found for found in answer.values() if isinstance(found, Refusal)]
-    return because.every_family(refused, one_will_do=asker.wish.policy == "PreferDualStack") if refused else None
-
-
-def _from_one(asker: Asker, group: Group, missing: tuple[Family, ...]) -> dict[Family, Address | Refusal]:
-    return {family: asker.serve(group, family) for family in missing}
-
-
-def _ordered(wanted: tuple[Family, ...], have: dict[Family, tuple[Address, ...]]) -> tuple[Address, ...]:
-    return tuple(address for family in wanted for address in have.get(family, ()))
+    return Given((*have, *(a for a in mine.movable if a[0] not in {h[0] for h in have})), refusal)

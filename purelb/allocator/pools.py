@@ -76,6 +76,11 @@ class Pools:
         """Whether anything is free in a family of a group."""
         return any(self._entries[entry].free.count for entry in self.entries_of(group, family))
 
+    def is_free_in(self, entry: EntryId) -> bool:
+        """Whether anything is free in an entry; nothing is in one that no accepted group has."""
+        found = self._entries.get(entry)
+        return found is not None and found.free.count > 0
+
     def usage_of(self, entry: EntryId) -> Usage:
         """The numbers of one entry."""
         e = self._entries[entry]

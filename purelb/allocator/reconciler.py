@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from purelb.allocator import metrics, reservations
 from purelb.allocator.configuring import arm, groups_changed, node_changed, recount
 from purelb.allocator.counting import count, warnings
-from purelb.allocator.decision import Foreign, Ignore, Leave, Settle, Wait, decide
+from purelb.allocator.decision import Decision, Foreign, Ignore, Leave, Settle, Wait, decide
 from purelb.allocator.desired import outlook
 from purelb.allocator.keys import (
     AgentsDue,
@@ -39,7 +39,7 @@ from purelb.allocator.observed import branded, published
 from purelb.allocator.occasions import Occasion, occasion
 from purelb.allocator.policy import override
 from purelb.allocator.publish import nothing_of_ours
-from purelb.allocator.refusals import AddressChanges, PoolHasRoom, address_conflict, ip_list, with_waits
+from purelb.allocator.refusals import AddressChanges, EntryHasRoom, PoolHasRoom, address_conflict, ip_list, with_waits
 from purelb.allocator.refusals import Wait as WaitFor
 from purelb.allocator.state import Hands, State
 from purelb.allocator.statuses import agents_due, group_due
@@ -130,19 +130,12 @@ class Reconciler:
         return outcome
 
     def _decide(self, key: ServiceKey, service: Service, now: float, *, settled: bool) -> Outcome:
-        state, hands, config = self._state, self._hands, self._state.config
+        state, hands = self._state, self._hands
         known = state.ledger.records.get(key)
-        decision = decide(service, claims=config.claims, ledger=state.ledger, groups=state.groups, rules=config.rules)
+        decision = self._decision(service)
         if isinstance(decision, Settle) and decision.learn:
             self._learn(service)
-            decision = decide(
-                service,
-                claims=config.claims,
-                ledger=state.ledger,
-                groups=state.groups,
-                rules=config.rules,
-                may_adopt=False,
-            )
+            decision = self._decision(service, may_adopt=False)
         match decision:
             case Wait():
                 return Done()
@@ -171,6 +164,18 @@ class Reconciler:
             case _:
                 assert_never(decision)
 
+    def _decision(self, service: Service, *, may_adopt: bool = True) -> Decision:
+        state, config = self._state, self._state.config
+        return decide(
+            service,
+            claims=config.claims,
+            ledger=state.ledger,
+            groups=state.groups,
+            rules=config.rules,
+            advertised=state.advertised,
+            may_adopt=may_adopt,
+        )
+
     def _settle(self, key: ServiceKey, service: Service, settle: Settle, now: float, *, settled: bool) -> Outcome:
         state, hands = self._state, self._hands
         before = state.ledger.records.get(key)
@@ -183,6 +188,10 @@ class Reconciler:
             if changed and before is not None:
                 for address in before.addresses:
                     self._wake_all(AddressChanges(address))
+        if settle.planned is not None and settle.planned.several:
+            state.several[key] = settle.planned.several
+        else:
+            state.several.pop(key, None)
         refusal = settle.refusal
         state.waiting.put(key, settle.wish.created, refusal.waits if refusal is not None else ())
         if override(state, hands, key, service, settle, now):
@@ -251,6 +260,7 @@ class Reconciler:
         state.waiting.put(key, "", ())
         state.tally.gone(key)
         state.overrides.forget(key)
+        state.several.pop(key, None)
         state.lasting.leave(key)
         state.conflicts.pop(key, None)
         state.last.pop(key, None)
@@ -262,8 +272,17 @@ class Reconciler:
         if wait is None or state.waiting.waits_for(key, wait):
             return
         refused = key in state.waiting  # for another reason: what it was woken for is still there
-        if refused or not isinstance(wait, PoolHasRoom) or state.ledger.pools.has_free(wait.group, wait.family):
+        if refused or self._has_room(wait):
             self._wake_all(wait)
+
+    def _has_room(self, wait: WaitFor) -> bool:
+        match wait:
+            case PoolHasRoom(group=group, family=family):
+                return self._state.ledger.pools.has_free(group, family)
+            case EntryHasRoom(entry=entry):
+                return self._state.ledger.pools.is_free_in(entry)
+            case _:
+                return True
 
     def _wake_all(self, wait: WaitFor) -> None:
         for service in self._state.waiting.wake(wait):

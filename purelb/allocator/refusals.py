@@ -12,19 +12,21 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from purelb.allocator.ranges import Address, ip_text
+from purelb.allocator.ranges import Address, EntryId, ip_text
 from purelb.api import reasons
 from purelb.api.messages import shown
-from purelb.net.ranges import Family
+from purelb.net.ranges import Family, IPNetwork
 
 # The order in which a group is asked; what is not here is about a sharing key.
 _CHECKS: Final = {
     reasons.GROUP_DRAINING: 0,
     reasons.FAMILY_UNAVAILABLE: 1,
-    reasons.QUOTA_EXCEEDED: 3,
-    reasons.POOL_EXHAUSTED: 4,
+    reasons.MULTI_POOL_REFUSED: 2,
+    reasons.QUOTA_EXCEEDED: 4,
+    reasons.POOL_EXHAUSTED: 5,
+    reasons.NO_ACTIVE_SUBNET: 6,
 }
-_CHECK_OF_KEY: Final = 2
+_CHECK_OF_KEY: Final = 3
 
 
 class PoolHasRoom(Struct, frozen=True, gc=False):
@@ -32,6 +34,22 @@ class PoolHasRoom(Struct, frozen=True, gc=False):
 
     group: str
     family: Family
+
+
+class EntryHasRoom(Struct, frozen=True, gc=False):
+    """An address becomes free in one entry of a group."""
+
+    entry: EntryId
+
+    @property
+    def group(self) -> str:
+        return self.entry.group
+
+
+class SubnetActive(Struct, frozen=True, gc=False):
+    """A live node advertises a subnet, or one that contains it."""
+
+    subnet: IPNetwork
 
 
 class QuotaHasRoom(Struct, frozen=True, gc=False):
@@ -54,7 +72,7 @@ class GroupsChange(Struct, frozen=True, gc=False):
     reason: str
 
 
-Wait = PoolHasRoom | QuotaHasRoom | AddressChanges | GroupsChange
+Wait = PoolHasRoom | EntryHasRoom | QuotaHasRoom | SubnetActive | AddressChanges | GroupsChange
 
 
 class Considered(Struct, frozen=True, gc=False):
@@ -242,6 +260,26 @@ def pool_exhausted(group: str, family: Family, *, used: int, size: int, quaranti
         reserved=reserved,
     )
     return Refusal(reasons.POOL_EXHAUSTED, text, (PoolHasRoom(group, family),))
+
+
+def entry_exhausted(entry: EntryId, *, used: int, size: int, quarantined: int, reserved: int) -> Refusal:
+    """Nothing is free in one entry of a group from which a Service takes one address per entry."""
+    refusal = pool_exhausted(
+        entry.group, entry.family, used=used, size=size, quarantined=quarantined, reserved=reserved
+    )
+    return with_waits(refusal, (EntryHasRoom(entry),))
+
+
+def no_active_subnet(group: str, subnets: Sequence[IPNetwork]) -> Refusal:
+    text = _say(reasons.NO_ACTIVE_SUBNET, group=group, subnets=", ".join(map(str, subnets)))
+    waits: tuple[Wait, ...] = (*map(SubnetActive, subnets), GroupsChange(reasons.NO_ACTIVE_SUBNET))
+    return Refusal(reasons.NO_ACTIVE_SUBNET, text, waits)
+
+
+def multi_pool_refused(which: int, *, source: str = "") -> Refusal:
+    """`which`: 0 a sharing key, 1 balancePools, 2 a source that has no entries."""
+    text = _say(reasons.MULTI_POOL_REFUSED, which, source=source)
+    return Refusal(reasons.MULTI_POOL_REFUSED, text, (GroupsChange(reasons.MULTI_POOL_REFUSED),))
 
 
 def quota_exceeded(group: str, namespace: str, held: int, limit: int, family: Family) -> Refusal:

@@ -5,21 +5,23 @@ The checks stand in the order in which their reasons are told. A sharing key tha
 obligation: its Services use that address or none. What the asking Service itself holds never stands in its way.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from msgspec import Struct
 
+from purelb.allocator import multipool
 from purelb.allocator import refusals as because
 from purelb.allocator.attribution import LOCAL
 from purelb.allocator.groups import Candidates, Groups
 from purelb.allocator.ledger import Ledger
+from purelb.allocator.multipool import Filled
 from purelb.allocator.ranges import Address, EntryId, Place
 from purelb.allocator.refusals import Refusal
 from purelb.allocator.sharing import Facts, clash, ports_in_common
 from purelb.allocator.wish import Wish
 from purelb.api import reasons
 from purelb.api.groups import Group
-from purelb.net.ranges import Family
+from purelb.net.ranges import Family, IPNetwork
 
 
 class Rules(Struct, frozen=True, gc=False):
@@ -41,8 +43,11 @@ def effective_local(wish: Wish, kinds: Iterable[str], rules: Rules) -> bool:
 class Asker:
     """One Service asking the present ledger and groups. Made per decision, holds no state of its own."""
 
-    def __init__(self, wish: Wish, *, ledger: Ledger, groups: Groups, rules: Rules) -> None:
+    def __init__(
+        self, wish: Wish, *, ledger: Ledger, groups: Groups, rules: Rules, advertised: Collection[IPNetwork] = ()
+    ) -> None:
         self.wish = wish
+        self._advertised = advertised
         self._ledger = ledger
         self._groups = groups
         self._rules = rules
@@ -65,14 +70,27 @@ class Asker:
         return any(self._bound(group, family) is not None for family in families)
 
     def home(self, addresses: tuple[Address, ...]) -> Group | Refusal | None:
-        """The group of the first of some addresses; why not, when it came from one that does not contain it any more."""
-        if not addresses:
+        """The group that contains the first of some addresses, or the one it came from; why not, when that is gone."""
+        for address in addresses:
+            if (group := self._groups.holding(self._ledger.pools.where(address))) is not None:
+                return group
+        claim = self._ledger.claims.get(addresses[0]) if addresses else None
+        if claim is None or not claim.origin.group:
             return None
-        group = self._groups.holding(self._ledger.pools.where(addresses[0]))
-        claim = self._ledger.claims.get(addresses[0])
-        if group is not None or claim is None or not claim.origin.group:
-            return group
         return self._groups.named(claim.origin.group, self.wish.service.namespace)
+
+    @property
+    def may_want_several(self) -> bool:
+        """Whether it is worth asking for which group one address per entry is wanted."""
+        return self._groups.several if self.wish.multi_pool is None else self.wish.multi_pool
+
+    def wants_several(self, group: Group) -> bool:
+        """Whether one address per entry of this group is wanted: the annotation decides, without one the group."""
+        return group.multi_pool if self.wish.multi_pool is None else self.wish.multi_pool
+
+    def is_denied(self, group: Group) -> bool:
+        """Whether the Service's namespace may not use the group (any more)."""
+        return self._groups.denial(group, self.wish.service.namespace) is not None
 
     def could_be_given(self, address: Address) -> bool:
         """Whether a held address could be given to its Service today."""
@@ -88,17 +106,47 @@ class Asker:
         candidates = self.candidates()
         return not isinstance(candidates, Refusal) and group in candidates.groups
 
-    def serve(self, group: Group, family: Family) -> Address | Refusal:
-        """The address the group would give, or why it gives none."""
-        answer = self._serve(group, family)
-        return because.in_group(answer, group.name) if isinstance(answer, Refusal) else answer
+    def serve(self, group: Group, family: Family, *, held: tuple[Address, ...] = ()) -> Filled | Refusal:
+        """The addresses of a family the group would give, or why it gives none. `held`: of that family, with multi-pool."""
+        several = self.wants_several(group) and bool(self._ledger.pools.entries_of(group.name, family))
+        if several and multipool.refused(group, self.wish.sharing_key) is None:
+            return multipool.fill(self, group, family, held=held, advertised=self._advertised)
+        answer = self._serve(group, family, several=several)
+        return because.in_group(answer, group.name) if isinstance(answer, Refusal) else Filled((answer,))
 
-    def _serve(self, group: Group, family: Family) -> Address | Refusal:
+    # What multi-pool asks of a group (`multipool.Shelf`)
+
+    def places(self, group: Group, family: Family) -> tuple[multipool.Place, ...]:
+        """The entries of a family that hand out addresses, in their order."""
+        entries = (entry for entry in group.entries if entry.family == family)
+        numbered = zip(self._ledger.pools.entries_of(group.name, family), entries, strict=True)
+        return tuple(multipool.Place(found, entry.subnet) for found, entry in numbered if entry.intervals)
+
+    def lies_in(self, address: Address) -> EntryId | None:
+        """The entry an address lies in, excluded or not."""
+        place = self._ledger.pools.where(address)
+        return None if place is None else place.entry
+
+    def take(self, place: multipool.Place, group: Group, *, taken: Collection[Address]) -> Address | Refusal:
+        """The address of one entry that would be given next, beside others of the same plan."""
+        pools, kept_back = self._ledger.pools, self._ledger.quarantine.of(self.wish.service)
+        mine = (a for a in kept_back if pools.entry_of(a) == place.entry and a not in self._ledger.reserved)
+        found = next(mine, None) or pools.lowest(place.entry)
+        if found is not None:
+            return self._within_quota(found, group, taken=taken) or found
+        use = pools.usage_of(place.entry)
+        return because.entry_exhausted(
+            place.entry, used=use.claimed, size=use.size, quarantined=use.quarantined, reserved=use.reserved
+        )
+
+    def _serve(self, group: Group, family: Family, *, several: bool) -> Address | Refusal:
         if group.drain:
             return because.group_draining(group.name)
         entries = self._ledger.pools.entries_of(group.name, family)
         if not entries:
             return because.family_unavailable(group.name, family)
+        if several and (refusal := multipool.refused(group, self.wish.sharing_key)) is not None:
+            return refusal
         bound = self._bound(group, family)
         if bound is not None:
             return self._join(bound, group) or self._within_quota(bound, group) or bound
@@ -112,16 +160,20 @@ class Asker:
             group.name, family, used=use.claimed, size=use.size, quarantined=use.quarantined, reserved=use.reserved
         )
 
-    def request(self, address: Address, wanted: tuple[Family, ...]) -> Refusal | None:
-        """Why a requested address that the Service does not hold cannot be given; None when it can."""
+    def request(
+        self, address: Address, wanted: tuple[Family, ...], *, taken: Collection[Address] = ()
+    ) -> Refusal | None:
+        """Why a requested address that the Service does not hold cannot be given, beside `taken`; None when it can."""
         place = self._ledger.pools.where(address)
         if place is None:
             return because.not_in_any_pool(address)
         group = self._groups.accepted[place.entry.group]
-        refusal = self._request(address, wanted, group, place)
+        refusal = self._request(address, wanted, group, place, taken)
         return None if refusal is None else because.in_group(refusal, group.name)
 
-    def _request(self, address: Address, wanted: tuple[Family, ...], group: Group, place: Place) -> Refusal | None:
+    def _request(
+        self, address: Address, wanted: tuple[Family, ...], group: Group, place: Place, taken: Collection[Address]
+    ) -> Refusal | None:
         wish = self.wish
         if (denied := self._groups.denial(group, wish.service.namespace)) is not None:
             return denied
@@ -142,7 +194,7 @@ class Asker:
         bound = self._bound(group, address[0])
         if bound is not None and bound != address:
             return because.key_bound(wish.sharing_key or "", bound, address)
-        return self._within_quota(address, group)
+        return self._within_quota(address, group, taken=taken)
 
     def _facts(self, group: Group) -> Facts:
         return self.wish.facts(local=effective_local(self.wish, (group.announce,), self._rules))
@@ -169,7 +221,7 @@ class Asker:
                 return because.sharing(reasons.SHARING_KEY_MISMATCH, address, key)
         return None
 
-    def _within_quota(self, address: Address, group: Group) -> Refusal | None:
+    def _within_quota(self, address: Address, group: Group, *, taken: Collection[Address] = ()) -> Refusal | None:
         if group.quota_per_namespace is None:
             return None
         namespace, family = self.wish.service.namespace, address[0]
@@ -177,6 +229,7 @@ class Asker:
         if claim is not None and any(key.namespace == namespace for key in claim.holders):
             return None
         held = self._ledger.used_by_namespace(group.name, namespace, family) - self._own(group, family)
+        held += sum(1 for other in taken if other[0] == family and self._alone_on(other, group))
         if held < group.quota_per_namespace:
             return None
         return because.quota_exceeded(group.name, namespace, held, group.quota_per_namespace, family)
@@ -186,11 +239,15 @@ class Asker:
         record = self._ledger.records.get(self.wish.service)
         count = 0
         for address in (*record.addresses, *record.leaving) if record is not None else ():
-            claim = self._ledger.claims[address]
-            if address[0] == family and claim.entry is not None and claim.entry.group == group.name:
-                others = (key for key in claim.holders if key != self.wish.service)
-                count += not any(key.namespace == self.wish.service.namespace for key in others)
+            count += address[0] == family and self._alone_on(address, group)
         return count
+
+    def _alone_on(self, address: Address, group: Group) -> bool:
+        """Whether an address of the group is used by nobody else of the namespace."""
+        claim, entry = self._ledger.claims.get(address), self._ledger.pools.entry_of(address)
+        others = claim.holders if claim is not None else ()
+        mine = (key != self.wish.service and key.namespace == self.wish.service.namespace for key in others)
+        return entry is not None and entry.group == group.name and not any(mine)
 
     def _in_turn(self, group: Group, entries: tuple[EntryId, ...]) -> tuple[EntryId, ...]:
         if not group.balance_pools or self.wish.sharing_key is not None:

@@ -27,6 +27,7 @@ from purelb.kube.metrics import Sink
 from purelb.kube.model import Lease, Namespace, Node, ObjectReference, Service
 from purelb.kube.resources import Resource
 from purelb.kube.store import Store
+from purelb.net.ranges import IPNetwork
 
 PRIORITY_ALLOCATE: Final = 0
 PRIORITY_FOLD: Final = -100
@@ -122,7 +123,10 @@ class Statusless(Struct, frozen=True, gc=False):
 
 
 class State(Struct):
-    """What one term owns. Only the owner's steps change it."""
+    """What one term owns. Only the owner's steps change it.
+
+    `several`: who has one address per entry of which group. `advertised`: the subnets of the living nodes.
+    """
 
     config: Config
     stores: Stores
@@ -136,6 +140,8 @@ class State(Struct):
     tally: Tally = field(default_factory=Tally)
     once: Once = field(default_factory=Once)
     lasting: Lasting = field(default_factory=Lasting)
+    several: dict[ServiceKey, str] = field(default_factory=dict)
+    advertised: frozenset[IPNetwork] = frozenset()
     conflicts: dict[ServiceKey, Conflict] = field(default_factory=dict)
     last: dict[ServiceKey, Last] = field(default_factory=dict)
     nodes_seen: dict[str, tuple[Node | None, LBNodeStatus | None]] = field(default_factory=dict)

@@ -12,11 +12,12 @@ from bisect import bisect_left, insort
 from collections.abc import Container, Iterable
 
 from purelb.allocator.keys import ServiceKey
-from purelb.allocator.refusals import GroupsChange, PoolHasRoom, QuotaHasRoom, Wait
+from purelb.allocator.refusals import EntryHasRoom, GroupsChange, PoolHasRoom, QuotaHasRoom, SubnetActive, Wait
+from purelb.net.ranges import IPNetwork
 
 Age = tuple[str, ServiceKey]  # creationTimestamp, then namespace and name
 
-_ONE_BY_ONE = (PoolHasRoom, QuotaHasRoom)
+_ONE_BY_ONE = (PoolHasRoom, EntryHasRoom, QuotaHasRoom)
 
 
 class Waiting:
@@ -72,6 +73,10 @@ class Waiting:
             if isinstance(wait, GroupsChange) or (isinstance(wait, _ONE_BY_ONE) and wait.group in names)
         ]
         return tuple(service for _, service in sorted({row for line in lines for row in line}))
+
+    def subnets(self) -> tuple[IPNetwork, ...]:
+        """The subnets that somebody waits for."""
+        return tuple(wait.subnet for wait in self._lines if isinstance(wait, SubnetActive))
 
     def in_namespace(self, namespace: str) -> tuple[ServiceKey, ...]:
         """Everybody of one namespace who waits for a group or a label to change, oldest first."""

@@ -4,7 +4,7 @@
 Everything in a Service is foreign text. What cannot be meant is a `Refusal` with reason `InvalidRequest`, naming the place and
 the problem; a held address stays. Nothing here knows groups, ledger or time, so the same Service always makes the same wish.
 `text` is the canonical form of what its user asked for; it is recorded with the addresses, and an address moves only when it
-differs from what was recorded.
+differs from what was recorded. `multi_pool` None: the group decides.
 
 Not read here: whether the Service is ours at all, and what its status says (`observed.py`).
 """
@@ -48,6 +48,7 @@ class Wish(Struct, frozen=True, gc=False):
     labels: Mapping[str, str]
     text: str
     deprecated: bool = False
+    multi_pool: bool | None = None
 
     def facts(self, *, local: bool) -> Facts:
         """What decides about sharing, under an effective policy."""
@@ -82,8 +83,6 @@ def read_wish(service: Service) -> Wish | Refusal:
     if isinstance(addresses, words.Malformed):
         return _refused(addresses)
     multi_pool = words.multi_pool(noted)
-    if multi_pool:
-        return invalid_request(words.MULTI_POOL, "one address per pool entry is not supported by this version", "true")
     plain = group is None and multi_pool is None and not addresses
     return Wish(
         service=ServiceKey(meta.namespace, meta.name),
@@ -102,6 +101,7 @@ def read_wish(service: Service) -> Wish | Refusal:
         labels=labels(service),
         text=_ANY if plain else words.print_wish(words.AllocatedWish(group, addresses, multi_pool)),
         deprecated=deprecated,
+        multi_pool=multi_pool,
     )
 
 

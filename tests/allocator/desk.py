@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from purelb.allocator.audit import broken
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from purelb.api.kinds import ServiceGroup
     from purelb.kube.model import Service
+    from purelb.net.ranges import IPNetwork
 
 
 class Desk:
@@ -30,6 +32,7 @@ class Desk:
         self.labels: dict[str, Mapping[str, str]] = {}
         self.recorded: dict[ServiceKey, str] = {}
         self.now = 0.0
+        self.advertised: tuple[IPNetwork, ...] = ()
         self.configure(*groups)
 
     def configure(self, *groups: ServiceGroup) -> None:
@@ -42,8 +45,17 @@ class Desk:
         if isinstance(wish, Refusal):
             return wish
         return plan(
-            wish, recorded=self.recorded.get(wish.service), ledger=self.ledger, groups=self.groups, rules=self.rules
+            wish,
+            recorded=self.recorded.get(wish.service),
+            ledger=self.ledger,
+            groups=self.groups,
+            rules=self.rules,
+            advertised=self.advertised,
         )
+
+    def live(self, *subnets: str) -> None:
+        """The living nodes advertise exactly these."""
+        self.advertised = tuple(ip_network(text) for text in subnets)
 
     def ask(self, service: Service) -> Refusal | None:
         """Plan and commit; answers the refusal or the shortfall, if any. The write is not confirmed yet."""
@@ -54,7 +66,7 @@ class Desk:
         self.ledger.commit(answer.plan)
         wish = read_wish(service)
         assert isinstance(wish, Wish)
-        if answer.plan.shortfall is None or answer.partial or wish.service not in self.recorded:
+        if (answer.agreed and answer.plan.shortfall is None) or answer.partial or wish.service not in self.recorded:
             self.recorded[wish.service] = wish.text
         self.check()
         return answer.plan.shortfall

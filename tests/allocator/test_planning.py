@@ -483,13 +483,6 @@ def test_balancing_takes_the_entry_with_the_fewest_addresses_in_use() -> None:
             'ServiceGroup bad is not usable: InvalidSpec: v4pools[0].pool: "192.0.2.9-192.0.2.1" ends before it starts: swap the two addresses',
         ),
         ([group(drain=True)], {}, "GroupDraining", "default hands out no new addresses"),
-        ([group(pools={"multi_pool": True})], {"service_group": "default"}, "GroupNotReady", None),
-        (
-            [group()],
-            {"multi_pool": "true"},
-            "InvalidRequest",
-            'purelb.io/multi-pool: one address per pool entry is not supported by this version in "true"',
-        ),
     ],
 )
 def test_a_service_is_told_why_no_group_serves_it(
