@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import random
-from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import pytest
-from msgspec import Struct
 
 from purelb.kube.access import fixed_access
 from purelb.kube.client import ApiClient
@@ -28,76 +25,17 @@ from purelb.sandbox.apiserver.faults import Rule
 from purelb.sandbox.apiserver.identity import ADMIN, User
 from purelb.sandbox.apiserver.memory import MemoryTransport
 from tests.kube.cancelling import Turns, agrees
+from tests.kube.judges import SERVICES, Fenced, Sent, Wire, held, one_result_each, sent_again
 from tests.kube.whole import INDICES, MARK, Marker
 from tests.virtual_clock import VirtualClock
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import AsyncIterator
 
     from purelb.kube.elector import Term
-    from purelb.kube.transport import Request, Response
 
-SERVICES = "/api/v1/namespaces/default/services"
 SUBJECTS = "marker-*"
-
-
-class Sent(Struct):
-    """A request as it left a component; `code` None: it had no answer."""
-
-    who: str
-    at: float
-    method: str
-    path: str
-    query: str
-    body: bytes
-    code: int | None = None
-
-
-class Wire:
-    """What a component sends, on its way to the server."""
-
-    def __init__(self, inner: MemoryTransport, who: str, clock: VirtualClock, log: list[Sent]) -> None:
-        self._inner = inner
-        self._who = who
-        self._clock = clock
-        self._log = log
-
-    async def exchange(self, request: Request) -> Response:
-        sent = self._sent(request)
-        answer = await self._inner.exchange(request)
-        sent.code = answer.status
-        return answer
-
-    def stream(self, request: Request) -> Any:
-        self._sent(request)
-        return self._inner.stream(request)
-
-    def _sent(self, request: Request) -> Sent:
-        path, _, query = request.target.partition("?")
-        made = Sent(self._who, self._clock.now(), request.method, path, query, request.body)
-        self._log.append(made)
-        return made
-
-
-class Fenced:
-    """The transport of one term's writes: it takes down what should not have been sent."""
-
-    def __init__(self, inner: Turns, term: Term, world: World) -> None:
-        self._inner = inner
-        self._term = term
-        self._world = world
-
-    async def exchange(self, request: Request) -> Response:
-        now = self._world.clock.now()
-        if not self._term.fence.valid(now):
-            self._world.wrongs.append(f"{request.method} {request.target} at {now}, after its fence")
-        others = [term for marker in self._world.markers for term in marker.terms if term.fence is not self._term.fence]
-        if any(term.fence.valid(now) for term in others):
-            self._world.wrongs.append(f"{request.method} {request.target} at {now}, beside another leader")
-        return await self._inner.exchange(request)
-
-    def stream(self, request: Request) -> Any:
-        return self._inner.stream(request)
 
 
 class World:
@@ -150,13 +88,17 @@ class World:
         def client(transport: Any) -> ApiClient:
             return ApiClient(fixed_access("http://memory"), user_agent=who, clock=self.clock, transport=transport)
 
-        marker = Marker(
-            client(turns), identity=who, writing=lambda term: client(Fenced(turns, term, self)), mode=self.mode
-        )
+        def writing(term: Term) -> ApiClient:
+            return client(Fenced(turns, term, clock=self.clock, terms=self.terms, wrongs=self.wrongs))
+
+        marker = Marker(client(turns), identity=who, writing=writing, mode=self.mode)
         self.markers.append(marker)
         self.turns.append(turns)
         self._running.append(asyncio.get_running_loop().create_task(marker.run(), name=f"marker-{who}"))
         return marker
+
+    def terms(self) -> list[Term]:
+        return [term for marker in self.markers for term in marker.terms]
 
     def relist(self) -> None:
         for marker in self.markers:
@@ -183,7 +125,7 @@ class World:
         for turns in self.turns:
             assert (turns.in_flight, turns.opened) == (0, turns.closed)
         for marker in self.markers:
-            assert [len(answers) for answers in marker.tickets] == [1] * len(marker.tickets), "a ticket's results"
+            assert one_result_each(marker)
             assert all(not term.fence.valid(self.clock.now()) for term in marker.terms)
 
     # What must be true
@@ -206,18 +148,7 @@ class World:
 
     def check_writes(self) -> None:
         assert self.wrongs == []
-        tickets: Counter[tuple[str, str, str]] = Counter()
-        for marker in self.markers:
-            tickets.update(marker.submitted)
-        sent: Counter[tuple[str, str, str]] = Counter()
-        unsettled: Counter[tuple[str, str, str]] = Counter()
-        for each in self.log:
-            if each.method == "PATCH" and each.path.startswith(SERVICES):
-                meta = msgspec.json.decode(each.body)["metadata"]
-                what = (f"default/{each.path.rpartition('/')[2]}", meta["annotations"][MARK], meta["resourceVersion"])
-                sent[what] += 1
-                unsettled[what] += each.code is None or each.code == 429 or each.code >= 500
-        again = {what: count for what, count in sent.items() if count > tickets[what] + unsettled[what]}
+        again = sent_again(self.log, self.markers)
         assert not again, f"sent again after an answer: {again}"
         for marker in self.markers:
             agrees(marker.services.store, INDICES)
@@ -394,7 +325,7 @@ async def test_after_a_pause_of_the_machine_nothing_is_sent_that_was_decided_bef
 
 async def test_whatever_happens_again_and_again_nothing_piles_up() -> None:
     """All faults in turn, six times over: of no class of ours, and of no task or future, are there more than there were."""
-    held: list[Counter[str]] = []
+    found: list[Counter[str]] = []
     asyncio.get_running_loop().set_debug(False)  # it keeps the stack of every callback: ten times as slow
     async with running() as world:
         for _ in range(6):
@@ -408,8 +339,8 @@ async def test_whatever_happens_again_and_again_nothing_piles_up() -> None:
             world.relist()  # for an event that was dropped
             await world.clock.advance(700.0)  # streams that fell silent end, series of Events are forgotten
             assert world.healed()
-            held.append(holding(world))
-    before, after = held[1], held[-1]  # who leads changes from one to the next: compare those with the same leader
+            found.append(holding(world))
+    before, after = found[1], found[-1]  # who leads changes from one to the next: compare those with the same leader
     assert {kind: count - before[kind] for kind, count in after.items() if count > before[kind]} == {}
 
 
@@ -418,13 +349,4 @@ def holding(world: World) -> Counter[str]:
     world.log.clear()
     world.core.tick(world.clock.now())
     world.core.compact()
-    for marker in world.markers:
-        assert [len(answers) for answers in marker.tickets] == [1] * len(marker.tickets)
-        marker.tickets.clear()
-        marker.terms[:-1] = []
-    gc.collect()
-    return Counter(f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.get_objects() if is_ours(each))
-
-
-def is_ours(each: object) -> bool:
-    return str(type(each).__module__).startswith(("purelb.", "_asyncio", "asyncio", "tests.kube.cancelling"))
+    return held(world.markers)

@@ -13,6 +13,7 @@ import msgspec
 
 from purelb.kube.elector import Elector, LeadershipLost, Term
 from purelb.kube.informer import Informer, InformerSet, enqueue
+from purelb.kube.lease import Timing
 from purelb.kube.metrics import NO_SINK, Sink
 from purelb.kube.model import Node, ObjectReference, Service, annotations, key
 from purelb.kube.order import Superseded, Target, Write, WriteResult, Written
@@ -50,6 +51,7 @@ class Marker:
         writing: Any = None,
         sink: Sink = NO_SINK,
         mode: Literal["auto", "list"] = "auto",
+        timing: Timing | None = None,
     ) -> None:
         self.client = client
         self.clock = client.clock
@@ -59,7 +61,14 @@ class Marker:
         self.services = self.informers.add(Informer(client, SERVICES, indices=INDICES, mode=mode))
         self.nodes: Informer[Node] = self.informers.add(Informer(client, NODES, mode=mode))
         self.recorder = Recorder(client, controller="marker.example", instance=identity, clock=self.clock)
-        self.elector = Elector(client, namespace="default", name="marker", identity=identity, clock=self.clock)
+        self.elector = Elector(
+            client,
+            namespace="default",
+            name="marker",
+            identity=identity,
+            clock=self.clock,
+            timing=timing or Timing(),
+        )
         self.terms: list[Term] = []
         self.at_work = 0
         self.lost: list[str] = []
