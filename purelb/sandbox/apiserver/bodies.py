@@ -48,7 +48,7 @@ def decode(raw: bytes, media: str, *, find_duplicates: bool, accepted: tuple[str
         value = msgspec.json.decode(raw)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise bad_request(f"couldn't get version/kind; json parse error: {str(error)[:256]}") from error
-    if _depth(value) > DEPTH_MAX:
+    if raw.count(b"{") + raw.count(b"[") > DEPTH_MAX and _depth(value) > DEPTH_MAX:
         raise bad_request(f"json nests deeper than {DEPTH_MAX}")
     return Body(value, _duplicates(raw) if find_duplicates else ())
 
@@ -92,8 +92,13 @@ def _duplicates(raw: bytes) -> tuple[str, ...]:
     return tuple(found)
 
 
-def shaped(body: Body, target: Target, state: State, query: Mapping[str, str]) -> tuple[Obj, tuple[str, ...]]:
-    """The object in its stored version with the defaults of the version it came in, and warnings about its fields."""
+def shaped(
+    body: Body, target: Target, state: State, query: Mapping[str, str], *, stored: Mapping[str, Any] | None = None
+) -> tuple[Obj, tuple[str, ...]]:
+    """The object in its stored version with the defaults of the version it came in, and warnings about its fields.
+
+    Of a built-in kind, what is byte for byte as in `stored` is not looked at again: it was judged when it was stored.
+    """
     obj, kind = body.value, target.kind
     if obj is None:
         obj = {}
@@ -119,14 +124,16 @@ def shaped(body: Body, target: Target, state: State, query: Mapping[str, str]) -
         unknown += sorted(prune(node, obj))
         fill(node, obj)
     else:
-        obj = rules.without_nulls(obj)
+        judged = {"metadata": metadata} | _unchanged(obj, stored or {})
+        rest = {
+            name: rules.without_nulls(value) for name, value in obj.items() if name not in judged and value is not None
+        }
         tree = NODES.get((target.group, kind.kind))
         if tree is not None:
-            rest = {name: value for name, value in obj.items() if name != "metadata"}  # which has been judged
             unknown += prune(tree, rest, root=False)
             if wrong := validate(tree, rest):
                 raise _unreadable(target, str(wrong[0]))
-            obj = {"metadata": obj["metadata"]} | rest
+        obj = judged | rest
     complaints = [f'unknown field "{path}"' for path in unknown]
     complaints += [f'duplicate field "{path}"' for path in body.duplicates]
     warnings = _judged(complaints, query.get("fieldValidation", "Warn"), target)
@@ -134,6 +141,12 @@ def shaped(body: Body, target: Target, state: State, query: Mapping[str, str]) -
         return event_to_core(obj), warnings
     obj["apiVersion"] = kind.stored_as
     return obj, warnings
+
+
+def _unchanged(obj: Obj, stored: Mapping[str, Any]) -> Obj:
+    """The fields that an update leaves as they were. Bytes are compared, for 1 equals True and 1.0."""
+    encode = msgspec.json.encode
+    return {name: value for name, value in obj.items() if name in stored and encode(value) == encode(stored[name])}
 
 
 def _whole(value: Any) -> Any:

@@ -4,6 +4,7 @@
 `Watcher` is an answer that is not complete yet: a watch, but also a read that waits for a revision or an answer that a
 fault holds back. Whoever serves one sends `head` once it is there, then `frames` until `ended`; `aborted` means that the
 connection must be cut, not closed. `wake` is called when there may be something new, never with the frames themselves.
+`more` after `frames`: whether asking again now may bring something, without a `wake`.
 """
 
 from collections.abc import Callable, Mapping
@@ -77,6 +78,7 @@ class Watcher:
         self.head: Head | None = None
         self.ended = False
         self.aborted = False
+        self.more = True
         self.wake: Callable[[], None] | None = None
 
     def frames(self, now: float) -> list[bytes]:

@@ -2,9 +2,9 @@
 """An `ApiCore` on sockets: TLS, HTTP/1.1, streams. It decides nothing.
 
 One `Server` may listen on many sockets, some of them made elsewhere (before entering a namespace, say). Requests are
-carried to the core in the loop's own thread, one after the other, so the core needs no lock. A stream writes what the core
-says may be sent and then waits until it is woken; a slow reader is held by its own socket and costs the core nothing.
-A watch whose connection must not end cleanly is aborted at the transport, so that the client sees a reset.
+carried to the core in the loop's own thread, one after the other, so the core needs no lock. An answer that is not complete
+yet goes to `streams`. A watch whose connection must not end cleanly is aborted at the transport, so that the client sees a
+reset.
 """
 
 import asyncio
@@ -16,11 +16,14 @@ from typing import Any
 from aiohttp import web
 
 from purelb.sandbox.apiserver.core import BODY_MAX_BYTES, ApiCore
-from purelb.sandbox.apiserver.exchange import ApiRequest, Head, Watcher
+from purelb.sandbox.apiserver.exchange import ApiRequest, Watcher
 from purelb.sandbox.apiserver.identity import User
 from purelb.sandbox.apiserver.pki import Pki
+from purelb.sandbox.apiserver.streams import Streams
+from purelb.sandbox.apiserver.tls import TlsTransport
 
 _BACKLOG = 4096
+_CLOSING_S = 1.0
 
 
 class Server:
@@ -33,11 +36,9 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._start = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
-        self._streams: dict[Watcher, None] = {}
-        self._runner = web.ServerRunner(
-            web.Server(self._serve, access_log=None, keepalive_timeout=120.0, handler_cancellation=True),
-            shutdown_timeout=1.0,
-        )
+        self._streams = Streams(self._loop, self.now)
+        self._http = web.Server(self._serve, access_log=None, keepalive_timeout=120.0, handler_cancellation=True)
+        self._listeners: list[asyncio.Server] = []
 
     @property
     def url(self) -> str:
@@ -53,14 +54,18 @@ class Server:
         return self._loop.time() - self._start
 
     async def open(self, sockets: Sequence[socket.socket]) -> None:
-        await self._runner.setup()
         for one in sockets:
             await self.listen(one)
 
     async def listen(self, one: socket.socket) -> str:
         """Serve on one more socket, listening or merely bound; answers its URL."""
         one.setblocking(False)
-        await web.SockSite(self._runner, one, ssl_context=self._pki.server_context(), backlog=_BACKLOG).start()
+        context = self._pki.server_context()
+
+        def connected() -> TlsTransport:
+            return TlsTransport(self._http, context=context, loop=self._loop)
+
+        self._listeners.append(await self._loop.create_server(connected, sock=one, backlog=_BACKLOG))
         host, port = one.getsockname()[:2]
         url = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
         self.urls.append(url)
@@ -69,10 +74,11 @@ class Server:
     async def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        for watcher in list(self._streams):
-            watcher.close()
-            watcher.ring()
-        await self._runner.cleanup()
+        for listener in self._listeners:
+            listener.close()
+        self._streams.end()
+        self._http.pre_shutdown()
+        await self._http.shutdown(_CLOSING_S)
 
     def admin_kubeconfig(self) -> str:
         """Path of a kubeconfig for the first socket."""
@@ -91,7 +97,8 @@ class Server:
         )
         made = self.core.handle(asked, self.now())
         if isinstance(made, Watcher):
-            return await self._stream(request, made)
+            self._arm()
+            return await self._streams.serve(request, made)
         return web.Response(status=made.status, headers=dict(made.headers), body=made.body)
 
     @staticmethod
@@ -106,37 +113,6 @@ class Server:
             if size > BODY_MAX_BYTES:
                 break
         return b"".join(parts)
-
-    async def _stream(self, request: web.BaseRequest, watcher: Watcher) -> web.StreamResponse:
-        """Send what a watcher has until it ends or its reader leaves (which cancels this, or fails a write)."""
-        response: web.StreamResponse | None = None
-        bell = _Bell(self._loop)
-        watcher.wake = bell.ring
-        self._streams[watcher] = None
-        try:
-            while True:
-                self._arm()
-                frames = watcher.frames(self.now())
-                if response is None and watcher.head is not None:
-                    response = await _opened(request, watcher.head)
-                if frames and response is not None:
-                    await response.write(b"".join(frames))
-                elif watcher.ended:
-                    break
-                else:
-                    await bell.rung()
-            if not watcher.aborted and response is not None:
-                await response.write_eof()
-                return response
-        except ConnectionError:
-            pass  # the reader has left in the middle of a frame: nothing is owed to it
-        finally:
-            del self._streams[watcher]
-            watcher.wake = None
-            watcher.close()
-        if request.transport is not None:
-            request.transport.abort()
-        return response or web.Response(status=500)
 
     # --- time --------------------------------------------------------------------------------------------------------
 
@@ -156,34 +132,6 @@ class Server:
         self._timer = None
         self.core.tick(self.now())
         self._arm()
-
-
-class _Bell:
-    """Rung by the core, waited for by one stream. `kube.bell` serves many waiters and deadlines; at a thousand streams and
-    an event for each of them, that was a fifth of the cost of an event.
-    """
-
-    __slots__ = ("_loop", "_waiting")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._waiting: asyncio.Future[None] | None = None
-
-    def ring(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
-
-    async def rung(self) -> None:
-        """Return at the next ring. The caller looks at the state before it waits, so no ring is missed."""
-        self._waiting = self._loop.create_future()
-        await self._waiting
-
-
-async def _opened(request: web.BaseRequest, head: Head) -> web.StreamResponse:
-    response = web.StreamResponse(status=head.status, headers=dict(head.headers))
-    response.enable_chunked_encoding()
-    await response.prepare(request)
-    return response
 
 
 def _certified(transport: asyncio.BaseTransport | None) -> User | None:

@@ -123,6 +123,7 @@ class Pki:
         context.load_cert_chain(self.server_cert, self.server_key)
         context.load_verify_locations(cadata=self.ca_pem.decode())
         context.verify_mode = ssl.CERT_OPTIONAL
+        context.options |= ssl.OP_NO_RENEGOTIATION
         context.set_alpn_protocols(["http/1.1"])
         return context
 

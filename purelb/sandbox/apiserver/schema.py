@@ -109,11 +109,15 @@ def wrong_words(written: Any) -> str | None:
     return None
 
 
+_PLAIN: Mapping[str, type] = {"boolean": bool, "string": str}
+_WORDS_OF_A_PLAIN_ONE = frozenset({"type", "description", "title", "default", "nullable"})
+
+
 class Node:
     """One place of a schema. Built by `structural`; immutable afterwards."""
 
     __slots__ = ("additional", "default", "embedded", "int_or_string", "items", "keep", "list_keys", "list_type",
-                 "logic", "nullable", "pattern", "properties", "rules", "type", "written")  # fmt: skip
+                 "logic", "nullable", "pattern", "plain", "properties", "rules", "type", "written")  # fmt: skip
 
     def __init__(self, written: Mapping[str, Any]) -> None:
         self.written = written
@@ -129,6 +133,8 @@ class Node:
         self.list_keys: tuple[str, ...] = tuple(written.get("x-kubernetes-list-map-keys", ()))
         self.default: Any = written.get("default", ABSENT)
         self.pattern: re.Pattern[str] | None = None
+        # The type whose values are all good: most fields say no more than that they are text.
+        self.plain = _PLAIN.get(self.type) if written.keys() <= _WORDS_OF_A_PLAIN_ONE else None
         self.rules: tuple[Rule, ...] = ()
         self.logic: tuple[tuple[str, tuple[Node, ...]], ...] = ()
 

@@ -48,7 +48,7 @@ def type_name(value: Any) -> str:
 
 def validate(node: Node, value: Any, path: str = "", old: Any = ABSENT) -> list[FieldError]:
     """All mistakes of a value against its schema, CEL rules not included."""
-    if old is not ABSENT and old == value:
+    if type(value) is node.plain or (old is not ABSENT and old == value):
         return []
     found = type_name(value)
     if value is None and node.nullable:
@@ -203,7 +203,7 @@ def _object(node: Node, value: dict[str, Any], path: str, old: Any) -> Iterator[
         yield invalid(path, len(value), f"{path} in body should have at least {written['minProperties']} properties")
     for name, inner in value.items():
         below = node.properties.get(name, node.additional)
-        if below is not None:
+        if below is not None and type(inner) is not below.plain:
             before = old.get(name, ABSENT) if isinstance(old, dict) else ABSENT
             yield from validate(below, inner, f"{path}.{name}" if path else name, before)
 

@@ -17,8 +17,8 @@ from purelb.sandbox.apiserver.mvcc import Collection, Entry, Store, Version
 from purelb.sandbox.apiserver.selectors import FieldTerm, LabelSelector
 from purelb.sandbox.apiserver.views import META, View, Views, encode
 
-BATCH = 256
-"""Frames handed out at once: bounds what a slow reader's shell holds."""
+BATCH_BYTES = 128 * 1024
+"""Handed out at once, and at most one frame more: bounds what a slow reader's shell holds."""
 BOOKMARK_EVERY = 60.0
 BOOKMARK_BEFORE_END = 2.0
 
@@ -111,36 +111,46 @@ class ObjectWatch(Watcher):
         out: list[bytes] = []
         if self.ended:
             return out
-        if self._error is not None:
-            out.append(_line("ERROR", msgspec.json.encode(self._error)))
-            self.close()
-            return out
-        while self._initial and len(out) < BATCH:
-            out.append(self._object("ADDED", self._initial.pop(), now))
-        if self._initial:
-            return out
-        if self._initial_events:
-            self._initial_events = False
-            out.append(self._bookmark(self._start, {"k8s.io/initial-events-end": "true"}))
-        if self._position < self._collection.base:
+        if self._initial or self._initial_events or self._error is not None:
+            return self._beginning(now)
+        log = self._collection
+        if self._position < log.base:
             self.close()  # further behind than the log
             return out
-        while self._position < self._collection.end and len(out) < BATCH:
-            entry = self._collection.entry(self._position)
+        size, end = 0, log.end
+        while self._position < end and size < BATCH_BYTES:
+            entry = log.entry(self._position)
             self._position += 1
             frame = self._frame(entry, now)
             if frame is not None:
                 out.append(frame)
-        if self._position < self._collection.end:
+                size += len(frame)
+        self.more = self._position < end
+        if self.more:
             return out
         if self._bookmark_at is not None and now >= self._bookmark_at:
-            if self._collection.changed > self._start and self._store.revision > self._bookmarked:
+            if log.changed > self._start and self._store.revision > self._bookmarked:
                 self._bookmarked = self._store.revision
                 out.append(self._bookmark(self._store.revision, {}))
             last = self._ends_at - BOOKMARK_BEFORE_END
             self._bookmark_at = None if self._bookmark_at >= last else min(now + BOOKMARK_EVERY, last)
-        if now >= self._ends_at or self._collection.dropped:
+        if now >= self._ends_at or log.dropped:
             self.close()
+        return out
+
+    def _beginning(self, now: float) -> list[bytes]:
+        """An error and the end, or what was there when the watch began, then its bookmark."""
+        self.more = True
+        if self._error is not None:
+            self.close()
+            return [_line("ERROR", msgspec.json.encode(self._error))]
+        out, size = [], 0
+        while self._initial and size < BATCH_BYTES:
+            out.append(self._object("ADDED", self._initial.pop(), now))
+            size += len(out[-1])
+        if not self._initial and self._initial_events:
+            self._initial_events = False
+            out.append(self._bookmark(self._start, {"k8s.io/initial-events-end": "true"}))
         return out
 
     def _frame(self, entry: Entry, now: float) -> bytes | None:

@@ -180,7 +180,7 @@ class Writes:
             errors = [invalid("metadata.uid", metadata.get("uid"), "field is immutable")]
             raise invalid_object(kind.kind, target.group, version.key[1], errors)
         try:
-            obj, warnings = shaped(Body(made, body.duplicates), target, self._state, query)
+            obj, warnings = shaped(Body(made, body.duplicates), target, self._state, query, stored=version.decode())
         except Refusal as refusal:
             if refusal.reason != "BadRequest":
                 raise
@@ -235,15 +235,16 @@ class Writes:
             obj["metadata"]["generation"] = rules.next_generation(kind, obj, stored)
         if kind.key == DEFINITIONS and target.subresource != "status":
             established(obj, stored, at=self._state.stamp(now))
-        if obj == version.decode():
+        before_it = version.decode()  # apart from `stored`, which shares what this write may not touch with `obj`
+        if obj == before_it:
             return Done(200, version, warnings)
         if is_dry(query):
             return Done(200, self._state.version(kind, obj, rv=version.rv), warnings)
         if before.get("deletionTimestamp") and not obj["metadata"].get("finalizers") and kind.key != "namespaces":
             # The last event shows the state before; the answer shows what was asked for, at the revision it had.
-            self._removal.gone(kind, version.decode(), version, now)
+            self._removal.gone(kind, before_it, version, now)
             return Done(200, self._state.version(kind, obj, rv=version.rv), warnings, gone=True)
-        return Done(200, self._state.commit(kind, "MODIFIED", obj, version.decode(), now=now), warnings)
+        return Done(200, self._state.commit(kind, "MODIFIED", obj, before_it, now=now), warnings)
 
     # --- what both share ---------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`purelb sandbox bench`: measure the runtime, and the components against the API server of a kubeconfig; results as JSON.
 
-The suite `runtime` needs nothing but this machine. For the others the manifests of this checkout are applied there (CRDs, ServiceAccounts, RBAC), and the components run with the tokens of
+The suites `runtime` and `api` need nothing but this machine. For the others the manifests of this checkout are applied there (CRDs, ServiceAccounts, RBAC), and the components run with the tokens of
 their ServiceAccounts. It must be a server made for this: the benchmark deletes what it made, and it starts a node agent in
 the network namespace it runs in, so it refuses one that has an address of its own network already.
 """
@@ -26,7 +26,7 @@ from purelb.kube.access import load_access
 from purelb.kube.client import ApiClient
 from purelb.kube.clock import SystemClock
 from purelb.process.command import ANSWER_IS_NO, BAD_USAGE, CANNOT_WORK_HERE, DONE
-from purelb.sandbox.bench import runtime, suites
+from purelb.sandbox.bench import api, runtime, suites
 from purelb.sandbox.bench.components import INSTALL_NAMESPACE, account_directory
 from purelb.sandbox.bench.results import Results, Row, machine, table
 
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Awaitable, Callable
 
-ALONE: Final = "runtime"
-SUITES: Final = (ALONE, "allocate", "announce", "steady")
+ALONE: Final = ("runtime", "api")
+SUITES: Final = (*ALONE, "allocate", "announce", "steady")
 MANIFESTS: Final = (
     "crds",
     "deploy/overlays/default/namespace.yaml",
@@ -58,12 +58,14 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{', '.join(sorted(unknown))}: not a suite; there are {', '.join(SUITES)}", file=sys.stderr)
         return BAD_USAGE
     wanted = set(arguments.suite or SUITES)
-    if wanted != {ALONE} and (refused := _unable(arguments)) is not None:
+    elsewhere = wanted - set(ALONE)
+    if elsewhere and (refused := _unable(arguments)) is not None:
         return refused
     began = machine()
-    rows = runtime.measure() if ALONE in wanted else []
+    rows = runtime.measure() if "runtime" in wanted else []
+    rows += api.measure() if "api" in wanted else []
     server = "no API server"
-    if wanted != {ALONE}:
+    if elsewhere:
         manifests = [part for name in MANIFESTS for part in ("-f", name)]
         kubectl = ["kubectl", f"--kubeconfig={arguments.kubeconfig}"]
         subprocess.run([*kubectl, "apply", *manifests], check=True, stdout=subprocess.DEVNULL)

@@ -9,7 +9,7 @@ import pytest
 import purelb.sandbox.apiserver
 
 ROOM = Path(purelb.sandbox.apiserver.__file__).parent
-TALK = {"__main__.py", "http.py", "memory.py", "pki.py"}
+TALK = {"__main__.py", "http.py", "streams.py", "tls.py", "memory.py", "pki.py"}
 BANNED = {"asyncio", "aiohttp", "logging", "os", "random", "secrets", "socket", "ssl", "threading", "time", "uuid"}
 
 
