@@ -1,36 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
 """The embedded API server by itself: `python -m purelb.sandbox.apiserver --port 0 --state-dir DIR`.
 
-Prints where it listens and where the admin's kubeconfig is, then serves until it is interrupted.
+Prints where it listens and where the admin's kubeconfig is, then serves until it is interrupted. Its certificate names loopback,
+the host it was told to listen on and the address that came of it; where that is every address, this machine's name too.
 """
 
 import argparse
 import asyncio
+import ipaddress
 import random
 import re
 import signal
+import socket
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 from purelb.sandbox.apiserver.core import ApiCore
 from purelb.sandbox.apiserver.discovery import SERVER_VERSION
-from purelb.sandbox.apiserver.http import serve
+from purelb.sandbox.apiserver.http import listening, serve
 from purelb.sandbox.apiserver.mvcc import History
-from purelb.sandbox.apiserver.pki import Pki
+from purelb.sandbox.apiserver.pki import LOOPBACK, Pki
 
 
 async def _run(options: argparse.Namespace) -> None:
     core = ApiCore(
         version=options.server_version, history=History(), rng=random.SystemRandom().random, epoch=datetime.now(UTC)
     )
-    async with serve(core, pki=Pki(options.state_dir), host=options.host, port=options.port) as server:
+    one = listening(options.host, options.port)
+    pki = Pki(options.state_dir, names=_names(options.host, one))
+    async with serve(core, pki=pki, sockets=[one]) as server:
+        stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        for number in (signal.SIGINT, signal.SIGTERM):  # before anybody can know that there is something to end
+            asyncio.get_running_loop().add_signal_handler(number, _ended, stop)
         print(f"listening on {server.url}")
         print(f"export KUBECONFIG={server.admin_kubeconfig()}", flush=True)
-        stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, _ended, stop)
         await stop
+
+
+def _names(host: str, one: socket.socket) -> tuple[str, ...]:
+    """Under which the server will be reached."""
+    address = one.getsockname()[0]
+    every = (socket.gethostname(),) if ipaddress.ip_address(address).is_unspecified else ()
+    return tuple(dict.fromkeys((*LOOPBACK, host, address, *every)))
 
 
 def _ended(stop: asyncio.Future[None]) -> None:

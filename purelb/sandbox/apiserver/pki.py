@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _LIFETIME = timedelta(days=3650)
 
 
@@ -45,7 +46,7 @@ def write_private(path: Path, content: bytes) -> None:
 class Pki:
     """The authority of one directory; made there if it is empty, else read back."""
 
-    def __init__(self, directory: Path, *, names: Sequence[str] = ("localhost", "127.0.0.1", "::1")) -> None:
+    def __init__(self, directory: Path, *, names: Sequence[str] = LOOPBACK) -> None:
         """`names`: DNS names and addresses under which the server will be reached."""
         self.directory = directory
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
