@@ -4,6 +4,7 @@
 import argparse
 import asyncio
 import json
+import sys
 from pathlib import Path
 
 import aiohttp
@@ -75,6 +76,26 @@ def test_the_suite_alone_needs_no_server_and_says_when_a_budget_was_missed(
     assert results["server"] == "no API server"
     assert results["rows"][0]["ok"] is (code == DONE)
     assert ("MISSED" in capsys.readouterr().out) is (code != DONE)
+
+
+@pytest.mark.parametrize("installed", [True, False], ids=["with orjson", "without"])
+async def test_every_reader_has_its_row_and_one_that_is_missing_is_a_missed_budget(
+    monkeypatch: pytest.MonkeyPatch, installed: bool
+) -> None:
+    for name, less in {"TRIALS": 1, "EVENTS": 600, "EVENTS_OF_MODELS": 50}.items():
+        monkeypatch.setattr(decoding, name, less)
+    if not installed:
+        monkeypatch.setitem(sys.modules, "orjson", None)
+    async with saturating() as url:
+        rows = await decoding.watching(url)
+    against = {each.case.partition(", against ")[2]: each for each in rows}
+    assert against["json.loads"].ok is not None
+    (row_of_orjson,) = [each for words, each in against.items() if words.startswith("orjson")]
+    if installed:
+        assert row_of_orjson.ratio is not None
+    else:
+        assert row_of_orjson.ok is False
+        assert "not measured" in row_of_orjson.case
 
 
 @pytest.mark.parametrize("suites", [("steady",), ("runtime", "steady"), ()], ids=["one", "with another", "all"])
