@@ -9,7 +9,7 @@ nodes is one change and not three. Reports are foreign input: an address that no
 not parse is dropped. Rejected: scanning reports per Service; a failover of 1000 addresses would cost a million looks.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from ipaddress import ip_address
 from typing import Final
 
@@ -54,11 +54,20 @@ class _Entry(Struct, frozen=True, gc=False):
         return service is None or self.services is None or service in self.services
 
 
+class _Withheld(Struct, frozen=True, gc=False):
+    reason: str
+    message: str
+    services: frozenset[str] | None
+
+    def is_for(self, service: str) -> bool:
+        return self.services is None or service in self.services
+
+
 class _Report(Struct, frozen=True):
     announced: Mapping[Address, tuple[_Entry, ...]]
     remote: frozenset[Address]
     cut_off: bool
-    withheld: Mapping[Address, tuple[str, str]]
+    withheld: Mapping[Address, _Withheld]
 
     def addresses(self) -> frozenset[Address]:
         return frozenset((*self.announced, *self.remote, *self.withheld))
@@ -154,6 +163,15 @@ class Announcements:
             if node in self._alive
         )
 
+    def duplicate(self, address: Address, *, service: str) -> str | None:
+        """Who answers for the address of a Service on the LAN instead of a node, by the word of the first node."""
+        said = sorted(
+            (node, found.message)
+            for node, found in self._withholding(address)
+            if found.reason == reasons.DUPLICATE_ON_LAN and found.is_for(service)
+        )
+        return None if not said else shown(said[0][1]) or f"another host answers for {ip_text(address)}"
+
     def fold(
         self, wanted: Collection[Wanted], said: Said | None, *, service: str, noted: Mapping[str, str], now: float
     ) -> Folded:
@@ -202,16 +220,17 @@ class Announcements:
         address, ip = wanted.address, ip_text(wanted.address)
         if not self._alive:
             return Said(False, reasons.NO_LIVE_AGENT, "no node agent is alive")
-        withheld = sorted(
-            Withholding(node, *self._reports[node].withheld[address])
-            for node in self._nodes.get(address, ())
-            if node in self._alive and address in self._reports[node].withheld
-        )
+        withheld = sorted(Withholding(node, found.reason, found.message) for node, found in self._withholding(address))
         if withheld:
             return _withheld(ip, withheld[0])
         if wanted.local and not wanted.off_subnet and not self._in_a_subnet(address):
             return Said(False, reasons.NO_NODE_IN_SUBNET, f"no live node advertises a subnet containing {ip}")
         return Said(False, reasons.AWAITING_NODE, f"no node has reported {ip} yet")
+
+    def _withholding(self, address: Address) -> Iterator[tuple[str, _Withheld]]:
+        for node in self._nodes.get(address, ()):
+            if node in self._alive and (found := self._reports[node].withheld.get(address)) is not None:
+                yield node, found
 
     def _in_a_subnet(self, address: Address) -> bool:
         return any(
@@ -248,18 +267,21 @@ def _read(report: NodeReport) -> _Report:
     announced: dict[Address, tuple[_Entry, ...]] = {}
     for entry in (report.announced or ())[:_ANNOUNCED_MAX]:
         if (address := _address(entry.ip)) is not None and entry.interface:
-            services = entry.services or ()
-            whose = frozenset(services) if 0 < len(services) < _SERVICES_MAX else None
-            announced[address] = (*announced.get(address, ()), _Entry(entry.interface, whose))
+            announced[address] = (*announced.get(address, ()), _Entry(entry.interface, _whose(entry.services)))
     remote = report.remote
     listed = (remote.addresses or ())[:_REMOTE_MAX] if remote is not None else ()
     stands = frozenset(a for text in listed if (a := _address(text.partition("/")[0])) is not None)
     withheld = {
-        address: (entry.reason, entry.message)
+        address: _Withheld(entry.reason, entry.message, _whose(entry.services))
         for entry in (report.withheld or ())[:_WITHHELD_MAX]
         if (address := _address(entry.ip)) is not None
     }
     return _Report(announced, stands, remote is not None and remote.count > len(listed), withheld)
+
+
+def _whose(services: tuple[str, ...] | None) -> frozenset[str] | None:
+    """The Services a row of a report is for; None when nobody wrote them down, or not all."""
+    return frozenset(services) if services and len(services) < _SERVICES_MAX else None
 
 
 def _address(text: str) -> Address | None:

@@ -21,6 +21,7 @@ from purelb.allocator.multipool import is_active
 from purelb.allocator.ranges import Address
 from purelb.allocator.refusals import AddressChanges, SubnetActive
 from purelb.allocator.state import Hands, State
+from purelb.allocator.taken import on_lan
 from purelb.api import leases
 from purelb.api.kinds import ConfigReport, LBNodeStatus
 from purelb.kube.owner import Fatal
@@ -136,12 +137,31 @@ def node_changed(state: State, hands: Hands, name: str | None, now: float) -> No
         hands.later(LivesChanged(), FOLD_AFTER if came else MISSING_FOR)
     for address in changed:
         if address in state.ledger.claims:
+            _answered_for(state, hands, address)
             # The first to answer for an address is told at once; what follows may wait for more of it.
             if len(state.announcements.announcers(address)) == 1 or state.announcements.stands(address):
                 hands.soon(Reported(address), priority=INITIAL)
             else:
                 hands.later(Reported(address), FOLD_AFTER)
     arm(state, hands, now)
+
+
+def _answered_for(state: State, hands: Hands, address: Address) -> None:
+    """Who answers for an address now has clients soon: it stays, whatever another host said before."""
+    if not state.taken.concerns(address):
+        return
+    seen, holders = state.announcements, state.ledger.claims[address].holders
+    if any(seen.announcers(address, service=str(key)) for key in holders) and state.taken.announced(address):
+        wake(state, hands, state.ledger.reserve(on_lan(address), ()))
+
+
+def lan_expired(state: State, hands: Hands, now: float) -> None:
+    """Addresses that were left to other hosts for long enough may be handed out again."""
+    for address in state.taken.due(now):
+        wake(state, hands, state.ledger.reserve(on_lan(address), ()))
+        claim = state.ledger.claims.get(address)
+        for service in claim.holders if claim is not None else ():
+            hands.soon(service, priority=INITIAL)
 
 
 def _config(report: LBNodeStatus | None) -> ConfigReport | None:
@@ -164,6 +184,7 @@ def arm(state: State, hands: Hands, now: float) -> None:
     """Keep the one timer of the core."""
     ends = (
         state.ledger.quarantine.deadline(),
+        state.taken.deadline(),
         state.liveness.deadline(now, answered_at=hands.answered_at()),
         state.audit_at,
     )

@@ -28,11 +28,11 @@ from purelb.net.ranges import Family
 
 State = Literal["publishing", "held", "leaving"]
 Contest = Literal["", "learnt", "changed", "taken"]
-SourceKind = Literal["cluster IP", "published", "node", "gateway"]
+SourceKind = Literal["cluster IP", "published", "node", "gateway", "LAN"]
 
 
 class Source(Struct, frozen=True, gc=False, order=True):
-    """Who makes an address unfit to hand out: a Service's cluster IP, another controller's ingress, a node, a gateway."""
+    """Who makes an address unfit to hand out: a Service's cluster IP, another controller's ingress, a node, a gateway, a stranger."""
 
     kind: SourceKind
     name: str
@@ -143,6 +143,10 @@ class Ledger:
         record = self.records.get(service)
         named = (*record.addresses, *record.leaving) if record is not None else ()
         return tuple(address for address in named if self.claims[address].holders[service].published)
+
+    def on_lan(self, address: Address) -> bool:
+        """Whether the address is left to another host on the LAN."""
+        return any(source.kind == "LAN" for source in self.reserved.get(address, ()))
 
     def category(self, address: Address) -> Category:
         """What an address is, whether a group contains it or not."""

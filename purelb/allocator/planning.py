@@ -145,6 +145,9 @@ def _mine(wish: Wish, *, ledger: Ledger, groups: Groups, rules: Rules) -> _Mine:
     for address in record.addresses:
         holders = ledger.claims[address].holders
         own = holders[wish.service]
+        if ledger.on_lan(address) and address not in wish.addresses:
+            movable.append(address)
+            continue
         if own.facts == facts and not own.contest:
             kept.append(address)
             continue

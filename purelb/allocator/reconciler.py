@@ -15,7 +15,7 @@ from typing import Final, assert_never
 from msgspec.structs import replace
 
 from purelb.allocator import metrics, reservations
-from purelb.allocator.configuring import arm, groups_changed, node_changed, recount
+from purelb.allocator.configuring import arm, groups_changed, lan_expired, node_changed, recount
 from purelb.allocator.counting import count, warnings
 from purelb.allocator.decision import Decision, Foreign, Ignore, Leave, Settle, Wait, decide
 from purelb.allocator.desired import outlook
@@ -39,11 +39,13 @@ from purelb.allocator.observed import branded, published
 from purelb.allocator.occasions import Occasion, occasion
 from purelb.allocator.policy import override
 from purelb.allocator.publish import nothing_of_ours
+from purelb.allocator.ranges import ip_text
 from purelb.allocator.refusals import AddressChanges, EntryHasRoom, PoolHasRoom, address_conflict, ip_list, with_waits
 from purelb.allocator.refusals import Wait as WaitFor
 from purelb.allocator.state import Hands, State
 from purelb.allocator.statuses import agents_due, group_due
 from purelb.allocator.submitting import submit
+from purelb.allocator.taken import leave_to_others
 from purelb.api import events as rules
 from purelb.api import reasons
 from purelb.kube.model import Service
@@ -91,6 +93,7 @@ class Reconciler:
                     hands.soon(service, priority=INITIAL)
             case Deadline():
                 wake(state, hands, state.ledger.expire(now))
+                lan_expired(state, hands, now)
                 node_changed(state, hands, None, now)
             case StatusDue():
                 group_due(state, hands, key, now)
@@ -132,6 +135,7 @@ class Reconciler:
     def _decide(self, key: ServiceKey, service: Service, now: float, *, settled: bool) -> Outcome:
         state, hands = self._state, self._hands
         known = state.ledger.records.get(key)
+        self._leave_to_others(key, service, now)
         decision = self._decision(service)
         if isinstance(decision, Settle) and decision.learn:
             self._learn(service)
@@ -185,6 +189,10 @@ class Reconciler:
                 state.ledger.claims[address].holders[key].facts != plan.facts for address in before.addresses
             )
             state.ledger.commit(plan)
+            if not settle.adopted:
+                had = before.addresses if before is not None else ()
+                chosen = (a for a in plan.addresses if a not in had and a not in settle.wish.addresses)
+                state.taken.given(key, chosen, now)
             if changed and before is not None:
                 for address in before.addresses:
                     self._wake_all(AddressChanges(address))
@@ -232,6 +240,16 @@ class Reconciler:
             return settle
         return replace(settle, refusal=with_waits(address_conflict(conflict.address, conflict.older), refusal.waits))
 
+    def _leave_to_others(self, key: ServiceKey, service: Service, now: float) -> None:
+        """Another host on the LAN has an address that nobody uses yet: the plan that follows takes the next one."""
+        state = self._state
+        left = leave_to_others(state.taken, key, ledger=state.ledger, announcements=state.announcements, now=now)
+        for address, said in left:
+            fields = {"code": "addressLeft", "service": str(key), "ips": ip_text(address), "error": said}
+            log.info("%s leaves %s to another host on the LAN", key, ip_text(address), extra=fields)
+            self._tell(service, occasion(reasons.DUPLICATE_ON_LAN, said))
+            arm(state, self._hands, now)
+
     def _learn(self, service: Service) -> None:
         """One of ours is published with addresses that the ledger gave to others: the older keeps them."""
         state = self._state
@@ -260,6 +278,7 @@ class Reconciler:
         state.waiting.put(key, "", ())
         state.tally.gone(key)
         state.overrides.forget(key)
+        state.taken.forget(key)
         state.several.pop(key, None)
         state.lasting.leave(key)
         state.conflicts.pop(key, None)

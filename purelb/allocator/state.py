@@ -19,6 +19,7 @@ from purelb.allocator.observed import Claims
 from purelb.allocator.occasions import Lasting, Occasion, Once
 from purelb.allocator.overrides import Overrides
 from purelb.allocator.serving import Rules
+from purelb.allocator.taken import Taken
 from purelb.allocator.tally import Tally
 from purelb.allocator.waiting import Waiting
 from purelb.api.groups import Scope
@@ -137,6 +138,7 @@ class State(Struct):
     announcements: Announcements = field(default_factory=Announcements)
     liveness: Liveness = field(default_factory=Liveness)
     overrides: Overrides = field(default_factory=Overrides)
+    taken: Taken = field(default_factory=Taken)
     tally: Tally = field(default_factory=Tally)
     once: Once = field(default_factory=Once)
     lasting: Lasting = field(default_factory=Lasting)

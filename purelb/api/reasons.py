@@ -156,6 +156,7 @@ ALLOCATED_REASONS: Final = _table(
             "{ip} is a gateway of node {node}",
             "{ip} is the cluster IP of {service}",
             "{ip} is published for {service} by another controller",
+            "another host on the LAN answers for {ip}",
         ),
         "request another address",
     ),

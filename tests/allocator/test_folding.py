@@ -109,7 +109,7 @@ async def test_what_a_node_withholds_is_told_with_its_reason(cluster: Cluster) -
     node = Node(cluster, "n1")
     await node.renew()
     async with cluster.allocator():
-        await cluster.serve()
+        await cluster.serve(annotations={"purelb.io/addresses": "192.0.2.10"})
         withheld = {
             "ip": "192.0.2.10",
             "reason": "DuplicateOnLAN",
