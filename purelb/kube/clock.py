@@ -15,9 +15,11 @@ import random
 import sys
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
 
@@ -45,18 +47,14 @@ class Clock(Protocol):
         ...
 
 
-def _boot_time() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
 class SystemClock:
     """The clock of the machine this runs on."""
 
-    def __init__(self) -> None:
-        self._now = _boot_time if sys.platform == "linux" else time.monotonic
+    now: Callable[[], float]
 
-    def now(self) -> float:
-        return self._now()
+    def __init__(self) -> None:
+        # Asked several times for each event of a watch: nothing of ours stands between the asking and the call.
+        self.now = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic
 
     def wall(self) -> datetime:
         return datetime.now(UTC)
@@ -66,11 +64,11 @@ class SystemClock:
 
     async def until(self, deadline: float) -> None:
         # The loop sleeps on a clock that stands still in suspend, so a long sleep is checked against ours once a minute.
-        while (left := deadline - self._now()) > 0:
+        while (left := deadline - self.now()) > 0:
             await asyncio.sleep(min(left, 60.0))
 
     def timeout_at(self, deadline: float | None) -> AbstractAsyncContextManager[object]:
-        return asyncio.timeout(None if deadline is None else max(0.0, deadline - self._now()))
+        return asyncio.timeout(None if deadline is None else max(0.0, deadline - self.now()))
 
 
 async def breathe() -> None:

@@ -100,7 +100,7 @@ class Deliveries(Generic[T]):
             self._tell(Added(obj), registration, initial=True)
 
     def put(self, changes: Iterable[Change[T]], *, initial: bool = False) -> None:
-        """Changes that the store has taken; `step` or `flush` tells them."""
+        """Changes that the store has taken; `step` tells them."""
         handlers, waiting = self._handlers, self._waiting
         for change in changes:
             waiting.append((change, handlers, initial))
@@ -108,26 +108,29 @@ class Deliveries(Generic[T]):
     def step(self) -> bool:
         """Tell one change. Answers whether more wait."""
         if self._waiting:
-            change, handlers, initial = self._waiting.popleft()
-            self._busy = True
-            try:
-                if isinstance(change, Unchanged):
-                    self._sink.count(INFORMER_UNCHANGED, self._resource)
-                for registration in handlers:
-                    self._tell(change, registration, initial=initial)
-            finally:
-                self._busy = False
+            self._tell_all(*self._waiting.popleft())
         return bool(self._waiting)
 
-    def flush(self) -> None:
-        """Tell everything that waits, unless somebody is telling already: then it is told in its turn."""
-        if not self._busy:
-            while self.step():
-                pass
+    def tell(self, changes: Iterable[Change[T]]) -> None:
+        """Tell changes that the store has taken, now; behind what is being told, or waits for it, in their turn."""
+        if self._busy or self._waiting:
+            self.put(changes)
+            return
+        handlers = self._handlers
+        for change in changes:
+            self._tell_all(change, handlers, initial=False)
+        while self._waiting:  # what handlers themselves made known
+            self.step()
 
-    @property
-    def waiting(self) -> bool:
-        return bool(self._waiting)
+    def _tell_all(self, change: Change[T], handlers: tuple[Registration[T], ...], initial: bool) -> None:  # noqa: FBT001  as it waits
+        self._busy = True
+        try:
+            if isinstance(change, Unchanged):
+                self._sink.count(INFORMER_UNCHANGED, self._resource)
+            for registration in handlers:
+                self._tell(change, registration, initial=initial)
+        finally:
+            self._busy = False
 
     def _tell(self, change: Change[T], registration: Registration[T], *, initial: bool) -> None:
         if not registration.active:

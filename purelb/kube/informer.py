@@ -76,7 +76,7 @@ if TYPE_CHECKING:
 
     from purelb.kube.client import ApiClient
     from purelb.kube.resources import Resource
-    from purelb.kube.store import Change, Index
+    from purelb.kube.store import Index
 
 __all__ = ["EMPTY", "Handler", "Informer", "InformerSet", "Registration", "Snapshot", "SyncTimeout", "enqueue"]
 
@@ -162,7 +162,7 @@ class Informer(Generic[T]):
             return  # it will come again through the watch, where it is counted and marked
         answer = self.store.note_write(shaped)
         if not isinstance(answer, Rejected):
-            self._deliver(answer)
+            self._deliveries.tell(answer)
 
     def relist(self, why: str, *, consistent: bool = False, reply: Callable[[], None] | None = None) -> None:
         """List again. `consistent`: from the quorum. `reply` is called once a list that began after this call was delivered.
@@ -219,8 +219,11 @@ class Informer(Generic[T]):
     async def _next(self, due: float | None) -> Input[T]:
         while not self._told:
             try:
-                async with self._clock.timeout_at(due):
-                    seen = await self._inbox.get()
+                if self._inbox.empty():
+                    async with self._clock.timeout_at(due):
+                        seen = await self._inbox.get()
+                else:  # no timer for what is there already; the next one needs a turn of the loop to come
+                    seen = self._inbox.get_nowait()
             except TimeoutError:
                 return Tick()
             if seen is not None:
@@ -240,7 +243,7 @@ class Informer(Generic[T]):
                     self._upsert(obj, rv)
                 case Remove(name, obj, rv):
                     self._troubles.mended(name)
-                    self._deliver(self.store.remove(name, self._shaped_or_none(obj), rv))
+                    self._deliveries.tell(self.store.remove(name, self._shaped_or_none(obj), rv))
                 case Progress(rv):
                     self.store.progress(rv)
                 case Spoil(poison):
@@ -348,7 +351,7 @@ class Informer(Generic[T]):
             return
         if self._troubles.any_spoiled:
             self._troubles.mended(key(obj))
-        self._deliver(answer)
+        self._deliveries.tell(answer)
 
     async def _replace(self, action: Replace[T]) -> None:
         replacement = self.store.replacement({bad.key: bad.error for bad in action.poison}, action.rv)
@@ -392,12 +395,6 @@ class Informer(Generic[T]):
         if action.last:
             differences, self._comparison = self._comparison.differences(), Comparison(self.store)
             self._told.append(Compared(differences))
-
-    def _deliver(self, changes: tuple[Change[T], ...]) -> None:
-        held_back = self._deliveries.waiting  # a replace is being told: this comes after it
-        self._deliveries.put(changes)
-        if not held_back:
-            self._deliveries.flush()
 
     def _shaped(self, obj: T) -> T | Poison:
         if self._transform is None:

@@ -131,12 +131,12 @@ class Compare(Struct, Generic[T], frozen=True):
     last: bool = True
 
 
-class Upsert(Struct, Generic[T], frozen=True):
+class Upsert(Struct, Generic[T], frozen=True, gc=False):
     obj: T
     rv: str
 
 
-class Remove(Struct, Generic[T], frozen=True):
+class Remove(Struct, Generic[T], frozen=True, gc=False):
     """`obj` is what the server sent, None when that did not decode."""
 
     key: str
@@ -150,7 +150,7 @@ class Spoil(Struct, frozen=True):
     poison: Poison
 
 
-class Progress(Struct, frozen=True):
+class Progress(Struct, frozen=True, gc=False):
     rv: str
 
 

@@ -25,6 +25,7 @@ from purelb.kube.order import WriteOrder
 from purelb.kube.queue import QueueCore
 from purelb.kube.reflector import Reflector
 from purelb.kube.retry import retry_delay
+from purelb.kube.sharing import Sharing
 from purelb.kube.store import Replacement, Snapshot, Store
 
 FILES = sorted((Path(__file__).parents[2] / "purelb/kube").glob("*.py"))
@@ -48,6 +49,7 @@ PURE: tuple[Any, ...] = (
     QueueCore,
     Reflector,
     Replacement,
+    Sharing,
     Snapshot,
     Store,
     WriteOrder,

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is equal in many objects is kept once, and nobody can tell but the memory."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from purelb.kube.decode import Codec, Event
+from purelb.kube.model import EndpointSlice, Service
+from purelb.kube.resources import ENDPOINT_SLICES, SERVICES
+from purelb.kube.sharing import VALUES_MAX, Sharing
+
+
+def body(number: int, **spec: Any) -> bytes:
+    said = {"type": "LoadBalancer", "clusterIP": f"10.0.{number // 250}.{number % 250}", "ipFamilies": ["IPv4"], **spec}
+    meta = {"name": f"s{number}", "namespace": "team", "uid": f"u{number}", "labels": {"team": "one"}}
+    return msgspec.json.encode({"kind": "Service", "metadata": meta, "spec": said})
+
+
+PORTS = [{"name": "http", "port": 80}, {"name": "https", "port": 443}]
+
+
+def items(*bodies: bytes) -> list[Any]:
+    codec = Codec(SERVICES)
+    return [codec.item(msgspec.Raw(each)) for each in bodies]
+
+
+def test_equal_parts_of_the_objects_of_a_list_are_one_object() -> None:
+    one, two = items(body(1, ports=PORTS), body(2, ports=PORTS))
+    assert one.spec.type is two.spec.type
+    assert one.spec.ports is two.spec.ports
+    assert one.spec.ip_families is two.spec.ip_families
+    assert one.metadata.namespace is two.metadata.namespace
+    assert (one.metadata.name, one.metadata.uid) != (two.metadata.name, two.metadata.uid)
+
+
+def test_inside_of_lists_that_differ_equal_parts_are_shared_too() -> None:
+    one, two = items(body(1, ports=PORTS), body(2, ports=PORTS[:1]))
+    assert one.spec.ports is not two.spec.ports
+    assert one.spec.ports[0].name is two.spec.ports[0].name
+    assert one.spec.ports[0].protocol is two.spec.ports[0].protocol
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_nothing_but_identity_changes(number: int) -> None:
+    plain = msgspec.json.decode(body(number, ports=PORTS), type=Service)
+    assert items(body(7, ports=PORTS), body(9, ports=PORTS[1:]), body(number, ports=PORTS))[-1] == plain
+
+
+def test_an_object_that_a_watch_adds_shares_with_those_of_the_list() -> None:
+    codec = Codec(SERVICES)
+    listed = codec.item(msgspec.Raw(body(1, ports=PORTS)))
+    added = codec.event(b'{"type":"ADDED","object":' + body(2, ports=PORTS) + b"}")
+    assert isinstance(listed, Service)
+    assert isinstance(added, Event)
+    assert listed.spec is not None
+    assert added.object.spec is not None
+    assert added.object.spec.ports is listed.spec.ports
+
+
+def test_of_what_differs_in_each_object_a_bounded_part_is_remembered() -> None:
+    sharing, spec_fields = Sharing(), 4
+    for number in range(4 * VALUES_MAX):
+        sharing.within(msgspec.json.decode(body(number), type=Service))
+    assert len(sharing) < VALUES_MAX + spec_fields + 10, "addresses fill their field, the others have one value each"
+
+
+def test_a_list_with_a_map_in_it_is_left_alone() -> None:
+    class Part(msgspec.Struct, frozen=True):
+        said: dict[str, str]
+
+    class Whole(msgspec.Struct, frozen=True):
+        parts: tuple[Part, ...] = ()
+
+    one, two = Whole((Part({"a": "b"}),)), Whole((Part({"a": "b"}),))
+    sharing = Sharing()
+    sharing.within(one)
+    sharing.within(two)
+    assert two.parts is not one.parts
+    assert two == one
+
+
+def test_endpoints_share_the_names_of_their_nodes() -> None:
+    codec = Codec(ENDPOINT_SLICES)
+
+    def endpoints(*addresses: str) -> bytes:
+        each = [{"addresses": [address], "nodeName": "node-1"} for address in addresses]
+        return msgspec.json.encode({"kind": "EndpointSlice", "metadata": {"name": "a"}, "endpoints": each})
+
+    one = codec.item(msgspec.Raw(endpoints("10.0.0.1", "10.0.0.2")))
+    two = codec.item(msgspec.Raw(endpoints("10.0.0.3")))
+    assert isinstance(one, EndpointSlice)
+    assert isinstance(two, EndpointSlice)
+    assert one.endpoints is not None
+    assert two.endpoints is not None
+    assert len({id(each.node_name) for each in (*one.endpoints, *two.endpoints)}) == 1
