@@ -177,6 +177,24 @@ async def test_without_another_address_it_is_kept_and_moves_when_there_is_one(cl
         assert await cluster.addresses() == ("192.0.2.31",)
 
 
+async def test_who_waits_to_move_stays_once_its_user_insists_on_the_address(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool("tiny", "192.0.2.30/32"), INSTALL)
+    node = Node(cluster, "n1")
+    await node.renew()
+    async with cluster.allocator():
+        await cluster.serve(annotations={"purelb.io/service-group": "tiny"})
+        await cluster.clock.advance(1.0)
+        await node.report(withheld=[duplicate("192.0.2.30")])
+        await node.live(4)
+        pinned = {"metadata": {"annotations": {"purelb.io/addresses": "192.0.2.30", "purelb.io/service-group": None}}}
+        await cluster.patch(SERVICES, "web", pinned, "shop")
+        await node.live(4)
+        assert await cluster.addresses() == ("192.0.2.30",)
+        allocated = await cluster.condition()
+        assert allocated is not None
+        assert (allocated.status, allocated.reason) == ("True", "AddressAssigned")
+
+
 async def test_who_waits_to_move_stays_once_a_node_announces_the_address(cluster: Cluster) -> None:
     await cluster.create(SERVICE_GROUPS, pool("tiny", "192.0.2.30/32"), INSTALL)
     node = Node(cluster, "n1")
@@ -204,9 +222,11 @@ async def test_a_shared_address_stays_for_its_key_binds_the_others_to_it(cluster
         for name, port in (("web", 80), ("other", 81)):
             await cluster.serve(name, annotations={"purelb.io/allow-shared-ip": "together"}, port=port)
         await cluster.clock.advance(1.0)
-        await node.report(withheld=[duplicate("192.0.2.10")])
+        both = {**duplicate("192.0.2.10"), "services": ["shop/web", "shop/other"]}
+        await node.report(withheld=[both])
         await node.live(4)
         assert await cluster.addresses() == await cluster.addresses("other") == ("192.0.2.10",)
+        assert not [reason for _, reason, _ in await cluster.events() if reason == "DuplicateOnLAN"], "nobody was to go"
 
 
 async def test_only_the_family_that_another_host_has_moves(cluster: Cluster) -> None:
