@@ -26,12 +26,21 @@ def name_of(address: Address, *, ledger: Ledger, groups: Groups) -> str | None:
     """The group an address belongs to: the accepted one that contains it, or the one it came from, which is refused now."""
     name = groups.name_at(address)
     claim = ledger.claims.get(address) if name is None else None
-    return claim.origin.group if claim is not None and claim.origin.group in groups.refused else name
+    if claim is not None and (claim.origin.group in groups.elsewhere or claim.origin.group in groups.refused):
+        return claim.origin.group
+    return name
+
+
+def group_of(address: Address, *, ledger: Ledger, groups: Groups) -> Group | None:
+    """The accepted group an address belongs to: the one that contains it, or the one whose source gave it."""
+    group = groups.holding(ledger.pools.where(address))
+    claim = ledger.claims.get(address) if group is None else None
+    return groups.elsewhere.get(claim.origin.group) if claim is not None else group
 
 
 def kind_of(address: Address, *, ledger: Ledger, groups: Groups) -> str:
     """How an address is announced: `local` or `remote`; empty when it is stray and nobody wrote it down."""
-    group = groups.holding(ledger.pools.where(address))
+    group = group_of(address, ledger=ledger, groups=groups)
     if group is not None:
         return group.announce
     claim = ledger.claims.get(address)

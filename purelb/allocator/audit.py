@@ -86,13 +86,13 @@ def recount(ledger: Ledger, *, only: str | None = None) -> Iterator[str]:
     claimed = Counter(claim.entry for claim in ledger.claims.values() if claim.entry is not None)
     users: Counter[tuple[str, str, Family]] = Counter()
     for address, claim in ledger.claims.items():
-        place = ledger.pools.where(address)
-        entry = None if place is None or place.excluded else place.entry
+        entry = ledger.attribution(address, claim.origin)
         if entry != claim.entry:
             yield f"I3: {ip_text(address)} is attributed to {claim.entry}, but lies in {entry}"
         if entry is not None:
             users.update((entry.group, ns, entry.family) for ns in {key.namespace for key in claim.holders})
-    strays = Counter((c.origin.group, a[0]) for a, c in ledger.claims.items() if c.entry is None and c.origin.group)
+    outside = ((a, c) for a, c in ledger.claims.items() if ledger.pools.entry_of(a) is None)
+    strays = Counter((c.origin.group, a[0]) for a, c in outside if c.origin.group)
     for (group, family), number in strays.items():
         if ledger.strays(group, family) != number:
             yield f"I3: {number} addresses came from {group}, {ledger.strays(group, family)} are counted"

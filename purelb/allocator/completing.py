@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from purelb.allocator import multipool
 from purelb.allocator import refusals as because
+from purelb.allocator.borrowing import borrow
 from purelb.allocator.multipool import Filled
 from purelb.allocator.ranges import Address
 from purelb.allocator.refusals import Refusal
@@ -123,6 +124,8 @@ def _from_some(asker: Asker, missing: tuple[Family, ...]) -> _Served | Refusal:
         served = _from_one(asker, group, missing, {}, warning=candidates.warning)
         if served.shortfall is None:
             return served
+        if served.shortfall.ask is not None:
+            return served  # whether the next one is to be tried is known when it has answered
         tried.append((served, served.shortfall))
         if asker.is_bound(group, missing):
             break  # a bound key that cannot be joined does not send its Service to another pool
@@ -141,7 +144,10 @@ def _from_one(
     *,
     warning: str = "",
 ) -> _Served:
-    answer = {family: asker.serve(group, family, held=have.get(family, ())) for family in families}
+    if group.source == "cluster":
+        answer = {family: asker.serve(group, family, held=have.get(family, ())) for family in families}
+    else:
+        answer = borrow(asker, group, families)
     refused = [found for found in answer.values() if isinstance(found, Refusal)]
     one_will_do = asker.wish.policy == "PreferDualStack"
     return _Served(group, answer, because.every_family(refused, one_will_do=one_will_do) if refused else None, warning)

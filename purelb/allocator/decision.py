@@ -17,6 +17,7 @@ from purelb.allocator.observed import Claims, branded, has_class, marked, publis
 from purelb.allocator.planning import Planned, keep, plan
 from purelb.allocator.refusals import Refusal
 from purelb.allocator.serving import Rules
+from purelb.allocator.sources.loans import Loans
 from purelb.allocator.wish import Wish, read_wish, rough_wish
 from purelb.api import annotations as words
 from purelb.kube.model import Service, annotations
@@ -73,11 +74,12 @@ def decide(
     groups: Groups,
     rules: Rules,
     advertised: Collection[IPNetwork] = (),
+    loans: Loans | None = None,
     may_adopt: bool = True,
 ) -> Decision:
     """What is to be done about a Service that exists. The ledger knows nothing of another uid of this name.
 
-    `advertised` are the subnets of the living nodes. `may_adopt` False: what is published and not held was looked at already, and counts as empty.
+    `advertised` are the subnets of the living nodes, `loans` what sources gave and said. `may_adopt` False: what is published and not held was looked at already, and counts as empty.
     """
     key = ServiceKey(service.metadata.namespace, service.metadata.name)
     record = ledger.records.get(key)
@@ -96,7 +98,9 @@ def decide(
         adopted = _adopt(service, wish, ledger=ledger, groups=groups, rules=rules)
         if adopted is not None:
             return adopted
-    answer = plan(wish, recorded=recorded, ledger=ledger, groups=groups, rules=rules, advertised=advertised)
+    answer = plan(
+        wish, recorded=recorded, ledger=ledger, groups=groups, rules=rules, advertised=advertised, loans=loans
+    )
     if isinstance(answer, Refusal):
         return Settle(None, answer, wish, recorded or wish.text)
     text = wish.text if answer.agreed or recorded is None else recorded

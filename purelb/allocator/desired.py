@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from purelb.allocator import publish
 from purelb.allocator.announcements import Announcements, Wanted
-from purelb.allocator.attribution import LOCAL, kinds_of, name_of
+from purelb.allocator.attribution import LOCAL, group_of, kinds_of, name_of
 from purelb.allocator.decision import Settle
 from purelb.allocator.groups import Groups
 from purelb.allocator.ledger import Ledger
@@ -36,7 +36,7 @@ def outlook(
     record = ledger.records.get(settle.wish.service)
     addresses = record.addresses if record is not None else ()
     noted = annotations(service)
-    holding = tuple(groups.holding(ledger.pools.where(address)) for address in addresses)
+    holding = tuple(group_of(address, ledger=ledger, groups=groups) for address in addresses)
     told = condition(service, reasons.ANNOUNCED)
     kinds = kinds_of(addresses, ledger=ledger, groups=groups)
     wanted = tuple(

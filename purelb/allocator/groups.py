@@ -5,12 +5,13 @@ The parser of `api` reads one group; what compares groups is here: a name seen t
 taken by age, so an edit never takes a range away from an older group. `Groups` is one immutable value, made when any group
 changed and swapped in one assignment; nothing here is done per Service but `candidates`.
 
-Rule: what this version cannot do (`netbox`, `external`) makes a group refused with that text, never ignored.
+Rule: a group whose source this process does not have (`netbox`, `external`) is refused with that text, never ignored. The others
+of that kind stand in `elsewhere`: they have no ranges here, and who holds an address of theirs is known from the ledger.
 Rejected: the group's name as order of acceptance, as PureLB (Go) has it; a rename would then move ranges.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -57,6 +58,7 @@ class Groups:
         install_namespace: str = "",
         scope: Scope = "install",
         labels_of: Callable[[str], Labels] = lambda _: {},
+        sources: Container[str] = (),
     ) -> None:
         self._labels_of = labels_of
         self._install = install_namespace
@@ -76,7 +78,7 @@ class Groups:
                     answer = GroupRefusal(
                         "Duplicate", f"namespace {winner} has a ServiceGroup of this name, which is used"
                     )
-                elif (missing := _unsupported(answer.group)) is not None:
+                elif (missing := _unsupported(answer.group, sources)) is not None:
                     answer = GroupRefusal("InvalidSpec", missing)
                 elif (shared := taken.overlap(answer.group)) is not None:
                     answer = GroupRefusal("Overlap", f"shares {print_interval(shared[0])} with {shared[1]}")
@@ -88,6 +90,7 @@ class Groups:
                 standing = _standing(answer.group, answer.warnings)
             self.standings[meta.namespace, meta.name] = standing
         self.refused = {name: namespace for namespace, name in self.standings if name not in self.accepted}
+        self.elsewhere = {name: group for name, group in self.accepted.items() if group.source != "cluster"}
         self.layouts, self.atlas = _lay_out(self.accepted.values())
         self.several = any(group.multi_pool for group in self.accepted.values())
         self.fenced = {
@@ -213,9 +216,9 @@ def _standing(group: Group, warnings: tuple[str, ...]) -> Standing:
     return Standing(group.namespace, group.name, group.generation, True, reason, text)
 
 
-def _unsupported(group: Group) -> str | None:
-    """What the group asks for that this version does not do."""
-    if group.source != "cluster":
+def _unsupported(group: Group, sources: Container[str]) -> str | None:
+    """What the group asks for that this process cannot do."""
+    if group.source != "cluster" and group.source not in sources:
         return f"spec.{group.source} is not supported by this version: use spec.local or spec.remote"
     return None
 

@@ -12,7 +12,7 @@ Rejected: parallel dicts of addresses, ports and keys that every caller keeps in
 Not promised: that the holders of a *contested* claim may share. They were found like that, or one of them changed under it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Literal
 
 from msgspec import Struct
@@ -81,7 +81,10 @@ class Record(Struct, frozen=True, gc=False):
 
 
 class Plan(Struct, frozen=True, gc=False):
-    """What a Service shall hold. `shortfall`: what it asked for besides, and why it does not get it."""
+    """What a Service shall hold. `shortfall`: what it asked for besides, and why it does not get it.
+
+    `origins` are those of addresses that a source gave; the others lie in the pools.
+    """
 
     service: ServiceKey
     uid: str
@@ -90,6 +93,7 @@ class Plan(Struct, frozen=True, gc=False):
     facts: Facts
     contests: tuple[tuple[Address, Contest], ...] = ()
     shortfall: Refusal | None = None
+    origins: tuple[tuple[Address, Origin], ...] = ()
 
 
 class Ledger:
@@ -100,6 +104,7 @@ class Ledger:
         self.reserved: dict[Address, tuple[Source, ...]] = {}
         self.pools = Pools()
         self._delays: Mapping[str, float] = {}
+        self._elsewhere: Container[str] = ()
         self._keyed: dict[tuple[str, Family, str], dict[Address, int]] = {}
         self._by_namespace: dict[tuple[str, str, Family], int] = {}
         self._by_source: dict[Source, tuple[Address, ...]] = {}
@@ -122,8 +127,15 @@ class Ledger:
         """How many addresses have holders that may not share."""
         return len(self._contested)
 
+    def attribution(self, address: Address, origin: Origin) -> EntryId | None:
+        """Where an address counts: the entry that hands it out, else the group whose source gave it."""
+        entry = self.pools.entry_of(address)
+        if entry is None and origin.group in self._elsewhere:
+            return EntryId(origin.group, address[0], 0)
+        return entry
+
     def strays(self, group: str, family: Family) -> int:
-        """How many addresses in use came from a group of this name and lie in no accepted one now."""
+        """How many addresses in use came from a group of this name and lie in no pool now."""
         return self._strays.get((group, family), 0)
 
     def quarantined_for(self, service: ServiceKey, group: str, family: Family) -> Address | None:
@@ -159,11 +171,20 @@ class Ledger:
     # Changing
 
     def configure(
-        self, entries: Mapping[EntryId, Layout], atlas: Atlas, *, reuse_delays: Mapping[str, float] | None = None
+        self,
+        entries: Mapping[EntryId, Layout],
+        atlas: Atlas,
+        *,
+        reuse_delays: Mapping[str, float] | None = None,
+        elsewhere: Container[str] = (),
     ) -> None:
-        """Take over what the accepted groups say. No claim is lost: it is attributed anew, or becomes stray."""
+        """Take over what the accepted groups say. No claim is lost: it is attributed anew, or becomes stray.
+
+        `elsewhere` are the groups whose addresses a source gives: theirs is what came from them and lies in no pool.
+        """
         self.pools.configure(entries, atlas)
         self._delays = reuse_delays or {}
+        self._elsewhere = elsewhere
         self._keyed.clear()
         self._by_namespace.clear()
         self._strays.clear()
@@ -171,7 +192,7 @@ class Ledger:
             if address not in self.claims:
                 self._account(address, "free")
         for address, claim in self.claims.items():
-            claim.entry = self.pools.entry_of(address)
+            claim.entry = self.attribution(address, claim.origin)
             self._count_stray(address, claim, 1)
             self._account(address, "free")
             holders, claim.holders = claim.holders, {}
@@ -208,12 +229,13 @@ class Ledger:
     def commit(self, plan: Plan) -> None:
         """Make the plan true. New addresses are `publishing`, dropped ones `leaving`, until `confirm`."""
         record = self.records.get(plan.service) or Record(plan.uid, plan.created)
-        contests = dict(plan.contests)
+        contests, origins = dict(plan.contests), dict(plan.origins)
         for address in plan.addresses:
             before = self._holder(address, plan.service)
             contest = contests.get(address, "")
             if before is None:
-                self._put(address, plan.service, Holder(plan.uid, plan.facts, "publishing", contest=contest))
+                found = Holder(plan.uid, plan.facts, "publishing", contest=contest)
+                self._put(address, plan.service, found, origin=origins.get(address, NOWHERE))
             elif before.state == "leaving":  # it comes back before its going was known
                 self._put(address, plan.service, replace(before, facts=plan.facts, state="publishing", contest=contest))
             elif before.facts != plan.facts or before.contest != contest:
@@ -241,7 +263,7 @@ class Ledger:
     ) -> None:
         """Take an address of a published status as it is, whatever groups, drain or quota say."""
         record = self.records.get(service) or Record(uid, created)
-        self._put(address, service, Holder(uid, facts, "held", published=True, contest=contest))
+        self._put(address, service, Holder(uid, facts, "held", published=True, contest=contest), origin=origin)
         if self.claims[address].origin == NOWHERE:
             self.trace(address, origin)
         self.records[service] = replace(record, addresses=(*record.addresses, address))
@@ -251,6 +273,15 @@ class Ledger:
         claim = self.claims[address]
         self._count_stray(address, claim, -1)
         claim.origin = origin
+        if (entry := self.attribution(address, origin)) != claim.entry:
+            holders, claim.holders = claim.holders, {}
+            for service, holder in holders.items():
+                claim.holders[service] = holder
+                self._unindex(address, claim, service, holder)
+            claim.entry, claim.holders = entry, {}
+            for service, holder in holders.items():
+                claim.holders[service] = holder
+                self._index(address, claim, service, holder)
         self._count_stray(address, claim, 1)
 
     def contest(self, service: ServiceKey, address: Address, why: Contest) -> None:
@@ -306,11 +337,12 @@ class Ledger:
         claim = self.claims.get(address)
         return None if claim is None else claim.holders.get(service)
 
-    def _put(self, address: Address, service: ServiceKey, holder: Holder) -> None:
+    def _put(self, address: Address, service: ServiceKey, holder: Holder, *, origin: Origin = NOWHERE) -> None:
         claim = self.claims.get(address)
         if claim is None:
             before = self.category(address)
-            claim = self.claims[address] = Claim(self.pools.entry_of(address), {})
+            claim = self.claims[address] = Claim(self.attribution(address, origin), {}, origin)
+            self._count_stray(address, claim, 1)
             self.quarantine.drop(address)
             self._account(address, before)
         old = claim.holders.get(service)
@@ -340,7 +372,7 @@ class Ledger:
         self._account(address, before)
 
     def _count_stray(self, address: Address, claim: Claim, by: int) -> None:
-        if claim.entry is None and claim.origin.group:
+        if claim.origin.group and (claim.entry is None or claim.entry.group in self._elsewhere):
             place = (claim.origin.group, address[0])
             count = self._strays.get(place, 0) + by
             if count:

@@ -9,20 +9,21 @@ Families follow `ipFamilyPolicy`: exactly the first, all or none, or whatever ca
 allocation come from one group. Which group is asked next is `groups.py`; whether it can serve is `serving.py`.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from purelb.allocator import refusals as because
-from purelb.allocator.attribution import kinds_of, name_of
+from purelb.allocator.attribution import kinds_of, name_of, origin_of
 from purelb.allocator.completing import Given, complete
 from purelb.allocator.groups import Groups
-from purelb.allocator.ledger import Contest, Ledger, Plan
+from purelb.allocator.ledger import Contest, Ledger, Origin, Plan
 from purelb.allocator.ranges import Address
 from purelb.allocator.refusals import Refusal
 from purelb.allocator.serving import Asker, Rules, effective_local
 from purelb.allocator.sharing import clash, ports_in_common
+from purelb.allocator.sources.loans import Loans
 from purelb.allocator.wish import Wish
 from purelb.net.ranges import IPNetwork
 
@@ -59,13 +60,14 @@ def plan(
     groups: Groups,
     rules: Rules,
     advertised: Collection[IPNetwork] = (),
+    loans: Loans | None = None,
 ) -> Planned | Refusal:
     """What the Service shall hold now. A `Refusal` means: it holds nothing and gets nothing; the ledger stays as it is.
 
     `recorded` is the wish under which the held addresses were agreed, None when nobody recorded one. `advertised` are the
-    subnets of the living nodes.
+    subnets of the living nodes, `loans` what sources gave and said.
     """
-    asker = Asker(wish, ledger=ledger, groups=groups, rules=rules, advertised=advertised)
+    asker = Asker(wish, ledger=ledger, groups=groups, rules=rules, advertised=advertised, loans=loans)
     mine = _mine(wish, ledger=ledger, groups=groups, rules=rules)
     if wish.re_evaluate:
         mine = _re_evaluated(mine, asker)
@@ -75,12 +77,12 @@ def plan(
         if isinstance(answer, Refusal):
             staying = {*mine.kept, *mine.movable}
             held = tuple(a for a in ledger.records[wish.service].addresses if a in staying)
-            kept = _planned(wish, Given(held, answer), mine, ledger=ledger, groups=groups, rules=rules)
+            kept = _planned(wish, Given(held, answer), mine, ledger=ledger, groups=groups, rules=rules, loans=loans)
             return kept if isinstance(kept, Refusal) else replace(kept, agreed=False)
         contested = any(address in answer.addresses for address, _ in mine.contests)
         if contested and answer.shortfall is None and mine.objection is not None:
             answer = Given(answer.addresses, mine.objection, warning=answer.warning)
-        return _planned(wish, answer, mine, ledger=ledger, groups=groups, rules=rules)
+        return _planned(wish, answer, mine, ledger=ledger, groups=groups, rules=rules, loans=loans)
     answer = complete(asker, mine.kept, changed=changed or wish.re_evaluate)
     if mine.movable:
         answer = _move_or_stay(answer, mine)
@@ -91,7 +93,7 @@ def plan(
         answer, agreed = Given(mine.kept, answer), not changed
     if answer.shortfall is None and mine.objection is not None and mine.contests:
         answer = Given(answer.addresses, mine.objection, warning=answer.warning)
-    made = _planned(wish, answer, mine, ledger=ledger, groups=groups, rules=rules)
+    made = _planned(wish, answer, mine, ledger=ledger, groups=groups, rules=rules, loans=loans)
     return made if agreed or isinstance(made, Refusal) else replace(made, agreed=False)
 
 
@@ -114,11 +116,24 @@ def keep(wish: Wish, refusal: Refusal, *, ledger: Ledger, groups: Groups, rules:
 
 
 def _planned(
-    wish: Wish, given: Given, mine: _Mine, *, ledger: Ledger, groups: Groups, rules: Rules
+    wish: Wish,
+    given: Given,
+    mine: _Mine,
+    *,
+    ledger: Ledger,
+    groups: Groups,
+    rules: Rules,
+    loans: Loans | None = None,
 ) -> Planned | Refusal:
     if not given.addresses and given.shortfall is not None and wish.service not in ledger.records:
         return given.shortfall
-    local = effective_local(wish, kinds_of(given.addresses, ledger=ledger, groups=groups), rules)
+    origins = dict(_lent(given.addresses, ledger=ledger, groups=groups, loans=loans))
+    kinds = kinds_of(given.addresses, ledger=ledger, groups=groups)
+    kinds = tuple(
+        kind if address not in origins else origins[address].announce
+        for address, kind in zip(given.addresses, kinds, strict=True)
+    )
+    local = effective_local(wish, kinds, rules)
     made = Plan(
         service=wish.service,
         uid=wish.uid,
@@ -127,8 +142,19 @@ def _planned(
         facts=wish.facts(local=local),
         contests=tuple((a, c) for a, c in mine.contests if a in given.addresses),
         shortfall=given.shortfall,
+        origins=tuple(origins.items()),
     )
     return Planned(made, given.partial, given.warning, missing=given.missing, several=given.several)
+
+
+def _lent(
+    addresses: tuple[Address, ...], *, ledger: Ledger, groups: Groups, loans: Loans | None
+) -> Iterator[tuple[Address, Origin]]:
+    """The new addresses that a source gave, and what is remembered of its group."""
+    for address in addresses if loans is not None and groups.elsewhere else ():
+        loan = loans.book.get(address) if loans is not None and address not in ledger.claims else None
+        if loan is not None and (group := groups.elsewhere.get(loan.group)) is not None:
+            yield address, origin_of(group)
 
 
 def _mine(wish: Wish, *, ledger: Ledger, groups: Groups, rules: Rules) -> _Mine:
@@ -208,6 +234,6 @@ def _move_or_stay(answer: Given | Refusal, mine: _Mine) -> Given | Refusal:
         return answer
     objection = mine.objection
     if objection is not None:  # say what is wrong, wait for what would help
-        refusal = because.with_waits(objection, (*objection.waits, *refusal.waits))
+        refusal = replace(because.with_waits(objection, (*objection.waits, *refusal.waits)), ask=refusal.ask)
     have = mine.kept if isinstance(answer, Refusal) else answer.addresses
     return Given((*have, *(a for a in mine.movable if a[0] not in {h[0] for h in have})), refusal)

@@ -13,12 +13,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from purelb.allocator.ranges import Address, EntryId, ip_text
+from purelb.allocator.sources.ask import Asked
 from purelb.api import reasons
 from purelb.api.messages import shown
 from purelb.net.ranges import Family, IPNetwork
 
 # The order in which a group is asked; what is not here is about a sharing key.
 _CHECKS: Final = {
+    reasons.IPAM_PENDING: -1,  # nothing is known before the answer
     reasons.GROUP_DRAINING: 0,
     reasons.FAMILY_UNAVAILABLE: 1,
     reasons.MULTI_POOL_REFUSED: 2,
@@ -97,7 +99,7 @@ Again = OnChange | At
 
 
 class Refusal(Struct, frozen=True, gc=False):
-    """Why not. `text` is the message of the condition, without what the Service keeps."""
+    """Why not. `text` is the message of the condition, without what the Service keeps. `ask`: a source may know better."""
 
     reason: str
     text: str
@@ -105,6 +107,7 @@ class Refusal(Struct, frozen=True, gc=False):
     considered: tuple[Considered, ...] = ()
     again: Again = OnChange()
     asked: str = ""
+    ask: Asked | None = None
 
     @property
     def group(self) -> str:
@@ -286,6 +289,21 @@ def quota_exceeded(group: str, namespace: str, held: int, limit: int, family: Fa
     text = _say(reasons.QUOTA_EXCEEDED, group=group, ns=namespace, n=held, limit=limit, family=family_text(family))
     waits = (QuotaHasRoom(group, namespace, family), GroupsChange(reasons.QUOTA_EXCEEDED))
     return Refusal(reasons.QUOTA_EXCEEDED, text, waits)
+
+
+def ipam_pending(source: str, asked: Asked) -> Refusal:
+    text = _say(reasons.IPAM_PENDING, source=source)
+    return Refusal(reasons.IPAM_PENDING, text, (GroupsChange(reasons.IPAM_PENDING),), ask=asked)
+
+
+def ipam_unavailable(source: str, error: str) -> Refusal:
+    text = _say(reasons.IPAM_UNAVAILABLE, source=source, error=error)
+    return Refusal(reasons.IPAM_UNAVAILABLE, text, (GroupsChange(reasons.IPAM_UNAVAILABLE),))
+
+
+def ipam_misconfigured(source: str, problem: str) -> Refusal:
+    text = _say(reasons.IPAM_MISCONFIGURED, source=source, problem=problem)
+    return Refusal(reasons.IPAM_MISCONFIGURED, text, (GroupsChange(reasons.IPAM_MISCONFIGURED),))
 
 
 def address_conflict(address: Address, older: object) -> Refusal:

@@ -11,13 +11,15 @@ from msgspec import Struct
 
 from purelb.allocator import multipool
 from purelb.allocator import refusals as because
-from purelb.allocator.attribution import LOCAL
+from purelb.allocator.attribution import LOCAL, group_of
+from purelb.allocator.borrowing import request as request_elsewhere
 from purelb.allocator.groups import Candidates, Groups
 from purelb.allocator.ledger import Ledger
 from purelb.allocator.multipool import Filled
 from purelb.allocator.ranges import Address, EntryId, Place
 from purelb.allocator.refusals import Refusal
 from purelb.allocator.sharing import Facts, clash, ports_in_common
+from purelb.allocator.sources.loans import Loans
 from purelb.allocator.wish import Wish
 from purelb.api import reasons
 from purelb.api.groups import Group
@@ -44,9 +46,17 @@ class Asker:
     """One Service asking the present ledger and groups. Made per decision, holds no state of its own."""
 
     def __init__(
-        self, wish: Wish, *, ledger: Ledger, groups: Groups, rules: Rules, advertised: Collection[IPNetwork] = ()
+        self,
+        wish: Wish,
+        *,
+        ledger: Ledger,
+        groups: Groups,
+        rules: Rules,
+        advertised: Collection[IPNetwork] = (),
+        loans: Loans | None = None,
     ) -> None:
         self.wish = wish
+        self.loans = loans or Loans()
         self._advertised = advertised
         self._ledger = ledger
         self._groups = groups
@@ -67,12 +77,14 @@ class Asker:
 
     def is_bound(self, group: Group, families: Iterable[Family]) -> bool:
         """Whether the sharing key stands for an address of the group that others hold."""
-        return any(self._bound(group, family) is not None for family in families)
+        return any(self.bound(group, family) is not None for family in families)
 
     def home(self, addresses: tuple[Address, ...]) -> Group | Refusal | None:
         """The group that contains the first of some addresses, or the one it came from; why not, when that is gone."""
+        if addresses and self._elsewhere is not None and addresses == self.wish.addresses:
+            return self._elsewhere
         for address in addresses:
-            if (group := self._groups.holding(self._ledger.pools.where(address))) is not None:
+            if (group := group_of(address, ledger=self._ledger, groups=self._groups)) is not None:
                 return group
         claim = self._ledger.claims.get(addresses[0]) if addresses else None
         if claim is None or not claim.origin.group:
@@ -95,7 +107,7 @@ class Asker:
     def could_be_given(self, address: Address) -> bool:
         """Whether a held address could be given to its Service today."""
         wish = self.wish
-        group = self._groups.holding(self._ledger.pools.where(address))
+        group = group_of(address, ledger=self._ledger, groups=self._groups)
         if group is None or group.drain or self._groups.denial(group, wish.service.namespace) is not None:
             return False
         if wish.addresses:  # a family without a request is filled from the group of the first request
@@ -113,6 +125,29 @@ class Asker:
             return multipool.fill(self, group, family, held=held, advertised=self._advertised)
         answer = self._serve(group, family, several=several)
         return because.in_group(answer, group.name) if isinstance(answer, Refusal) else Filled((answer,))
+
+    def kept_back(self, group: Group, family: Family) -> Address | None:
+        """An address that a source gave before and that is kept back for this Service, lowest first."""
+        for address in self._ledger.quarantine.of(self.wish.service):
+            loan = self.loans.book.get(address)
+            if loan is not None and loan.group == group.name and address[0] == family and not self.reserved(address):
+                return address
+        return None
+
+    def is_used(self, address: Address, group: Group) -> bool:
+        """Whether an address of the group is in use already, be it by the Service itself."""
+        claim = self._ledger.claims.get(address)
+        return claim is not None and claim.entry is not None and claim.entry.group == group.name
+
+    def reserved(self, address: Address) -> Refusal | None:
+        """Why nobody may have an address: it is a node's, a Service's or a stranger's."""
+        sources = [s for s in self._ledger.reserved.get(address, ()) if s.name != str(self.wish.service)]
+        return because.reserved(address, sources[0].kind, sources[0].name) if sources else None
+
+    @property
+    def _elsewhere(self) -> Group | None:
+        """The named group, if its addresses come from a source: then requests are made there."""
+        return self._groups.elsewhere.get(self.wish.group) if self.wish.group is not None else None
 
     # What multi-pool asks of a group (`multipool.Shelf`)
 
@@ -133,7 +168,7 @@ class Asker:
         mine = (a for a in kept_back if pools.entry_of(a) == place.entry and a not in self._ledger.reserved)
         found = next(mine, None) or pools.lowest(place.entry)
         if found is not None:
-            return self._within_quota(found, group, taken=taken) or found
+            return self.within_quota(found, group, taken=taken) or found
         use = pools.usage_of(place.entry)
         return because.entry_exhausted(
             place.entry, used=use.claimed, size=use.size, quarantined=use.quarantined, reserved=use.reserved
@@ -147,14 +182,14 @@ class Asker:
             return because.family_unavailable(group.name, family)
         if several and (refusal := multipool.refused(group, self.wish.sharing_key)) is not None:
             return refusal
-        bound = self._bound(group, family)
+        bound = self.bound(group, family)
         if bound is not None:
-            return self._join(bound, group) or self._within_quota(bound, group) or bound
+            return self.join(bound, group) or self.within_quota(bound, group) or bound
         if (mine := self._ledger.quarantined_for(self.wish.service, group.name, family)) is not None:
-            return self._within_quota(mine, group) or mine
+            return self.within_quota(mine, group) or mine
         for entry in self._in_turn(group, entries):
             if (found := self._ledger.pools.lowest(entry)) is not None:
-                return self._within_quota(found, group) or found
+                return self.within_quota(found, group) or found
         use = self._ledger.pools.usage(group.name, family)
         return because.pool_exhausted(
             group.name, family, used=use.claimed, size=use.size, quarantined=use.quarantined, reserved=use.reserved
@@ -164,6 +199,10 @@ class Asker:
         self, address: Address, wanted: tuple[Family, ...], *, taken: Collection[Address] = ()
     ) -> Refusal | None:
         """Why a requested address that the Service does not hold cannot be given, beside `taken`; None when it can."""
+        if (elsewhere := self._elsewhere) is not None:
+            denied = self._groups.denial(elsewhere, self.wish.service.namespace)
+            refusal = denied or request_elsewhere(self, elsewhere, address, wanted, taken=taken)
+            return None if refusal is None else because.in_group(refusal, elsewhere.name)
         place = self._ledger.pools.where(address)
         if place is None:
             return because.not_in_any_pool(address)
@@ -181,25 +220,24 @@ class Asker:
             return because.group_draining(group.name)
         if place.excluded:
             return because.excluded(address, group.name)
-        sources = [s for s in self._ledger.reserved.get(address, ()) if s.name != str(wish.service)]
-        if sources:
-            return because.reserved(address, sources[0].kind, sources[0].name)
+        if (refusal := self.reserved(address)) is not None:
+            return refusal
         if address[0] not in wanted:
             return because.family_mismatch(address, wanted)
         held_back = self._ledger.quarantine.kept_for(address)
         if held_back is not None and held_back[1] != wish.service:
             return because.quarantined(address, held_back[1], held_back[0])
-        if (refusal := self._join(address, group)) is not None:
+        if (refusal := self.join(address, group)) is not None:
             return refusal
-        bound = self._bound(group, address[0])
+        bound = self.bound(group, address[0])
         if bound is not None and bound != address:
             return because.key_bound(wish.sharing_key or "", bound, address)
-        return self._within_quota(address, group, taken=taken)
+        return self.within_quota(address, group, taken=taken)
 
     def _facts(self, group: Group) -> Facts:
         return self.wish.facts(local=effective_local(self.wish, (group.announce,), self._rules))
 
-    def _bound(self, group: Group, family: Family) -> Address | None:
+    def bound(self, group: Group, family: Family) -> Address | None:
         """The address the key stands for, unless nobody but the asking Service made it so."""
         key = self.wish.sharing_key
         bound = None if key is None else self._ledger.bound(group.name, family, key)
@@ -207,7 +245,7 @@ class Asker:
             return None
         return bound
 
-    def _join(self, address: Address, group: Group) -> Refusal | None:
+    def join(self, address: Address, group: Group) -> Refusal | None:
         claim = self._ledger.claims.get(address)
         if claim is None:
             return None
@@ -221,7 +259,7 @@ class Asker:
                 return because.sharing(reasons.SHARING_KEY_MISMATCH, address, key)
         return None
 
-    def _within_quota(self, address: Address, group: Group, *, taken: Collection[Address] = ()) -> Refusal | None:
+    def within_quota(self, address: Address, group: Group, *, taken: Collection[Address] = ()) -> Refusal | None:
         if group.quota_per_namespace is None:
             return None
         namespace, family = self.wish.service.namespace, address[0]
@@ -244,7 +282,8 @@ class Asker:
 
     def _alone_on(self, address: Address, group: Group) -> bool:
         """Whether an address of the group is used by nobody else of the namespace."""
-        claim, entry = self._ledger.claims.get(address), self._ledger.pools.entry_of(address)
+        claim = self._ledger.claims.get(address)
+        entry = self._ledger.pools.entry_of(address) if claim is None else claim.entry
         others = claim.holders if claim is not None else ()
         mine = (key != self.wish.service and key.namespace == self.wish.service.namespace for key in others)
         return entry is not None and entry.group == group.name and not any(mine)
