@@ -57,3 +57,13 @@ class Sharing:
         names = ("namespace",) if kind is ObjectMeta else kind.__struct_fields__
         fields = self._fields[kind] = tuple((name, {}) for name in names)
         return fields
+
+
+def keep_equal(old: Struct, new: Struct) -> None:
+    """Let `new`, which nobody else holds yet, take over the parts of its older version that did not change."""
+    if type(old) is not type(new):
+        return
+    for name in new.__struct_fields__:
+        part = getattr(new, name)
+        if name != "metadata" and part is not (before := getattr(old, name)) and part == before:
+            force_setattr(new, name, before)

@@ -21,6 +21,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 from msgspec import Struct
 
 from purelb.kube.model import KubeObject, key, same_but_rv
+from purelb.kube.sharing import keep_equal
 
 T = TypeVar("T", bound=KubeObject)
 
@@ -364,9 +365,9 @@ def _changes(old: T | None, new: T) -> tuple[Change[T], ...]:
     before, after = old.metadata.uid, new.metadata.uid
     if before and after and before != after:
         return (Deleted(old, final=False), Added(new))
-    if same_but_rv(old, new):  # type: ignore[arg-type]
-        return (Unchanged(old, new),)
-    return (Updated(old, new),)
+    unchanged = same_but_rv(old, new)  # type: ignore[arg-type]
+    keep_equal(old, new)  # type: ignore[arg-type]
+    return (Unchanged(old, new),) if unchanged else (Updated(old, new),)
 
 
 def _grouped(values: Mapping[str, tuple[str, ...]]) -> dict[str, AbstractSet[str]]:

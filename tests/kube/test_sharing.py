@@ -10,6 +10,7 @@ from purelb.kube.decode import Codec, Event
 from purelb.kube.model import EndpointSlice, Service
 from purelb.kube.resources import ENDPOINT_SLICES, SERVICES
 from purelb.kube.sharing import VALUES_MAX, Sharing
+from purelb.kube.store import Store
 
 
 def body(number: int, **spec: Any) -> bytes:
@@ -95,3 +96,22 @@ def test_endpoints_share_the_names_of_their_nodes() -> None:
     assert one.endpoints is not None
     assert two.endpoints is not None
     assert len({id(each.node_name) for each in (*one.endpoints, *two.endpoints)}) == 1
+
+
+def test_what_did_not_change_of_an_object_stays_the_object_it_was() -> None:
+    codec, store = Codec(SERVICES), Store[Service]()
+    one, two = items(body(1, ports=PORTS), body(1, ports=PORTS))
+    store.replace([one], {}, "5")
+    changed = msgspec.json.decode(body(1, ports=PORTS)) | {
+        "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}
+    }
+    event = codec.event(b'{"type":"MODIFIED","object":' + msgspec.json.encode(changed) + b"}")
+    assert isinstance(event, Event)
+    plain = msgspec.json.decode(msgspec.json.encode(changed), type=Service)
+    store.upsert(event.object, "6")
+    stored = store.get("team/s1")
+    assert stored == plain
+    assert stored is not None
+    assert stored.spec is one.spec
+    assert stored.status is not one.status
+    assert two.spec is not one.spec, "nothing was done to what is not in the store"
