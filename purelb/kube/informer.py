@@ -102,13 +102,17 @@ class Informer(Generic[T]):
         mode: Literal["auto", "list"] = "auto",
         transform: Callable[[T], T] | None = None,
         audit: float = AUDIT_EVERY,
+        name: str = "",
     ) -> None:
-        """`consistent`: the first list is a quorum read, which a consumer that decides exclusively needs.
+        """`name` is what metrics, log lines and tasks call it, by default its resource; unique in an `InformerSet`.
+
+        `consistent`: the first list is a quorum read, which a consumer that decides exclusively needs.
 
         `mode` `list`: never ask for a streamed initial state. `audit`: about how often (seconds) everything is compared with
         a quorum read, 0 never. `transform` runs once for each object, before it is stored.
         """
         self.resource = r
+        self.name = name or r.name
         self.scope = (r.name, namespace, labels, fields)
         self.mode = mode
         self.store: Store[T] = Store(indices)
@@ -121,7 +125,7 @@ class Informer(Generic[T]):
         self._machine: Reflector[T] = Reflector(
             rng=self._clock.random, consistent=consistent, streams=mode == "auto", audit=audit
         )
-        self._deliveries: Deliveries[T] = Deliveries(r.name, client.sink)
+        self._deliveries: Deliveries[T] = Deliveries(self.name, client.sink)
         self._state: Literal["new", "running", "stopped"] = "new"
         self._replaced = False
         self._synced_bell = Bell(self._clock)
@@ -130,7 +134,7 @@ class Informer(Generic[T]):
         self._relists = 0
         self._replies: deque[tuple[int, Callable[[], None]]] = deque()
         self._request: asyncio.Task[None] | None = None
-        self._troubles = Troubles(r.name, clock=client.clock, sink=client.sink)
+        self._troubles = Troubles(self.name, clock=client.clock, sink=client.sink)
         self._comparison = Comparison(self.store)  # of the audit under way
         self._dropped = 0
         self._seen_at = self._clock.now()
@@ -148,7 +152,7 @@ class Informer(Generic[T]):
     def add_handler(self, h: Handler[T], *, deliver_unchanged: bool = False) -> Registration[T]:
         """Register; what is stored already is delivered inside this call. Raises RuntimeError after the end of `run`."""
         if self._state == "stopped":
-            raise RuntimeError(f"the informer of {self.resource.name} has stopped")
+            raise RuntimeError(f"the informer of {self.name} has stopped")
         registration = Registration(h, deliver_unchanged=deliver_unchanged)
         self._deliveries.add(registration, self.store.values())
         return registration
@@ -183,7 +187,7 @@ class Informer(Generic[T]):
 
     def samples(self) -> Iterator[Sample]:
         """Gauges, computed when asked."""
-        name, now = (self.resource.name,), self._clock.now()
+        name, now = (self.name,), self._clock.now()
         yield Sample(INFORMER_OBJECTS, len(self.store), name)
         yield Sample(INFORMER_SYNCED, float(self.synced), name)
         yield Sample(INFORMER_LAST_EVENT_AGE, now - self._seen_at, name)
@@ -193,7 +197,7 @@ class Informer(Generic[T]):
     async def run(self) -> Never:
         """Keep the store up to date until cancelled. To be called once."""
         if self._state != "new":
-            raise RuntimeError(f"the informer of {self.resource.name} was started before")
+            raise RuntimeError(f"the informer of {self.name} was started before")
         self._state = "running"
         end = self._client.on_reachable(lambda: self._tell(Reachable()))
         try:
@@ -276,7 +280,7 @@ class Informer(Generic[T]):
     # Requests
 
     def _start(self, group: asyncio.TaskGroup, request: Any, what: str) -> None:
-        self._request = group.create_task(request, name=f"informer:{self.resource.name}:{what}")
+        self._request = group.create_task(request, name=f"informer:{self.name}:{what}")
 
     def _give_up(self) -> None:
         if self._request is not None:
@@ -284,7 +288,7 @@ class Informer(Generic[T]):
             self._request = None
 
     async def _list(self, action: List) -> None:
-        name, started = self.resource.name, self._clock.now()
+        name, started = self.name, self._clock.now()
         if action.continue_ is None:
             self._sink.count(REFLECTOR_LISTS, name)
         seen: Page[T] | ListFailed
@@ -307,7 +311,7 @@ class Informer(Generic[T]):
         await self._hand_over(seen)
 
     async def _watch(self, action: Watch) -> None:
-        name, started, events = self.resource.name, self._clock.now(), 0
+        name, started, events = self.name, self._clock.now(), 0
         ended: Ended | CannotStream = Ended()
         try:
             if action.initial_events and not await self._client.can_stream():
@@ -417,5 +421,5 @@ class Informer(Generic[T]):
 
     def _count_dropped(self) -> None:
         if self.store.dropped != self._dropped:
-            self._sink.count(INFORMER_OVERLAY_DROPPED, self.resource.name, by=self.store.dropped - self._dropped)
+            self._sink.count(INFORMER_OVERLAY_DROPPED, self.name, by=self.store.dropped - self._dropped)
             self._dropped = self.store.dropped

@@ -20,7 +20,7 @@ T = TypeVar("T", bound=KubeObject)
 
 
 class SyncTimeout(Exception):
-    """Some informers were not filled in time. `laggards`: resource to its last error, `""` when there was none."""
+    """Some informers were not filled in time. `laggards`: name to its last error, `""` when there was none."""
 
     def __init__(self, laggards: Mapping[str, str]) -> None:
         super().__init__("; ".join(f"{name}: {error or 'no answer yet'}" for name, error in laggards.items()))
@@ -28,7 +28,7 @@ class SyncTimeout(Exception):
 
 
 class InformerSet:
-    """The informers of a component, run together. One for each resource, namespace and selectors."""
+    """The informers of a component, run together. One for each resource, namespace and selectors, each with its own name."""
 
     def __init__(self, client: ApiClient) -> None:
         self._clock = client.clock
@@ -36,11 +36,13 @@ class InformerSet:
         self._running = False
 
     def add(self, informer: Informer[T]) -> Informer[T]:
-        """Take in an informer. Raises ValueError for a second one of the same scope, RuntimeError once `run` was called."""
+        """Take in an informer. Raises ValueError for a second one of a scope or name, RuntimeError once `run` was called."""
         if self._running:
-            raise RuntimeError(f"the informer of {informer.resource.name} comes too late to be run with the others")
+            raise RuntimeError(f"the informer of {informer.name} comes too late to be run with the others")
         if informer.scope in self._informers:
             raise ValueError(f"there is an informer of {informer.scope} already: add a handler to that one")
+        if informer.name in {known.name for known in self}:  # their series could not be told apart
+            raise ValueError(f"there is an informer called {informer.name} already: give this one a name of its own")
         self._informers[informer.scope] = informer
         return informer
 
@@ -59,7 +61,7 @@ class InformerSet:
                 for informer in self:
                     await informer.wait_synced()
         except TimeoutError:
-            laggards = {each.resource.name: each.last_error for each in self if not each.synced}
+            laggards = {each.name: each.last_error for each in self if not each.synced}
             raise SyncTimeout(laggards) from None
 
     def samples(self) -> Iterator[Sample]:
@@ -72,5 +74,5 @@ class InformerSet:
         self._running = True
         async with asyncio.TaskGroup() as group:
             for informer in self:
-                group.create_task(informer.run(), name=f"informer:{informer.resource.name}")
+                group.create_task(informer.run(), name=f"informer:{informer.name}")
         raise AssertionError("informers never end by themselves")

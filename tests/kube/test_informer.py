@@ -683,3 +683,21 @@ async def test_informers_of_a_set_are_waited_for_together_and_laggards_are_named
     with contextlib.suppress(asyncio.CancelledError):
         await running
     transport.assert_all_closed()
+
+
+async def test_two_informers_of_one_resource_in_a_set_have_names_of_their_own_and_no_series_in_common() -> None:
+    clock, transport = VirtualClock(0.0), Scripted()
+    client = client_over(transport, clock)
+    informers = InformerSet(client)
+    informers.add(Informer(client, SERVICES, mode="list"))
+    with pytest.raises(ValueError, match="called services already"):
+        informers.add(Informer(client, SERVICES, labels="team=a", mode="list"))
+    informers.add(Informer(client, SERVICES, labels="team=a", name="services of a", mode="list"))
+    series = [(sample.metric.name, sample.labels) for sample in informers.samples()]
+    assert len(series) == len(set(series))
+    assert {labels for _, labels in series} == {("services",), ("services of a",)}
+    with pytest.raises(SyncTimeout) as caught:
+        waiting = asyncio.get_running_loop().create_task(informers.wait_synced(1.0))
+        await clock.advance(1.0)
+        await waiting
+    assert list(caught.value.laggards) == ["services", "services of a"]
