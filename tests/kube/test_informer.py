@@ -696,8 +696,8 @@ async def test_two_informers_of_one_resource_in_a_set_have_names_of_their_own_an
     series = [(sample.metric.name, sample.labels) for sample in informers.samples()]
     assert len(series) == len(set(series))
     assert {labels for _, labels in series} == {("services",), ("services of a",)}
+    waiting = asyncio.get_running_loop().create_task(informers.wait_synced(1.0))
+    await clock.advance(1.0)
     with pytest.raises(SyncTimeout) as caught:
-        waiting = asyncio.get_running_loop().create_task(informers.wait_synced(1.0))
-        await clock.advance(1.0)
         await waiting
     assert list(caught.value.laggards) == ["services", "services of a"]
