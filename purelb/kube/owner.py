@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, assert_never, ca
 
 from msgspec import Struct
 
+from purelb.kube.clock import breathe
 from purelb.kube.metrics import (
     NO_SINK,
     RECONCILE_ERRORS,
@@ -42,6 +43,7 @@ _log: Final = logging.getLogger(__name__)
 _UNHEALTHY_AT: Final = 10
 _LOG_EVERY: Final = 60.0
 _HOLDS_LOOP: Final = 0.1
+TURNS_FOR: Final = 0.002  # turns in a row before the writes they submitted are sent
 
 
 class Done(Struct, frozen=True):
@@ -156,6 +158,7 @@ class Owner(Generic[K]):
 
     async def run(self) -> None:
         """Handle keys until the queue is closed and empty, or closed while the gate is. Raises what is Fatal."""
+        breathes_at = self._clock.now() + TURNS_FOR
         while True:
             try:
                 key = await self._queue.get(gate=self._gate)
@@ -168,6 +171,9 @@ class Owner(Generic[K]):
                 raise
             finally:
                 self._queue.done(key)
+            if self._clock.now() >= breathes_at:  # a queue that is never empty must not keep the loop
+                await breathe()
+                breathes_at = self._clock.now() + TURNS_FOR
 
     async def _turn(self, key: K) -> None:
         started = self._clock.now()

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from purelb.kube.metrics import (
     RECONCILE_TIME,
     RECONCILE_TOTAL,
 )
-from purelb.kube.owner import After, Done, Fatal, Outcome, Owner, Rejected, Retry
+from purelb.kube.owner import TURNS_FOR, After, Done, Fatal, Outcome, Owner, Rejected, Retry
 from purelb.kube.queue import INITIAL, URGENT, Exponential, WorkQueue
 from tests.kube.told import Told
 from tests.virtual_clock import START, VirtualClock
@@ -265,3 +266,21 @@ async def test_a_step_that_holds_the_loop_is_counted_and_one_that_waits_is_not()
         world.queue.add("blocks")
         await world.clock.advance(1)
     assert world.owner.held_loop == 1
+
+
+async def test_a_queue_that_is_never_empty_leaves_the_loop_to_others_every_few_milliseconds() -> None:
+    world = World()
+    world.blocks = 0.0009
+    for number in range(100):
+        world.queue.add(f"key-{number}")
+    done_when_others_ran: list[int] = []
+
+    async def other() -> None:
+        while len(world.turns) < 100:
+            await asyncio.sleep(0)
+            done_when_others_ran.append(len(world.turns))
+
+    async with world.running(), asyncio.TaskGroup() as group:
+        group.create_task(other())
+    steps = [after - before for before, after in itertools.pairwise([0, *done_when_others_ran])]
+    assert max(steps[1:]) <= TURNS_FOR / world.blocks + 1  # the first is before the others had begun
