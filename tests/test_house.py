@@ -112,3 +112,20 @@ def test_the_runtime_could_be_lifted_out(path: Path) -> None:
         if not re.match(r"\s*(from purelb\.kube[. ]|import purelb\.kube)", line)
     ]
     assert not [line for line in rest if "purelb" in line.lower()]
+
+
+REVEALING = {
+    "purelb/kube/calls.py": "puts a token into the header of a request",
+    "purelb/kube/secret.py": "compares two secrets",
+}
+
+
+def test_only_listed_modules_reveal_a_secret_and_each_of_them_does() -> None:
+    found = {
+        str(path.relative_to(ROOT))
+        for path in SOURCES
+        if path.is_relative_to(ROOT / "purelb")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr == "reveal"
+    }
+    assert found == set(REVEALING)

@@ -28,11 +28,13 @@ from purelb.kube.credentials import (
     KubeconfigCredentials,
     ServiceAccountCredentials,
     Tls,
+    bearer,
     ssl_context,
     words,
 )
 from purelb.kube.errors import AccessError
 from purelb.kube.metrics import NO_SINK, Sink
+from purelb.kube.secret import Secret
 from purelb.kube.transport import LIBRARY_ERRORS
 
 __all__ = [
@@ -74,7 +76,7 @@ def fixed_access(
     """Access to a server that is known beforehand; `tls` is needed for `https`."""
     chosen = tls or Tls()
     context = ssl_context(chosen) if server.startswith("https:") else None
-    credential = Credential(f"Bearer {token}" if token else None, context)
+    credential = Credential(bearer(token) if token else None, context)
     return ClusterAccess(
         server=server.rstrip("/"),
         namespace=namespace,
@@ -137,7 +139,7 @@ def _in_cluster(directory: Path, sink: Sink, tried: list[str]) -> ClusterAccess 
 class _Loaded(Struct, frozen=True, kw_only=True):
     server: str
     namespace: str
-    authorization: str | None
+    authorization: Secret | None
     tls: Tls
     proxy: str | None
 
@@ -199,7 +201,7 @@ async def _load_kubeconfig(paths: str, context: str | None) -> _Loaded:
             return _Loaded(
                 server=str(into.host).rstrip("/"),
                 namespace=str(chosen.get("namespace") or ""),
-                authorization=into.api_key.get("BearerToken"),
+                authorization=Secret(header) if (header := into.api_key.get("BearerToken")) else None,
                 tls=Tls(
                     ca_pem=_bytes_of(into.ssl_ca_cert),
                     client_cert=(certificate, key) if certificate and key else None,

@@ -193,7 +193,7 @@ class Calls:
 
 
 def _with(headers: tuple[tuple[str, str], ...], credential: Credential) -> tuple[tuple[str, str], ...]:
-    return (*headers, ("Authorization", credential.authorization)) if credential.authorization else headers
+    return (*headers, ("Authorization", credential.authorization.reveal())) if credential.authorization else headers
 
 
 async def _first(body: ByteStream, limit: int) -> bytes:

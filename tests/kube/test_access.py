@@ -35,6 +35,7 @@ from purelb.kube.client import ApiClient
 from purelb.kube.decode import Event
 from purelb.kube.errors import AccessError, TransportError, Unauthorized
 from purelb.kube.resources import SERVICES
+from purelb.kube.secret import Secret
 from tests.kube.authority import Authority
 from tests.kube.scripted import Call, Scripted
 from tests.virtual_clock import VirtualClock
@@ -83,8 +84,12 @@ def kubeconfig(
     return path
 
 
+def said(credential: Credential) -> str | None:
+    return credential.authorization.reveal() if credential.authorization is not None else None
+
+
 def shown(access: ClusterAccess) -> str | None:
-    return access.credentials.current(0.0).authorization
+    return said(access.credentials.current(0.0))
 
 
 # In a cluster
@@ -126,10 +131,10 @@ def test_an_in_cluster_start_does_not_pay_for_the_kubeconfig_library(tmp_path: P
 def test_a_rotated_token_is_used_within_a_minute(tmp_path: Path) -> None:
     folder = service_account(tmp_path / "sa")
     credentials = ServiceAccountCredentials(folder)
-    assert credentials.current(100.0).authorization == "Bearer t1"
+    assert said(credentials.current(100.0)) == "Bearer t1"
     (folder / "token").write_text(" t2 \n")
-    assert credentials.current(159.9).authorization == "Bearer t1"
-    assert credentials.current(160.0).authorization == "Bearer t2"
+    assert said(credentials.current(159.9)) == "Bearer t1"
+    assert said(credentials.current(160.0)) == "Bearer t2"
 
 
 @pytest.mark.parametrize("content", [None, "", " \n"])
@@ -178,7 +183,7 @@ async def test_forced_reads_are_at_most_one_a_second(tmp_path: Path) -> None:
     (folder / "token").write_text("t2")
     assert await credentials.renewed(first, 10.9) is first
     second = await credentials.renewed(first, 11.0)
-    assert second.authorization == "Bearer t2"
+    assert said(second) == "Bearer t2"
     (folder / "token").write_text("t3")
     assert await credentials.renewed(first, 99.0) is second
 
@@ -275,7 +280,7 @@ class EverFresh:
     """Credentials that are new each time they are asked for."""
 
     def current(self, now: float) -> Credential:
-        return Credential("Bearer x", ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        return Credential(Secret("Bearer x"), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
 
     async def renewed(self, rejected: Credential, now: float) -> Credential:
         return self.current(now)
@@ -380,7 +385,7 @@ async def test_a_watch_that_was_open_when_the_authority_was_replaced_goes_on(tmp
 
 
 def bearer(token: str) -> Credential:
-    return Credential(f"Bearer {token}")
+    return Credential(Secret(f"Bearer {token}"))
 
 
 async def test_a_hundred_refused_requests_load_the_kubeconfig_once() -> None:
@@ -398,7 +403,7 @@ async def test_a_hundred_refused_requests_load_the_kubeconfig_once() -> None:
         tasks = [group.create_task(credentials.renewed(old, clock.now())) for _ in range(100)]
         await clock.advance(10.0)
     assert loads == [0.0]
-    assert {task.result().authorization for task in tasks} == {"Bearer new"}
+    assert {said(task.result()) for task in tasks} == {"Bearer new"}
 
 
 async def test_when_the_request_that_loads_is_cancelled_the_next_one_takes_over() -> None:
@@ -422,7 +427,7 @@ async def test_when_the_request_that_loads_is_cancelled_the_next_one_takes_over(
     assert loads == [0.0, 1.0]
     assert tasks[0].cancelled()
     assert tasks[2].cancelled()
-    assert tasks[1].result().authorization == "Bearer new"
+    assert said(tasks[1].result()) == "Bearer new"
 
 
 async def test_a_load_that_fails_is_not_repeated_before_five_seconds_have_passed() -> None:
@@ -563,11 +568,11 @@ async def test_a_plugin_gives_the_token_and_is_asked_again_after_a_refusal(tmp_p
     user = plugin(tmp_path / "plugin", f"cat {tmp_path}/answer")
     access = await load_access(kubeconfig=kubeconfig(tmp_path / "config", user=user))
     first = access.credentials.current(0.0)
-    assert first.authorization == "Bearer from-plugin"
+    assert said(first) == "Bearer from-plugin"
     assert await access.credentials.renewed(first, 10.0) is first
     answer["status"] = {"token": "newer"}
     (tmp_path / "answer").write_text(json.dumps(answer))
-    assert (await access.credentials.renewed(first, 20.0)).authorization == "Bearer newer"
+    assert said(await access.credentials.renewed(first, 20.0)) == "Bearer newer"
 
 
 def is_running(pid: int) -> bool:
@@ -673,7 +678,7 @@ async def test_nothing_that_is_printed_contains_a_secret(tmp_path: Path) -> None
     )
     assert SECRET not in printed
     assert "PRIVATE KEY" not in printed
-    assert "set" in printed
+    assert "authorization=[redacted]" in printed
 
 
 def test_a_context_for_the_wire_asks_for_what_we_need() -> None:
