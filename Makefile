@@ -57,7 +57,7 @@ types: $(READY) ## mypy, strict, tests included
 	@$(BIN)/mypy
 
 .PHONY: generated
-generated: $(READY) ## make crds/ and the RBAC of deploy/ again
+generated: $(READY) ## make crds/, the RBAC of deploy/ and docs/reference/ again
 	@hack/generated
 
 .PHONY: manifests

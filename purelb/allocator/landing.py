@@ -21,8 +21,9 @@ from purelb.allocator.state import Hands, Last, State
 from purelb.api import annotations as words
 from purelb.api import events as rules
 from purelb.api import reasons
+from purelb.kube.failures import failure
 from purelb.kube.model import ObjectReference, Service, annotations
-from purelb.kube.queue import INITIAL
+from purelb.kube.queue import INITIAL, LIVE
 from purelb.kube.writer import (
     Cancelled,
     Conflicted,
@@ -61,7 +62,8 @@ def _service_landed(
             state.tally.written(key)
             if isinstance(obj, Service):
                 _applied(state, hands, flight, key, obj, now)
-            hands.soon(key)
+            # What follows an applied status is mostly nothing: those who have no address yet come first.
+            hands.soon(key, priority=LIVE if flight.desired is None else INITIAL)
         case Conflicted() | Exists():
             flights.unknown(key, flight.rv, now)
             delay = flights.delay(key, first=CONFLICT_WAIT, cap=CONFLICT_CAP)
@@ -86,15 +88,15 @@ def _service_landed(
                     "code": "publishRefused",
                     "service": str(key),
                     "reason": reasons.PUBLISH_REFUSED,
-                    "error": status.message,
-                    "retryIn": delay,
+                    **failure(status.message, kind=status.reason or None, retry_in=delay),
                 },
             )
             hands.later(key, delay)
-        case Failed(error=error):
+        case Failed(error=error, attempts=attempts):
             flights.unknown(key, flight.rv, now)
             delay = flights.delay(key, first=CONFLICT_WAIT, cap=FAILED_CAP)
-            fields = {"code": "publishFailed", "service": str(key), "error": str(error), "retryIn": delay}
+            told = failure(error, attempt=attempts, retry_in=delay, took=now - flight.sent_at)
+            fields = {"code": "publishFailed", "service": str(key), **told}
             log.info("the write of %s got no answer", key, extra=fields)
             hands.later(key, delay)
         case Fenced() | Superseded() | Cancelled():

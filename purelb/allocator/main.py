@@ -256,7 +256,7 @@ class Allocator:
             try:
                 await elector.lead(body)
             except LeadershipLost as lost:
-                fields = {"code": "termEnded", "reason": lost.why}
+                fields = {"code": "termEnded", "why": lost.why}
                 log.info("this term has ended: standing by", extra=fields)
                 self._phase.become("Standby")
 

@@ -245,7 +245,12 @@ class Reconciler:
         state = self._state
         left = leave_to_others(state.taken, key, ledger=state.ledger, announcements=state.announcements, now=now)
         for address, said in left:
-            fields = {"code": "addressLeft", "service": str(key), "ips": ip_text(address), "error": said}
+            fields = {
+                "code": "addressLeft",
+                "service": str(key),
+                "ips": ip_text(address),
+                "reason": reasons.DUPLICATE_ON_LAN,
+            }
             log.info("%s leaves %s to another host on the LAN", key, ip_text(address), extra=fields)
             self._tell(service, occasion(reasons.DUPLICATE_ON_LAN, said))
             arm(state, self._hands, now)

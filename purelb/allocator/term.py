@@ -24,6 +24,7 @@ from purelb.kube.bell import Bell
 from purelb.kube.client import ApiClient
 from purelb.kube.clock import Clock
 from purelb.kube.errors import KubeError, NotFound
+from purelb.kube.failures import failure
 from purelb.kube.informer import Informer
 from purelb.kube.metrics import Sample, Sink
 from purelb.kube.model import Lease, Namespace, Node, ObjectReference, Service
@@ -151,7 +152,7 @@ class Courier:
         self._recorder.event(regarding, type=told.type, reason=told.reason, action=told.action, note=told.note)
 
     def wall(self) -> str:
-        return self._clock.wall().strftime("%Y-%m-%dT%H:%M:%SZ")
+        return self._clock.wall().replace(tzinfo=None).isoformat(timespec="seconds") + "Z"  # a tenth of strftime
 
     async def run(self) -> None:
         """Read the Services whose writes got no answer, one after the other."""
@@ -162,7 +163,7 @@ class Courier:
             except NotFound:
                 self._world.services.relist(f"{service} was not found")
             except KubeError as error:
-                fields = {"code": "readFailed", "service": str(service), "error": str(error)}
+                fields = {"code": "readFailed", "service": str(service), **failure(error)}
                 log.info("%s could not be read again", service, extra=fields)
             else:
                 self._world.services.note_write(obj)

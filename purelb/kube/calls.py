@@ -10,6 +10,7 @@ Each answer is counted, and the first success after a failure is announced to th
 
 from __future__ import annotations
 
+import logging
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from purelb.kube.access import ClusterAccess, Credential
     from purelb.kube.clock import Clock
     from purelb.kube.errors import ApiError
+
+_log: Final = logging.getLogger(__name__)
 
 UNARY_TIMEOUT: Final = 10.0
 WATCH_HEADERS_TIMEOUT: Final = 65.0  # some proxies hold the headers until the first byte of body
@@ -82,7 +85,12 @@ class Calls:
             raise TransportError(
                 "timeout", f"{method} {target.partition('?')[0]}: no answer in {timeout:g} s"
             ) from None
-        self.sink.observe(CLIENT_DURATION, self.clock.now() - started, verb or method, self._host)
+        took = self.clock.now() - started
+        self.sink.observe(CLIENT_DURATION, took, verb or method, self._host)
+        if _log.isEnabledFor(logging.DEBUG):  # neither bodies nor headers nor the query, in which a selector may stand
+            path = target.partition("?")[0]
+            fields = {"code": "apiCall", "method": method, "path": path, "status": answer.status, "took": took}
+            _log.debug("%s %s: %d", method, path, answer.status, extra=fields)
         if answer.status >= 300:
             raise self._refusal(method, target, answer.status, answer.headers, answer.body)
         return answer

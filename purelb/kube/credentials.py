@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from msgspec import Struct
 
 from purelb.kube.errors import AccessError
+from purelb.kube.failures import failure
 from purelb.kube.metrics import ACCESS_RELOADS, NO_SINK, Sink
-from purelb.kube.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -50,11 +50,11 @@ class Tls(Struct, frozen=True, kw_only=True):
 class Credential(Struct, frozen=True, eq=False):
     """What one request shows and trusts. Two of them are the same only if they are the same object."""
 
-    authorization: Secret | None = None
+    authorization: str | None = None
     tls: ssl.SSLContext | None = None
 
     def __repr__(self) -> str:
-        return f"Credential(authorization={self.authorization}, tls={self.tls is not None})"
+        return f"Credential(authorization={'set' if self.authorization else None}, tls={self.tls is not None})"
 
 
 class Credentials(Protocol):
@@ -123,7 +123,7 @@ class ServiceAccountCredentials:
             context = ssl_context(Tls(ca_pem=self.ca_pem))
         except (OSError, ValueError) as error:
             raise AccessError(f"the service account in {directory} cannot be used: {words(error)}") from None
-        self._credential = Credential(token, context)
+        self._credential = Credential(f"Bearer {token}", context)
         self._read_at: float | None = None
         self._forced_at = -FORCED_READ_EVERY
         self._logged_at = -LOG_EVERY
@@ -152,8 +152,8 @@ class ServiceAccountCredentials:
         except (OSError, ValueError) as error:
             self._failed("token", error, now)
         else:
-            if authorization != token:
-                authorization = token
+            if authorization != f"Bearer {token}":
+                authorization = f"Bearer {token}"
                 self._sink.count(ACCESS_RELOADS, "token", "success")
         try:
             seen = _fingerprint(self._ca_path)
@@ -174,7 +174,11 @@ class ServiceAccountCredentials:
             self._logged_at = now
             log.info(
                 "a file of the service account cannot be read, the old content stays in force",
-                extra={"code": "accessReloadFailed", "kind": kind, "error": words(error)},
+                extra={
+                    "code": "accessReloadFailed",
+                    "kind": kind,
+                    **failure(words(error), kind=type(error).__name__),
+                },
             )
 
 
@@ -229,7 +233,7 @@ class KubeconfigCredentials:
                 self._logged_at = now
                 log.info(
                     "the kubeconfig cannot be loaded again, the old credential stays in force",
-                    extra={"code": "accessReloadFailed", "kind": "token", "error": str(error)},
+                    extra={"code": "accessReloadFailed", "kind": "token", **failure(error)},
                 )
         except asyncio.CancelledError:
             self._started_at = before  # nothing was learned: one of those who wait takes over
@@ -245,16 +249,11 @@ class KubeconfigCredentials:
                     turn.set_result(None)
 
 
-def bearer(token: str) -> Secret:
-    """The header that carries a token."""
-    return Secret(f"Bearer {token}")
-
-
-def _token_in(path: Path) -> Secret:
+def _token_in(path: Path) -> str:
     token = path.read_text().strip()
     if not token:
         raise ValueError(f"{path} is empty")
-    return bearer(token)
+    return token
 
 
 def _fingerprint(path: Path) -> tuple[int, int, int]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, assert_never, ca
 from msgspec import Struct
 
 from purelb.kube.clock import breathe
+from purelb.kube.failures import failure
 from purelb.kube.metrics import (
     NO_SINK,
     RECONCILE_ERRORS,
@@ -185,7 +186,7 @@ class Owner(Generic[K]):
             raise
         except Exception as error:  # noqa: BLE001  one key is fenced off from its neighbours here
             self._count("error", started)
-            self._panicked(key, error)
+            self._panicked(key, error, started)
             return
         finally:
             self._turn_of = None
@@ -196,6 +197,10 @@ class Owner(Generic[K]):
                 extra={"code": "loopHeld", "owner": self._name, "key": str(key), "seconds": step.longest},
             )
         self._panics.pop(key, None)
+        if _log.isEnabledFor(logging.DEBUG):
+            took, ended = self._clock.now() - started, type(outcome).__name__
+            fields = {"code": "turnEnded", "owner": self._name, "key": str(key), "outcome": ended, "took": took}
+            _log.debug("%s: %s", key, ended, extra=fields)
         match outcome:
             case Done():
                 self._count("success", started)
@@ -213,8 +218,8 @@ class Owner(Generic[K]):
                         "code": "keyRetried",
                         "owner": self._name,
                         "key": str(key),
-                        "reason": reason,
-                        "delay": delay,
+                        "why": reason,
+                        "retryIn": delay,
                     },
                 )
             case Rejected():
@@ -228,7 +233,7 @@ class Owner(Generic[K]):
         self._sink.count(RECONCILE_TOTAL, self._name, result)
         self._sink.observe(RECONCILE_TIME, self._clock.now() - started, self._name)
 
-    def _panicked(self, key: K, error: Exception) -> None:
+    def _panicked(self, key: K, error: Exception, started: float) -> None:
         self._sink.count(RECONCILE_ERRORS, self._name)
         self._sink.count(RECONCILE_PANICS, self._name)
         panics = self._panics.setdefault(key, _Panics())
@@ -236,7 +241,8 @@ class Owner(Generic[K]):
         now = self._clock.now()
         if panics.logged_at is None or now - panics.logged_at >= _LOG_EVERY:
             panics.logged_at = now
-            fields = {"code": "stepRaised", "owner": self._name, "key": str(key), "in_row": panics.in_row}
+            told = failure(error, attempt=panics.in_row, took=now - started)
+            fields = {"code": "stepRaised", "owner": self._name, "key": str(key), **told}
             _log.info("a step raised; its key is tried again later", extra=fields, exc_info=error)
         if self._panic_limit and panics.in_row >= self._panic_limit:
             raise Fatal(f"{self._name}: {panics.in_row} steps in a row raised for {key}") from error

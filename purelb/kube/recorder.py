@@ -21,6 +21,7 @@ from purelb.kube.bell import Bell
 from purelb.kube.elector import micro_time
 from purelb.kube.errors import AlreadyExists, ApiError, KubeError, NotFound
 from purelb.kube.events import Correlator, Happened, Send, Subject, clip
+from purelb.kube.failures import failure
 from purelb.kube.metrics import EVENTS_TOTAL, NO_SINK, Sink
 from purelb.kube.model import ObjectReference
 from purelb.kube.resources import EVENTS
@@ -165,13 +166,13 @@ class Recorder:
             except NotFound as error:
                 if not send.create:
                     return "gone"
-                return self._given_up(send, error)
+                return self._given_up(send, error, attempt + 1)
             except KubeError as error:
                 delay = retry_delay(error, attempt, self._clock.random)
                 if isinstance(error, ApiError) and error.code != 429:
                     delay = None
                 if delay is None or attempt + 1 >= ATTEMPTS_MAX:
-                    return self._given_up(send, error)
+                    return self._given_up(send, error, attempt + 1)
                 await self._clock.until(self._clock.now() + delay)
             else:
                 return "stored"
@@ -205,11 +206,11 @@ class Recorder:
             body["series"] = {"count": send.count, "lastObservedTime": send.last}
         return body
 
-    def _given_up(self, send: Send, error: KubeError) -> Literal["failed"]:
+    def _given_up(self, send: Send, error: KubeError, attempt: int) -> Literal["failed"]:
         now = self._clock.now()
         if now >= self._logged_at + _LOG_EVERY:
             self._logged_at = now
-            fields = {"code": "eventFailed", "reason": send.subject.reason, "why": str(error)}
+            fields = {"code": "eventFailed", "reason": send.subject.reason, **failure(error, attempt=attempt)}
             _log.info("an Event could not be written", extra=fields)
         return "failed"
 

@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from purelb.kube.errors import plain
+from purelb.kube.failures import failure
 from purelb.kube.metrics import (
     REFLECTOR_AUDIT_DIFFERENCES,
     REFLECTOR_IDLE_CLOSES,
@@ -54,7 +55,7 @@ class Troubles:
                     "code": "undecodable",
                     "resource": self._resource,
                     "key": plain(poison.key, TEXT_MAX_CHARS),
-                    "error": plain(poison.error, TEXT_MAX_CHARS),
+                    **failure(plain(poison.error, TEXT_MAX_CHARS), kind="DecodeError"),
                 },
             )
 
@@ -84,7 +85,9 @@ class Troubles:
                 pass
         details = {name: plain(str(value), TEXT_MAX_CHARS) for name, value in notice.details.items()}
         self.last_error = details.get("error", self.last_error)
-        fields = {"code": notice.code, "resource": self._resource, **details}
+        # The words of the reflector, as tokens of a log: the first letter is small.
+        code = notice.code[:1].lower() + notice.code[1:]
+        fields = {"code": code, "resource": self._resource, **details}
         if notice.level == "debug":
             log.debug("the informer goes on in another way", extra=fields)
             return

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Never
 
 from purelb.kube.bell import Bell
 from purelb.kube.errors import AlreadyExists, ApiError, Conflict, KubeError, NotFound, TransportError
+from purelb.kube.failures import failure
 from purelb.kube.metrics import NO_SINK, WRITER_DEPTH, WRITER_HOLD, WRITER_UNCHANGED, WRITER_WRITES, Sample, Sink
 from purelb.kube.order import (
     Cancelled,
@@ -218,7 +219,12 @@ class Writer:
         except (ValueError, TypeError) as error:
             _log.info(
                 "a write cannot be expressed as a request",
-                extra={"code": "writeImpossible", "resource": write.target.resource.name, "target": write.target.name},
+                extra={
+                    "code": "writeImpossible",
+                    "resource": write.target.resource.name,
+                    "target": write.target.name,
+                    **failure(error, attempt=ticket.attempts),
+                },
                 exc_info=error,
             )
             return Failed(error, attempts=0)
@@ -296,7 +302,7 @@ class Writer:
         try:
             write.reply(result)
         except Exception as error:  # noqa: BLE001  one owner's callback must not cost the others their results
-            fields = {"code": "replyRaised", "resource": resource, "target": write.target.name}
+            fields = {"code": "replyRaised", "resource": resource, "target": write.target.name, **failure(error)}
             _log.info("the receiver of a write's result raised", extra=fields, exc_info=error)
 
     def _withdraw(self) -> None:

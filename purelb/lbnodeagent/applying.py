@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from purelb.kube.failures import failure
 from purelb.kube.metrics import NO_SINK, Sink
 from purelb.lbnodeagent import metrics
 from purelb.lbnodeagent.gratuitous import Announcer
@@ -172,7 +173,7 @@ class Applier:
             log.info(
                 "the kernel refused: %s",
                 text,
-                extra={"code": "kernelRefused", "ip": str(op.ip), "interface": name, "error": error},
+                extra={"code": "kernelRefused", "ip": str(op.ip), "interface": name, **failure(error, kind="OSError")},
             )
         self._state.failed[op.ip] = text
         if error in _LINK_TROUBLE:

@@ -15,6 +15,7 @@ from msgspec import Struct
 from purelb.api.kinds import LB_NODE_STATUSES
 from purelb.kube.bell import Bell
 from purelb.kube.errors import KubeError
+from purelb.kube.failures import failure
 from purelb.lbnodeagent import keys
 from purelb.net.ranges import IPAddress, parse_address
 
@@ -77,7 +78,8 @@ class Asking:
             try:
                 report = await self._client.get(LB_NODE_STATUSES, node, namespace=self._namespace, timeout=CALL_S)
             except KubeError as error:
-                fields = {"code": "reportUnknown", "node": node, "error": str(error)}
+                told = failure(error, took=self._core.clock.now() - asked_at)
+                fields = {"code": "reportUnknown", "node": node, **told}
                 log.info("what %s announces could not be read", node, extra=fields)
                 self._answers.append(_Answer(node, asked_at))
             else:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from purelb.api.groups import Accepted, Group, parse_group
 from purelb.kube import model
+from purelb.kube.failures import failure
 from purelb.lbnodeagent import keys
 from purelb.lbnodeagent.config import Configuration, LabelsUnknown, configuration
 from purelb.lbnodeagent.fitness import NOT_READY_S, fitness
@@ -152,7 +153,7 @@ class Configuring:
         for ip in internal:
             if ip not in ours:
                 text = f"no interface carries this node's InternalIP {ip}; is hostNetwork set?"
-                log.info("%s", text, extra={"code": "selfCheckFailed", "check": "internalIP", "error": text})
+                log.info("%s", text, extra={"code": "selfCheckFailed", "check": "internalIP", **failure(text)})
 
     def _tell_findings(self, found: Configuration) -> None:
         for finding in found.findings:

@@ -12,6 +12,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from purelb.kube.failures import failure
 from purelb.kube.owner import Done, Outcome, Retry
 from purelb.kube.queue import URGENT
 from purelb.lbnodeagent import keys, metrics
@@ -268,15 +269,12 @@ class Hosting:
             state.lay_out(now)
             await core.judge_all(now)
             return
-        if state.dummy_error != result.error:
-            log.info(
-                "cannot create %s: %s",
-                settings.dummy_interface,
-                result.error,
-                extra={"code": "linkRefused", "interface": settings.dummy_interface, "error": result.error},
-            )
-        state.dummy_error = result.error
         wait = min(LINK_AGAIN_MAX_S, LINK_AGAIN_S * 2.0**self._link_failures)
+        if state.dummy_error != result.error:
+            told = failure(result.error, kind="OSError", attempt=self._link_failures + 1, retry_in=wait)
+            fields = {"code": "linkRefused", "interface": settings.dummy_interface, **told}
+            log.info("cannot create %s: %s", settings.dummy_interface, result.error, extra=fields)
+        state.dummy_error = result.error
         self._link_failures = min(self._link_failures + 1, 10)
         self._link_again_at = now + wait
         core.queue.add_after(keys.Links(), wait)

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from purelb.kube.clock import breathe
+from purelb.kube.failures import failure
 from purelb.lbnodeagent import rtnetlink
 from purelb.lbnodeagent.host import (
     ALIAS,
@@ -153,6 +154,9 @@ class Netlink:
             results.append(OpResult(op, await self._change_link(op)))
         if batch:
             results += await self._apply_addresses(batch)
+        if log.isEnabledFor(logging.DEBUG):
+            for result in results:
+                log.debug("%s", result.op, extra={"code": "netlink", "errno": result.error})
         return results
 
     def setting(self, name: str) -> int | None:
@@ -251,7 +255,7 @@ class Netlink:
             except OSError as error:
                 log.info(
                     "events of the kernel were lost: reading everything again",
-                    extra={"code": "netlinkOverrun", "error": _symbol(error)},
+                    extra={"code": "netlinkOverrun", **failure(_symbol(error), kind="OSError")},
                 )
                 asyncio.get_running_loop().remove_reader(sock)
                 self._listening.remove(sock)

@@ -15,6 +15,7 @@ from purelb.api import leases
 from purelb.kube import model
 from purelb.kube.bell import Bell
 from purelb.kube.errors import KubeError, NotFound
+from purelb.kube.failures import failure
 from purelb.kube.keeper import Keeper
 from purelb.kube.lease import Heartbeat
 from purelb.kube.metrics import NO_SINK, Sink
@@ -157,7 +158,7 @@ class Leasing:
         except KubeError as error:
             log.info(
                 "the lease could not be deleted and will run out",
-                extra={"code": "leaseNotDeleted", "error": str(error)},
+                extra={"code": "leaseNotDeleted", **failure(error)},
             )
 
     def _body(self, known: model.Lease | None, wall: str) -> Mapping[str, object]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from purelb.kube.failures import failure
 from purelb.kube.queue import URGENT
 from purelb.lbnodeagent import keys
 from purelb.lbnodeagent.membership import same_words
@@ -138,7 +139,7 @@ class Peering:
             "our lease could not be renewed (%s): %s what this node announces",
             self._leasing.trouble or "no answer in time",
             "keeping" if policy == "Hold" else "withdrawing",
-            extra={"code": code, "error": self._leasing.trouble},
+            extra={"code": code, **failure(self._leasing.trouble)},
         )
         if policy == "Withdraw":
             for ip, vip in list(self._core.state.vips.items()):

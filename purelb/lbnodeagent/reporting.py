@@ -14,6 +14,7 @@ import msgspec
 from purelb.api import leases
 from purelb.api.kinds import LB_NODE_STATUSES
 from purelb.api.words import API_VERSION
+from purelb.kube.failures import failure
 from purelb.kube.metrics import NO_SINK, Sink
 from purelb.kube.writer import Failed, Missing, Refused, Target, Write, Written
 from purelb.lbnodeagent import keys, metrics
@@ -127,18 +128,21 @@ class Reporting:
                 self._exists = False
                 self._wrote_at = float("-inf")
             case _:
+                wait = min(AGAIN_MAX_S, AGAIN_S * 2.0**self._failures)
                 if isinstance(result, Refused | Failed):
                     log.info(
                         "the LBNodeStatus was not written: it is tried again, announcements go on",
-                        extra={"code": "reportFailed", "error": _words(result)},
+                        extra={"code": "reportFailed", **self._failure(result, wait)},
                     )
                 self._exists = True
                 self._sink.count(metrics.REPORT_WRITES, "failure")
-                wait = min(AGAIN_MAX_S, AGAIN_S * 2.0**self._failures)
                 self._failures = min(self._failures + 1, 10)
                 self._not_before = self._clock.now() + wait
         self._queue.add(keys.Report())
 
-
-def _words(result: Refused | Failed) -> str:
-    return result.status.message if isinstance(result, Refused) else str(result.error)
+    def _failure(self, result: Refused | Failed, wait: float) -> dict[str, Any]:
+        took = self._clock.now() - self._wrote_at
+        if isinstance(result, Failed):
+            return failure(result.error, attempt=self._failures + 1, retry_in=wait, took=took)
+        kind = result.status.reason or None
+        return failure(result.status.message, kind=kind, attempt=self._failures + 1, retry_in=wait, took=took)

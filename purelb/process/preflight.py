@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from purelb.kube.bell import Bell
 from purelb.kube.errors import ApiError, KubeError, NotFound
+from purelb.kube.failures import failure
 from purelb.kube.resources import ACCESS_REVIEWS, Access
 from purelb.process.component import CannotStart
 from purelb.process.logs import bare_urls
@@ -145,7 +146,14 @@ class Preflight:
         self.checks = {"access": "; ".join(problems) or None}
         for problem in problems:
             log.info(
-                "%s", problem, extra={"code": "selfCheckFailed", "check": "access", "key": problem, "error": problem}
+                "%s",
+                problem,
+                extra={
+                    "code": "selfCheckFailed",
+                    "check": "access",
+                    "key": problem,
+                    **failure(problem, retry_in=AGAIN_AFTER),
+                },
             )
 
     async def _problems(self) -> AsyncIterator[str]:

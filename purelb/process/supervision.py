@@ -17,6 +17,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final, Never
 
 from purelb.kube.errors import AccessError
+from purelb.kube.failures import failure
 from purelb.process.command import CANNOT_WORK_HERE, DONE, INTERNAL_ERROR
 from purelb.process.component import CannotStart, Component
 from purelb.process.signals import tasks as all_tasks
@@ -100,33 +101,33 @@ def verdict(group: BaseExceptionGroup[BaseException]) -> int:
     """The exit code of a process whose tasks raised `group`; each cause is one line of the log."""
     environment, rest = group.split((CannotStart, AccessError))
     if rest is None and environment is not None:
-        for failure in _leaves(environment):
-            tell(failure if isinstance(failure, CannotStart) else CannotStart("access", str(failure)))
+        for lack in _leaves(environment):
+            tell(lack if isinstance(lack, CannotStart) else CannotStart("access", str(lack)))
         return CANNOT_WORK_HERE
-    for failure in _leaves(rest or group):
-        if isinstance(failure, TaskEnded):
-            log.info("%s", failure, extra={"code": "taskEnded", "error": str(failure)})
+    for ended in _leaves(rest or group):
+        if isinstance(ended, TaskEnded):
+            log.info("%s", ended, extra={"code": "taskEnded", **failure(ended)})
             continue
         log.info(
             "a task died: the process ends, the next one rebuilds from the world",
-            exc_info=(type(failure), failure, failure.__traceback__),
+            exc_info=(type(ended), ended, ended.__traceback__),
             extra={"code": "taskDied"},
         )
     return INTERNAL_ERROR
 
 
-def tell(failure: CannotStart) -> None:
+def tell(lack: CannotStart) -> None:
     """One line about what the environment lacks."""
     log.info(
         "%s",
-        failure.error,
-        extra={"code": "selfCheckFailed", "check": failure.check, "error": failure.error, "hint": failure.hint or None},
+        lack.error,
+        extra={"code": "selfCheckFailed", "check": lack.check, "hint": lack.hint or None, **failure(lack.error)},
     )
 
 
 def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
-    for failure in group.exceptions:
-        if isinstance(failure, BaseExceptionGroup):
-            yield from _leaves(failure)
+    for ended in group.exceptions:
+        if isinstance(ended, BaseExceptionGroup):
+            yield from _leaves(ended)
         else:
-            yield failure
+            yield ended

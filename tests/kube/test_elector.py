@@ -369,4 +369,4 @@ async def test_a_lease_that_we_may_not_read_is_said_once_with_the_servers_words(
         task.cancel()
     lines = [record for record in caplog.records if getattr(record, "code", "") == "leaseFailed"]
     assert len(lines) == 1
-    assert "403 Forbidden" in lines[0].__dict__["why"]
+    assert "403 Forbidden" in lines[0].__dict__["error"]
