@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A cluster that PureLB (Go) leaves behind is taken over without one address moving."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from purelb.kube.resources import NAMESPACES, SERVICES
+from tests.allocator.cluster import Cluster
+from tests.allocator.objects import INSTALL
+from tests.purelb_go import OLD_NAMESPACE, Generation, left_by
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+EXPECTED = {
+    "misnamed": "AddressAssigned",
+    "unknown": "AddressAssigned",
+    "half": "AddressAssignedPartially",
+    "stray": "AddressKept",
+}
+WISHES = {"misnamed": "group=far", "unknown": "group=was-deleted", "far": "group=far", "plain": "any"}
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    made = Cluster()
+    async with made.admin:
+        await made.prepare()
+        yield made
+
+
+async def leave(cluster: Cluster, generation: Generation) -> None:
+    """Write what PureLB (Go) would have written."""
+    left = left_by(generation)
+    if OLD_NAMESPACE[generation] != INSTALL:
+        await cluster.create(NAMESPACES, {"metadata": {"name": OLD_NAMESPACE[generation]}})
+    for body in (*left.groups, *left.agents):
+        path = f"/apis/{body['apiVersion']}/namespaces/{body['metadata']['namespace']}/{body['kind'].lower()}s"
+        json_type = (("Content-Type", "application/json"),)
+        await cluster.admin.raw("POST", path, body=json.dumps(body).encode(), headers=json_type)
+    for body in (*left.services, *left.strangers):
+        status = {"status": body["status"]}
+        await cluster.create(SERVICES, {name: body[name] for name in ("metadata", "spec")}, "shop")
+        await cluster.patch(SERVICES, body["metadata"]["name"], status, "shop", subresource="status")
+
+
+async def stored(cluster: Cluster) -> Mapping[str, Any]:
+    """Every Service of the shop by its name, as the API server keeps it."""
+    body = await cluster.admin.raw("GET", "/api/v1/namespaces/shop/services")
+    return {item["metadata"]["name"]: item for item in json.loads(body.body)["items"]}
+
+
+def kind_of(name: str) -> str:
+    return name.rpartition("-")[0]
+
+
+@pytest.mark.parametrize("generation", ["v1", "v2"])
+async def test_what_purelb_in_go_leaves_is_taken_over_without_one_address_moving(
+    cluster: Cluster, generation: Generation
+) -> None:
+    await leave(cluster, generation)
+    before = await stored(cluster)
+    settings = {"default_announcer": "PureLB", "config_scope": "all" if generation == "v1" else "install"}
+    async with cluster.allocator(**settings):
+        await cluster.clock.advance(20.0)
+    after = await stored(cluster)
+    ours = {name for name in before if "-" in name}
+    assert after.keys() == before.keys()
+    for name in before:
+        old, new = before[name], after[name]
+        assert json.dumps(new["status"]["loadBalancer"]) == json.dumps(old["status"]["loadBalancer"]), name
+        assert new["spec"] == old["spec"], name
+        if name not in ours:
+            assert new == old, "a Service of somebody else is not touched"
+            continue
+        noted, had = new["metadata"]["annotations"], old["metadata"]["annotations"]
+        gone = {key for key in had if had[key] != noted.get(key)}
+        assert gone <= {"purelb.io/announcing-IPv4", "purelb.io/announcing-IPv6"}, "what no node of ours has said"
+        assert noted.keys() - had.keys() <= {"purelb.io/allocated-wish", "purelb.io/pool-type"}
+        said = {entry["type"]: entry for entry in new["status"]["conditions"]}
+        assert said.keys() == {"purelb.io/Allocated", "purelb.io/Announced"}
+        allocated = said["purelb.io/Allocated"]
+        assert (allocated["status"], allocated["reason"]) == ("True", EXPECTED.get(kind_of(name), "AddressAssigned"))
+        if (wish := WISHES.get(kind_of(name))) is not None:
+            assert noted["purelb.io/allocated-wish"] == wish
+    assert {cluster.status_writes(name) for name in ours} == {1}
+    assert [reason for name, reason, _ in await cluster.events() if reason == "AddressAssigned"] == []
+
+    cluster.writes.clear()
+    async with cluster.allocator(**settings):
+        await cluster.clock.advance(60.0)
+        assert not [path for _, path in cluster.writes if path.endswith("/status")], "the second start says nothing new"
+        await cluster.serve("newcomer")
+        await cluster.clock.advance(1.0)
+        (given,) = await cluster.addresses("newcomer")
+        taken = {e["ip"] for body in before.values() for e in body["status"]["loadBalancer"]["ingress"]}
+        assert given not in taken
