@@ -6,6 +6,7 @@ the default off takes no address away. Ingress entries are read as addresses; wh
 text that is no address) is kept as it stands.
 """
 
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -60,8 +61,7 @@ def published(service: Service) -> tuple[Address, ...]:
     entries = entries_of(service)
     if not entries:
         return ()
-    found = (parse_address(entry.ip) for entry in entries)
-    return tuple(dict.fromkeys((family_of(ip), int(ip)) for ip in found if ip is not None))
+    return tuple(dict.fromkeys(found for entry in entries if (found := _read(entry.ip)) is not None))
 
 
 def noted_origins(service: Service, addresses: tuple[Address, ...]) -> tuple[Origin, ...]:
@@ -97,8 +97,15 @@ def cluster_ips(service: Service) -> tuple[Address, ...]:
     spec = service.spec
     if spec is None:
         return ()
-    found = (parse_address(text) for text in (spec.cluster_ips or ()) or (spec.cluster_ip,))
-    return tuple((family_of(ip), int(ip)) for ip in found if ip is not None)
+    texts = spec.cluster_ips or (spec.cluster_ip,)
+    return tuple(found for text in texts if (found := _read(text)) is not None)
+
+
+@lru_cache(maxsize=1024)
+def _read(text: str) -> Address | None:
+    """An address; None for what is none. Remembered, because one decision looks at the same few texts several times."""
+    found = parse_address(text)
+    return None if found is None else (family_of(found), int(found))
 
 
 def age(service: Service) -> tuple[str, str, str]:

@@ -14,6 +14,7 @@ Not promised: any order between entries. That is the caller's, because balancing
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -23,8 +24,9 @@ from purelb.net.ranges import Family, Interval, address
 Address = tuple[Family, int]
 
 
+@lru_cache(maxsize=1024)
 def ip_text(of: Address) -> str:
-    """Canonical text of an address."""
+    """Canonical text of an address. Remembered, because one decision says the same address several times."""
     return str(address(of[0], of[1]))
 
 

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from purelb.allocator.keys import AgentsDue, GroupsChanged, Key, NamespaceChanged, NodeChanged, ServiceKey, StatusDue
+from purelb.api import annotations as words
 from purelb.api import leases
 from purelb.api.kinds import LBNodeAgent, LBNodeStatus, ServiceGroup
 from purelb.kube.informer import Informer, Registration
-from purelb.kube.model import KubeObject, Lease, Namespace, Node, Service
+from purelb.kube.model import KubeObject, Lease, Namespace, Node, Service, annotations
 from purelb.kube.queue import INITIAL, LIVE, URGENT
 
 T = TypeVar("T", bound=KubeObject)
@@ -84,10 +85,17 @@ class _Groups(_Ask):
             self._queue.soon(StatusDue(new.metadata.namespace, new.metadata.name), priority=INITIAL)
 
 
+class _Services(_Ask):
+    """A Service of which only what we write changed was written by us, or is to be put back: those who wait come first."""
+
+    def updated(self, old: Service, new: Service) -> None:
+        self._queue.soon(_service(new), priority=INITIAL if _ours_alone(old, new) else LIVE)
+
+
 def watch(world: Informers, queue: Queue) -> list[Registration[Any]]:
     """Begin to listen; to be called before the rebuild reads the stores."""
     return [
-        world.services.add_handler(_Ask(queue, _service)),
+        world.services.add_handler(_Services(queue, _service)),
         world.groups.add_handler(_Groups(queue, lambda _: GroupsChanged(), priority=URGENT)),
         world.namespaces.add_handler(_Ask(queue, lambda obj: NamespaceChanged(obj.metadata.name), worth=_other_labels)),
         world.agents.add_handler(_Ask(queue, lambda _: AgentsDue(), priority=INITIAL)),
@@ -100,6 +108,20 @@ def watch(world: Informers, queue: Queue) -> list[Registration[Any]]:
 
 def _service(obj: Service) -> Key:
     return ServiceKey(obj.metadata.namespace, obj.metadata.name)
+
+
+def _ours_alone(old: Service, new: Service) -> bool:
+    """Whether nothing differs that a decision starts from."""
+    return (
+        old.spec == new.spec
+        and old.metadata.deletion_timestamp == new.metadata.deletion_timestamp
+        and old.metadata.labels == new.metadata.labels
+        and _theirs(old) == _theirs(new)
+    )
+
+
+def _theirs(service: Service) -> dict[str, str]:
+    return {name: value for name, value in annotations(service).items() if name not in words.OURS}
 
 
 def _lease(obj: Lease) -> Key | None:
