@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import warnings
 from contextlib import asynccontextmanager
+from types import AsyncGeneratorType, CodeType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
@@ -23,7 +25,7 @@ from purelb.kube.clock import breathe
 from tests.virtual_clock import VirtualClock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Sequence
 
     from purelb.kube.store import Index, Store
     from purelb.kube.transport import ByteStream, Request, Response, Transport
@@ -112,9 +114,35 @@ def cancelled_everywhere(make: Callable[[VirtualClock], Case], *, again: int | N
     raise AssertionError(f"still not over after {POINTS_MAX} suspensions: shorten the story")
 
 
+def suspended_in(make: Callable[[VirtualClock], Case]) -> set[CodeType]:
+    """Every function that waits for something at some suspension of a run that nobody disturbs: what a cancellation strikes."""
+    with asyncio.Runner() as runner:
+        one = _Once(POINTS_MAX * 10, None)
+        runner.run(one.main(make))
+        return one.waiting
+
+
+def waiting_in(inner: object) -> Iterator[CodeType]:
+    """The functions on the way from a task to what it waits for, outermost first."""
+    at: object = inner
+    while at is not None:
+        if inspect.iscoroutine(at):
+            yield at.cr_code
+            at = at.cr_await
+        elif inspect.isgenerator(at):
+            yield at.gi_code
+            at = at.gi_yieldfrom
+        elif inspect.isasyncgen(at):
+            yield at.ag_code
+            at = at.ag_await
+        else:  # a step of an asynchronous generator hides the generator
+            at = next((each for each in gc.get_referents(at) if isinstance(each, AsyncGeneratorType)), None)
+
+
 class _Once:
     def __init__(self, point: int, again: int | None) -> None:
         self.seen = 0
+        self.waiting: set[CodeType] = set()
         self.struck = 0
         self.struck_at = 0.0
         self.where = "it never came to that"
@@ -170,10 +198,12 @@ class _Once:
 
     def _task(self, loop: asyncio.AbstractEventLoop, coro: Any, **more: Any) -> asyncio.Task[Any]:
         self._tasks += 1
-        return asyncio.Task(counted(coro, self._suspended), loop=loop, **more)
+        return asyncio.Task(counted(coro, lambda: self._suspended(coro)), loop=loop, **more)
 
-    def _suspended(self) -> None:
+    def _suspended(self, coro: object) -> None:
         self.seen += 1
+        if max(self._points) > POINTS_MAX:  # it is only looked at
+            self.waiting.update(waiting_in(coro))
         if self.seen in self._points and self._root is not None and self._root.cancel():
             self.struck += 1
             if self.struck == 1:
