@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import random
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 import pytest
@@ -236,6 +236,19 @@ FAULTS: dict[str, tuple[Rule, ...]] = {
 SILENT = {"watches hang after their headers", "connections are half open"}
 LISTED = {name for name, rules in FAULTS.items() if rules[0].verb == "list"}  # who streams never lists
 UNNOTICED = {"an event is dropped"}
+
+
+def test_every_fault_that_the_server_can_have_is_tried_with_each_of_its_settings() -> None:
+    """From the server's own table: a new hook, or a new setting of one, fails until a row is here."""
+    can_have = {(kind.__name__, field) for kind in get_args(faults.Effect) for field in (*kind.__struct_fields__, "")}
+    tried: set[tuple[str, str]] = set()
+    for rule in (rule for rules in FAULTS.values() for rule in rules):
+        plain = {each.name: each.default for each in msgspec.structs.fields(rule.effect)}
+        name = type(rule.effect).__name__
+        tried |= {(name, field) for field, default in plain.items() if getattr(rule.effect, field) != default}
+        tried.add((name, ""))
+    assert len(can_have) > 20, "the table of effects is not what it was"
+    assert can_have - tried == set()
 
 
 @pytest.mark.parametrize("name", FAULTS)
