@@ -21,6 +21,7 @@ from msgspec import Struct
 from purelb.kube.errors import AccessError
 from purelb.kube.failures import failure
 from purelb.kube.metrics import ACCESS_RELOADS, NO_SINK, Sink
+from purelb.kube.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -50,11 +51,11 @@ class Tls(Struct, frozen=True, kw_only=True):
 class Credential(Struct, frozen=True, eq=False):
     """What one request shows and trusts. Two of them are the same only if they are the same object."""
 
-    authorization: str | None = None
+    authorization: Secret | None = None
     tls: ssl.SSLContext | None = None
 
     def __repr__(self) -> str:
-        return f"Credential(authorization={'set' if self.authorization else None}, tls={self.tls is not None})"
+        return f"Credential(authorization={self.authorization}, tls={self.tls is not None})"
 
 
 class Credentials(Protocol):
@@ -123,7 +124,7 @@ class ServiceAccountCredentials:
             context = ssl_context(Tls(ca_pem=self.ca_pem))
         except (OSError, ValueError) as error:
             raise AccessError(f"the service account in {directory} cannot be used: {words(error)}") from None
-        self._credential = Credential(f"Bearer {token}", context)
+        self._credential = Credential(token, context)
         self._read_at: float | None = None
         self._forced_at = -FORCED_READ_EVERY
         self._logged_at = -LOG_EVERY
@@ -152,8 +153,8 @@ class ServiceAccountCredentials:
         except (OSError, ValueError) as error:
             self._failed("token", error, now)
         else:
-            if authorization != f"Bearer {token}":
-                authorization = f"Bearer {token}"
+            if authorization != token:
+                authorization = token
                 self._sink.count(ACCESS_RELOADS, "token", "success")
         try:
             seen = _fingerprint(self._ca_path)
@@ -249,11 +250,16 @@ class KubeconfigCredentials:
                     turn.set_result(None)
 
 
-def _token_in(path: Path) -> str:
+def bearer(token: str) -> Secret:
+    """The header that carries a token."""
+    return Secret(f"Bearer {token}")
+
+
+def _token_in(path: Path) -> Secret:
     token = path.read_text().strip()
     if not token:
         raise ValueError(f"{path} is empty")
-    return token
+    return bearer(token)
 
 
 def _fingerprint(path: Path) -> tuple[int, int, int]:
