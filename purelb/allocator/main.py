@@ -9,7 +9,7 @@ import asyncio
 import logging
 import socket
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Annotated, Final, Literal
 
@@ -38,12 +38,14 @@ from purelb.kube.metrics import INFORMER_LAST_EVENT_AGE, Sample, Sink
 from purelb.kube.recorder import LAST_SECONDS, Recorder
 from purelb.kube.resources import LEASES, NAMESPACES, NODES, SERVICES
 from purelb.kube.transport import Transport
+from purelb.process import scrapers
 from purelb.process.component import Component, Phase, PhaseTracker
 from purelb.process.dryrun import Plan, Rehearsal
 from purelb.process.metrics import CONFIG_LOADED
+from purelb.process.options import ProcessSettings
 from purelb.process.preflight import Preflight
 from purelb.process.reach import reach, reading
-from purelb.process.runtime import ComponentCommand, Edges, ProcessSettings, build_version
+from purelb.process.runtime import ComponentCommand, Edges, build_version
 from purelb.process.settings import Duration, Problem, Setting
 from purelb.process.shutdown import Shutdown
 from purelb.process.supervision import unending
@@ -72,6 +74,9 @@ class AllocatorSettings(ProcessSettings, frozen=True, kw_only=True):
     external_traffic_policy: Annotated[
         Literal["override", "honor"], Setting(help="what becomes of externalTrafficPolicy Local on local addresses")
     ] = "override"
+    status_page: Annotated[
+        Literal["off", "loopback"], Setting(help="who is shown the status page: nobody, as there is none yet")
+    ] = "off"
     writers: Annotated[int, Setting(help="concurrent writes", low=1, high=64)] = 8
     leader_elect: Annotated[bool, Setting(help="false only for one replica with strategy Recreate")] = True
     leader_lease_duration: Annotated[Duration, Setting(help="how long leadership lasts without renewal")] = Duration(15)
@@ -126,7 +131,7 @@ class Allocator:
             self._preflight = Preflight(
                 client,
                 who="the allocator",
-                rows=rows,
+                rows=(*rows, *scrapers.rows(self._settings.metrics_auth)),
                 kinds=(SERVICE_GROUPS, LB_NODE_AGENTS, LB_NODE_STATUSES),
                 clock=deps.clock,
             )
@@ -370,14 +375,20 @@ def _rules(settings: AllocatorSettings) -> Iterator[Problem]:
             "DEFAULT_ANNOUNCER",
             f'"{settings.default_announcer[:128]}" is not {words.BRAND}; leave it empty or write exactly that',
         )
+
+
+def _timing_rule(settings: AllocatorSettings) -> Iterator[Problem]:
     try:
         _timing(settings)
     except ValueError as error:
         yield Problem("--leader-lease-duration", str(error))
 
 
-def _problems(settings: AllocatorSettings) -> Sequence[Problem]:
-    return tuple(_rules(settings))
+def _not_built(settings: AllocatorSettings) -> Iterator[Problem]:
+    if settings.status_page != "off":
+        yield Problem(
+            "--status-page", f'"{settings.status_page}" is not there yet: there is no status page; leave it off'
+        )
 
 
 def _component(settings: AllocatorSettings, edges: Edges) -> Component:
@@ -404,5 +415,5 @@ command = ComponentCommand(
     build=_component,
     rehearsal=_rehearsal,
     metrics=METRICS,
-    rules=_problems,
+    rules=(_rules, _timing_rule, _not_built),
 )

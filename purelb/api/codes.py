@@ -39,6 +39,22 @@ CODES: Final[tuple[Code, ...]] = (
         "The first line: version, revision, Python, kernel, settings that differ from the default.",
     ),
     _row("process", "listening", "The listener for metrics and health stands."),
+    _row("process", "acceptFailed", "A connection to the listener could not be accepted.", failure=True),
+    _row("process", "handshakeFailed", "A connection to the listener did not come to be.", failure=True, level="debug"),
+    _row("process", "pageFailed", "A page of the listener could not be made.", failure=True),
+    _row(
+        "process",
+        "reviewFailed",
+        "The token of who asks for /metrics could not be reviewed: they get 503.",
+        failure=True,
+    ),
+    _row("process", "tlsReloaded", "The certificate of the listener was read again."),
+    _row(
+        "process",
+        "tlsReloadFailed",
+        "The new certificate of the listener cannot be used; the old one stays in force.",
+        failure=True,
+    ),
     _row("process", "phaseChanged", "The process entered another phase."),
     _row(
         "process", "selfCheckFailed", "Something this process needs is missing; `hint` says what to do.", failure=True

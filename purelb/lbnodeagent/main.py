@@ -14,7 +14,7 @@ from purelb.lbnodeagent.kernel import Netlink
 from purelb.lbnodeagent.metrics import METRICS
 from purelb.lbnodeagent.rehearsing import ReadOnlyKernel, SilentWire, handed_over, why
 from purelb.lbnodeagent.selfchecks import self_checks
-from purelb.lbnodeagent.settings import AgentSettings, problems
+from purelb.lbnodeagent.settings import RULES, AgentSettings
 from purelb.process.dryrun import Rehearsal
 from purelb.process.reach import reading
 from purelb.process.runtime import ComponentCommand
@@ -84,6 +84,6 @@ command = ComponentCommand(
     build=_component,
     rehearsal=_rehearsal,
     metrics=METRICS,
-    rules=problems,
+    rules=RULES,
     self_checks=_self_checks,
 )

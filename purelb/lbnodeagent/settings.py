@@ -4,11 +4,11 @@
 What nodes do with addresses stands in LBNodeAgents, which change without a restart.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Final, Literal
 
 from purelb.kube.lease import Timing
-from purelb.process.runtime import ProcessSettings
+from purelb.process.options import ProcessSettings
 from purelb.process.settings import Duration, Problem, Setting
 
 
@@ -35,19 +35,22 @@ def timing(settings: AgentSettings) -> Timing:
     return Timing(settings.lease_duration, settings.renew_deadline, settings.retry_period)
 
 
-def problems(settings: AgentSettings) -> Sequence[Problem]:
-    """What the settings must be together."""
-    return tuple(_problems(settings))
-
-
-def _problems(settings: AgentSettings) -> Iterator[Problem]:
+def unnamed(settings: AgentSettings) -> Iterator[Problem]:
+    """Where this agent runs has to be known."""
     if not settings.namespace:
         text = "the install namespace is unknown: set PURELB_NAMESPACE (downward API metadata.namespace) or --namespace"
         yield Problem("--namespace", text)
     if not settings.node_name:
         text = "the node name is unknown: set PURELB_NODE_NAME (downward API spec.nodeName) or --node-name"
         yield Problem("--node-name", text)
+
+
+def untimely(settings: AgentSettings) -> Iterator[Problem]:
+    """What the times of the lease must be together."""
     try:
         timing(settings)
     except ValueError as error:
         yield Problem("--lease-duration", str(error))
+
+
+RULES: Final = (unnamed, untimely)

@@ -28,6 +28,7 @@ from purelb.lbnodeagent.peering import Peering
 from purelb.lbnodeagent.reconciler import Reconciler, Slices
 from purelb.lbnodeagent.reporting import Reporting
 from purelb.lbnodeagent.settings import AgentSettings, timing
+from purelb.process import scrapers
 from purelb.process.preflight import Preflight
 from purelb.process.runtime import build_version
 from purelb.process.turns import counted
@@ -167,7 +168,7 @@ def wire_up(
         preflight=Preflight(
             client,
             who="the agent",
-            rows=rows,
+            rows=(*rows, *scrapers.rows(settings.metrics_auth)),
             kinds=(SERVICE_GROUPS, LB_NODE_AGENTS, LB_NODE_STATUSES),
             clock=clock,
         ),

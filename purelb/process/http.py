@@ -2,7 +2,8 @@
 """The listener of a process: /metrics, /healthz and /readyz, and nothing that changes state.
 
 `/healthz` answers whether this process must be restarted and never depends on another machine; `/readyz` whether it does
-its job. Handlers read immutable views. GET and HEAD only, within the limits of `connections`. The listener stands before the
+its job. Handlers read immutable views. GET and HEAD only, within the limits of `connections`; TLS is that of `tls`, and whose
+token may read the metrics is decided in `scrapers`. The listener stands before the
 first call to the API server, so that a probe always gets an answer with a cause.
 """
 
@@ -17,13 +18,15 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from purelb.process.component import CannotStart
-from purelb.process.connections import CONNECTIONS_MAX, HEADERS_MAX_BYTES, REQUEST_S, Connections
+from purelb.process.connections import CONNECTIONS_MAX, Connections
 from purelb.process.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from purelb.kube.clock import Clock
+    from purelb.process.scrapers import Admit
 
 CONNECTIONS: Final = web.AppKey("connections", Connections)
 
@@ -45,10 +48,19 @@ def application(
     health: Callable[[], Mapping[str, str | None]],
     ready: Callable[[], Mapping[str, str | None]],
     clock: Clock,
+    tls: Callable[[], ssl.SSLContext] | None = None,
+    client_certificate: bool = False,
+    admit: Admit | None = None,
 ) -> web.Application:
-    """The three pages over what the process answers."""
+    """The three pages over what the process answers. `/metrics` may ask for a client's certificate and for a token."""
 
-    async def show_metrics(_: web.Request) -> web.Response:
+    async def show_metrics(request: web.Request) -> web.Response:
+        transport = request.transport
+        if client_certificate and not (transport is not None and transport.get_extra_info("peercert")):
+            return web.Response(status=401, text="/metrics needs a client certificate\n")
+        if admit is not None and (refused := await admit(request.headers.get("Authorization", ""))) is not None:
+            challenge = {"WWW-Authenticate": "Bearer"} if refused.status == 401 else {}
+            return web.Response(status=refused.status, text=f"{refused.text}\n", headers=challenge)
         return web.Response(body=metrics(), headers={"Content-Type": CONTENT_TYPE})
 
     async def show_health(request: web.Request) -> web.Response:
@@ -62,7 +74,7 @@ def application(
     async def unnamed(_: web.Request, response: web.StreamResponse) -> None:
         response.headers.pop("Server", None)
 
-    connections = Connections(clock)
+    connections = Connections(clock, tls=tls)
     app = web.Application(middlewares=[connections.middleware()])
     app[CONNECTIONS] = connections
     app.on_response_prepare.append(unnamed)
@@ -95,25 +107,19 @@ def listen(host: str, port: int) -> list[socket.socket]:
 @asynccontextmanager
 async def serving(app: web.Application, sockets: list[socket.socket]) -> AsyncIterator[None]:
     """Serve `app` on `sockets` until the block ends; open connections get one second to finish."""
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        handle_signals=False,
-        shutdown_timeout=1.0,
-        keepalive_timeout=REQUEST_S,
-        max_line_size=HEADERS_MAX_BYTES,
-        max_field_size=HEADERS_MAX_BYTES,
-    )
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
     server = runner.server
     if server is None:
         raise RuntimeError("a runner that was set up has a server")
-    async with asyncio.TaskGroup() as tasks:
-        cutting = tasks.create_task(app[CONNECTIONS].cut_slow(server), name="process:connections")
-        try:
-            for listening in sockets:
-                await web.SockSite(runner, listening).start()
-            yield
-        finally:
-            await runner.cleanup()
-            cutting.cancel()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            accepting = tasks.create_task(app[CONNECTIONS].serve(server, sockets), name="process:http")
+            try:
+                yield
+            finally:
+                accepting.cancel()
+    finally:
+        for listening in sockets:
+            listening.close()
+        await runner.cleanup()

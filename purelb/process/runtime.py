@@ -17,29 +17,34 @@ import logging
 import os
 import platform
 import sys
+from contextlib import AsyncExitStack
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, Never, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Never, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import fields as struct_fields
 
 from purelb.kube import metrics as kube_metrics
+from purelb.kube.client import ApiClient
 from purelb.kube.clock import Clock, SystemClock
+from purelb.kube.errors import AccessError
 from purelb.kube.metrics import Metric, Sink
-from purelb.process import dryrun, http, logs
+from purelb.process import dryrun, http, logs, scrapers
 from purelb.process import metrics as process_metrics
 from purelb.process.command import ANSWER_IS_NO, BAD_USAGE, CANNOT_WORK_HERE, DONE
 from purelb.process.component import PHASES, CannotStart, Component
 from purelb.process.lag import Lag, sample
 from purelb.process.metrics import Registry, process_samples
-from purelb.process.settings import Duration, Loaded, Problem, Setting, add_flags, as_yaml, load
+from purelb.process.options import RULES, Modes, ProcessSettings
+from purelb.process.reach import reach
+from purelb.process.settings import Loaded, Problem, add_flags, as_yaml, load
 from purelb.process.signals import Signals
 from purelb.process.supervision import supervise, tell, verdict
+from purelb.process.tls import Certificates
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from purelb.process.dryrun import Plan, Rehearsal
@@ -48,24 +53,6 @@ log = logging.getLogger(__name__)
 
 LAG_JUDGED_S: Final = 30.0
 GC_AFTER_ALLOCATIONS: Final = 10_000
-
-
-class ProcessSettings(Struct, frozen=True, kw_only=True):
-    """What every component's process can be told."""
-
-    namespace: Annotated[str, Setting(help="install namespace")] = ""
-    kubeconfig: Annotated[str, Setting(help="kubeconfig to use; default: in-cluster", env="KUBECONFIG")] = ""
-    context: Annotated[str, Setting(help="context of the kubeconfig")] = ""
-    host: Annotated[str, Setting(help="address of the metrics and health listener; default: all")] = ""
-    port: Annotated[int, Setting(help="port of the metrics and health listener", low=0, high=65535)] = 7472
-    log_level: Annotated[Literal["info", "debug"], Setting(help="what is logged")] = "info"
-    log_format: Annotated[Literal["json", "text"], Setting(help="form of the log; text is for a terminal")] = "json"
-    shutdown_budget: Annotated[Duration, Setting(help="longest graceful shutdown", low=0.1, high=3600)] = Duration(10.0)
-    metrics_per_service: Annotated[bool, Setting(help="expose series of single Services and addresses")] = True
-    max_loop_lag: Annotated[Duration, Setting(help="loop lag at which /healthz fails", low=0.1)] = Duration(5.0)
-    max_owner_turn: Annotated[
-        Duration, Setting(help="length of one turn of the owner at which /healthz fails", low=0.1)
-    ] = Duration(60.0)
 
 
 S = TypeVar("S", bound=ProcessSettings)
@@ -95,8 +82,8 @@ class ComponentCommand(Generic[S]):
         settings: type[S],
         build: Callable[[S, Edges], Component],
         metrics: Sequence[Metric],
-        rehearsal: Callable[[S, Edges, Plan], AbstractAsyncContextManager[Rehearsal]] | None = None,
-        rules: Callable[[S], Sequence[Problem]] = lambda _: (),
+        rehearsal: Callable[[S, Edges, Plan], AbstractAsyncContextManager[Rehearsal]],
+        rules: Sequence[Callable[[S], Iterable[Problem]]] = (),
         self_checks: Callable[[S], Sequence[CannotStart]] = lambda _: (),
     ) -> None:
         self.name = name
@@ -110,35 +97,29 @@ class ComponentCommand(Generic[S]):
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         add_flags(parser, self._settings)
-        parser.add_argument("--print-config", action="store_true", help="print the settings in force and their sources")
-        parser.add_argument("--check", action="store_true", help="run the self-checks only")
-        if self._rehearsal is not None:
-            parser.add_argument(
-                "--dry-run",
-                nargs="?",
-                const="on",
-                choices=("on", "once"),
-                help="change nothing and print what would be changed; once: print it when all is known, exit 1 if it is something",
-            )
+        add_flags(parser, Modes)
 
     def run(self, arguments: argparse.Namespace) -> int:
-        flags = {field.name: getattr(arguments, field.name) for field in struct_fields(self._settings)}
+        how = load(Modes, flags=_given(Modes, arguments), environment=os.environ, config=None)
+        wrong: tuple[Problem, ...] = () if isinstance(how, Loaded) else how
         loaded = load(
             self._settings,
-            flags=flags,
+            flags=_given(self._settings, arguments),
             unknown=arguments.unknown,
             environment=os.environ,
-            config=Path(arguments.config) if arguments.config else None,
-            rules=self._rules,
+            config=how.settings.config if isinstance(how, Loaded) else None,
+            rules=(*RULES, *self._rules),
         )
         if not isinstance(loaded, Loaded):
-            print("\n".join(map(str, loaded)), file=sys.stderr)
+            wrong = (*loaded, *wrong)
+        if wrong or not isinstance(how, Loaded) or not isinstance(loaded, Loaded):
+            print("\n".join(map(str, wrong)), file=sys.stderr)
             return BAD_USAGE
-        if arguments.print_config:
+        modes = how.settings
+        if modes.print_config:
             print(as_yaml(loaded), end="")
             return DONE
         faulthandler.enable()
-        dry: Literal["on", "once"] | None = getattr(arguments, "dry_run", None)
         clock = SystemClock()
         registry = Registry(self._metrics, per_object=loaded.settings.metrics_per_service)
         lines = logs.configure(
@@ -147,17 +128,17 @@ class ComponentCommand(Generic[S]):
             form=loaded.settings.log_format,
             clock=clock,
             sink=registry,
-            stream=sys.stderr if dry is not None else None,
+            stream=sys.stderr if modes.dry_run != "off" else None,
         )
-        if dry is not None and self._rehearsal is not None:
+        if modes.dry_run != "off":
             if loaded.settings.log_level == "info":
                 lines.addFilter(dryrun.quiet)
             prepare = partial(self._rehearsal, loaded.settings, Edges(clock, registry))
-            return asyncio.run(dryrun.rehearse(prepare, name=self.name, how=dry, clock=clock))
+            return asyncio.run(dryrun.rehearse(prepare, name=self.name, how=modes.dry_run, clock=clock))
         failures = self._self_checks(loaded.settings)
         for failure in failures:
             tell(failure)
-        if arguments.check:
+        if modes.check:
             return ANSWER_IS_NO if failures else DONE
         if failures:
             return CANNOT_WORK_HERE
@@ -212,11 +193,24 @@ async def serve(
 
     registry.samples = samples
     signals = Signals(level=settings.log_level, state=state, clock=clock)
-    app = http.application(metrics=registry.text, health=health, ready=component.checks, clock=clock)
+    beside = {"lag": sample(lag, clock), "log": summaries(), "debug": signals.calm()}
     try:
-        sockets = http.listen(settings.host, settings.port)
-        async with http.serving(app, sockets):
+        async with AsyncExitStack() as stack:
+            certificates = _certificates(settings)
+            app = http.application(
+                metrics=registry.text,
+                health=health,
+                ready=component.checks,
+                clock=clock,
+                tls=None if certificates is None else certificates.next,
+                client_certificate=settings.metrics_client_ca is not None,
+                admit=await _admission(settings, clock=clock, sink=registry, stack=stack),
+            )
+            sockets = http.listen(settings.host, settings.port)
+            await stack.enter_async_context(http.serving(app, sockets))
             _say_listening(sockets[0].getsockname())
+            if certificates is not None:
+                beside["tls"] = certificates.keep(clock)
             with signals:
                 return await supervise(
                     component,
@@ -224,13 +218,39 @@ async def serve(
                     budget=settings.shutdown_budget,
                     clock=clock,
                     asked=signals.asked,
-                    beside={"lag": sample(lag, clock), "log": summaries(), "debug": signals.calm()},
+                    beside=beside,
                 )
-    except CannotStart as failure:
-        tell(failure)
-        return CANNOT_WORK_HERE
+    except (CannotStart, AccessError) as failure:
+        return verdict(BaseExceptionGroup("start", [failure]))
     except BaseExceptionGroup as group:
         return verdict(group)
+
+
+def _certificates(settings: ProcessSettings) -> Certificates | None:
+    cert, key = settings.metrics_tls_cert, settings.metrics_tls_key
+    if cert is None or key is None:
+        return None
+    return Certificates(cert=cert, key=key, client_ca=settings.metrics_client_ca)
+
+
+async def _admission(
+    settings: ProcessSettings, *, clock: Clock, sink: Sink, stack: AsyncExitStack
+) -> scrapers.Admit | None:
+    """Who may read the metrics; its client is closed with `stack`."""
+    if settings.metrics_auth == "none":
+        return None
+    client = ApiClient(
+        await reach(settings, sink=sink),
+        user_agent=f"purelb-metrics/{build_version()[0]}",
+        clock=clock,
+        allow=scrapers.ACCESS,
+        sink=sink,
+    )
+    return scrapers.Scrapers(await stack.enter_async_context(client), clock=clock).admit
+
+
+def _given(cls: type[Struct], arguments: argparse.Namespace) -> Mapping[str, str | None]:
+    return {field.name: getattr(arguments, field.name) for field in struct_fields(cls)}
 
 
 def build_version() -> tuple[str, str]:

@@ -4,7 +4,8 @@
 Flag, environment variable, file key, type, default and help of a setting are derived from its field. First match wins:
 flag, environment, `--config` file, default; an empty variable counts as unset. Everything that is wrong (unknown flags and
 keys, text that does not parse, rules between values) is collected and reported at once, one line each, each naming the
-place, the value and what to write instead. A bad value never becomes the default in silence.
+place, the value and what to write instead. A bad value never becomes the default in silence. Rules judge what is readable: one
+that meets a value which is not is left out, and so are those after it.
 
 A field is declared as `Annotated[type, Setting(...)]`; the types are those of `_PARSERS` below, a `Literal`, or a tuple of
 text (comma-separated). A secret is never a setting; a setting may name the file that holds it.
@@ -12,7 +13,7 @@ text (comma-separated). A secret is never a setting; a setting may name the file
 
 import argparse
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Generic, Literal, NewType, TypeVar, get_args, get_origin, get_type_hints
 
@@ -29,13 +30,17 @@ CONFIG_MAX_BYTES: Final = 5 * 1024 * 1024
 
 
 class Setting(Struct, frozen=True, kw_only=True):
-    """What a field's annotation says beyond its type. `env`/`flag`: the names, when they differ from the derived ones."""
+    """What a field's annotation says beyond its type. `env`/`flag`: the names, when they differ from the derived ones.
+
+    `alone`: what the flag means without a value; a bool is then true.
+    """
 
     help: str
     env: str | None = None
     flag: str | None = None
     low: float | None = None
     high: float | None = None
+    alone: str | None = None
 
 
 class Problem(Struct, frozen=True):
@@ -99,11 +104,11 @@ def add_flags(parser: argparse.ArgumentParser, cls: type[Struct]) -> None:
     for field in fields_of(cls):
         shown = _text(field.default)
         text = f"{field.setting.help} ({field.env}{f'; {shown}' if shown else ''})".replace("%", "%%")
-        if field.kind is bool:
-            parser.add_argument(field.flag, dest=field.name, nargs="?", const="true", default=None, help=text)
+        alone = "true" if field.kind is bool else field.setting.alone
+        if alone is not None:
+            parser.add_argument(field.flag, dest=field.name, nargs="?", const=alone, default=None, help=text)
         else:
             parser.add_argument(field.flag, dest=field.name, default=None, help=text, metavar=_metavar(field.kind))
-    parser.add_argument("--config", default=None, metavar="FILE", help="settings as YAML, keys in lowerCamelCase")
 
 
 def load(
@@ -113,12 +118,12 @@ def load(
     unknown: Sequence[str] = (),
     environment: Mapping[str, str],
     config: Path | None,
-    rules: Callable[[S], Sequence[Problem]] = lambda _: (),
+    rules: Sequence[Callable[[S], Iterable[Problem]]] = (),
 ) -> Loaded[S] | tuple[Problem, ...]:
     """Settings from their three places, or everything that is wrong with them.
 
     `flags` holds the text of each flag by field name (None: not given), `unknown` what the parser did not know, `rules`
-    judges values together and is asked only when each value alone is fine.
+    judge values together: each ends at the first value that alone was wrong already.
     """
     problems = [Problem(argument, "is not a flag of this command; see --help") for argument in unknown]
     fields = fields_of(cls)
@@ -132,16 +137,20 @@ def load(
         if given is None:
             values[field.name] = field.default
             continue
-        parsed = _parse(field, given)
+        parsed = given if isinstance(given, _Unfit) else _parse(field, given)
         if isinstance(parsed, _Unfit):
             problems.append(Problem(where, parsed.text))
-        else:
-            values[field.name] = parsed
-    if problems:
-        return tuple(problems)
-    settings = cls(**values)
-    broken = tuple(rules(settings))
-    return broken or Loaded(settings, sources)
+            continue
+        values[field.name] = parsed
+    readable: Any = _Readable(values)
+    for rule in rules:
+        judging = iter(rule(readable))
+        try:
+            for problem in judging:
+                problems.append(problem)
+        except _UnreadableError:
+            continue
+    return tuple(problems) or Loaded(cls(**values), sources)
 
 
 def as_yaml(loaded: Loaded[S]) -> str:
@@ -161,15 +170,31 @@ class _Unfit(Struct, frozen=True):
     text: str
 
 
+class _UnreadableError(Exception):
+    """A rule asked for a value that could not be read."""
+
+
+class _Readable:
+    """The values that could be read, as if they were the settings."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._values:
+            raise _UnreadableError(name)
+        return self._values[name]
+
+
 def _first_of(
     field: Field, flags: Mapping[str, str | None], environment: Mapping[str, str], file: Mapping[str, object]
-) -> tuple[str, str, str | None]:
+) -> tuple[str, str, str | _Unfit | None]:
     if (text := flags.get(field.name)) is not None:
         return "flag", field.flag, text
     if text := environment.get(field.env):
         return "environment", field.env, text
-    if field.key in file:
-        return "file", field.key, _text(file[field.key])
+    if file.get(field.key) is not None:
+        return "file", field.key, _plain(file[field.key])
     return "default", field.name, None
 
 
@@ -195,6 +220,23 @@ def _read(path: Path, *, known: Sequence[Field]) -> tuple[Mapping[str, object], 
     return {key: value for key, value in content.items() if key in keys}, strange
 
 
+def _plain(value: object) -> str | _Unfit:
+    """A value of the file as text; a nested one is of no type that a setting has, however deep it is."""
+    match value:
+        case bool() | str():
+            return _text(value)
+        case int() | float():
+            return str(value)
+        case list() if all(isinstance(item, str) for item in value):
+            return ",".join(value)
+        case list():
+            return _Unfit("is a list of other things than words")
+        case dict():
+            return _Unfit("is a mapping, and no setting is one")
+        case _:
+            return _Unfit(f'"{_cut(str(value))}" is of a type that no setting has; write it in quotes')
+
+
 def _parse_bool(text: str) -> bool | _Unfit:
     match text.lower():
         case "true" | "yes" | "1":
@@ -218,15 +260,18 @@ def _parse_duration(text: str) -> float | _Unfit:
     return seconds
 
 
+def _parse_list(text: str) -> tuple[str, ...]:
+    return tuple(part for part in (item.strip() for item in text.split(",")) if part)
+
+
 _PARSERS: Final[Mapping[Any, Callable[[str], Any]]] = {
     str: str,
     bool: _parse_bool,
     int: _parse_int,
     Duration: _parse_duration,
     Path: Path,
-    Path | None: Path,
-    str | None: str,
-    tuple[str, ...]: lambda text: tuple(part for part in (item.strip() for item in text.split(",")) if part),
+    Path | None: lambda text: Path(text) if text else None,
+    tuple[str, ...]: _parse_list,
 }
 
 
@@ -234,6 +279,8 @@ def _parse(field: Field, text: str) -> Any:
     if get_origin(field.kind) is Literal:
         words = get_args(field.kind)
         return text if text in words else _Unfit(f'"{_cut(text)}" is not one of {", ".join(words)}')
+    if "\0" in text:
+        return _Unfit(f'"{_cut(text)}" holds a zero byte')
     value = _PARSERS[field.kind](text)
     low, high = field.setting.low, field.setting.high
     if isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -4,11 +4,14 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 
 from purelb.kube.metrics import Sample
 from purelb.process.component import CannotStart, Phase, PhaseTracker
-from purelb.process.runtime import ComponentCommand, Edges, ProcessSettings
+from purelb.process.dryrun import Plan, Rehearsal
+from purelb.process.options import ProcessSettings
+from purelb.process.runtime import ComponentCommand, Edges
 
 
 class Waiting:
@@ -84,8 +87,21 @@ def build(settings: ProcessSettings, _: Edges) -> Later:
     return Later(settings.namespace)
 
 
+@asynccontextmanager
+async def rehearsal(settings: ProcessSettings, edges: Edges, plan: Plan) -> AsyncIterator[Rehearsal]:
+    """Says what its name says it would do; one that hangs is never at rest."""
+    component = build(settings, edges)
+    if settings.namespace == "raises":
+        raise CannotStart("kernel", "kernel 4.17 is older than 4.18, the oldest supported", "upgrade")
+    if settings.namespace == "changes":
+        plan.say("thing", "+ thing")
+    yield Rehearsal(component, lambda: settings.namespace != "hangs")
+
+
 if __name__ == "__main__":
-    command = ComponentCommand(name="waiting", help="waits", settings=ProcessSettings, build=build, metrics=())
+    command = ComponentCommand(
+        name="waiting", help="waits", settings=ProcessSettings, build=build, rehearsal=rehearsal, metrics=()
+    )
     parser = argparse.ArgumentParser(allow_abbrev=False)
     command.configure(parser)
     arguments, arguments_unknown = parser.parse_known_args()

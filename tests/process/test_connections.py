@@ -23,15 +23,20 @@ class Visitor:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self.head = self.body = b""
 
     async def ask(self, text: bytes) -> int:
         """Send the bytes of a whole request; the status of the answer."""
         self._writer.write(text)
+        return await self.hear()
+
+    async def hear(self, *, body: bool = True) -> int:
+        """The status of the next answer; its head stays in `head`."""
         async with asyncio.timeout(10):
-            head = await self._reader.readuntil(b"\r\n\r\n")
-            length = next(line for line in head.splitlines() if line.lower().startswith(b"content-length"))
-            await self._reader.readexactly(int(length.partition(b":")[2]))
-        return int(head.split()[1])
+            self.head = await self._reader.readuntil(b"\r\n\r\n")
+            length = next(line for line in self.head.splitlines() if line.lower().startswith(b"content-length"))
+            self.body = await self._reader.readexactly(int(length.partition(b":")[2])) if body else b""
+        return int(self.head.split()[1])
 
     def say(self, text: bytes) -> None:
         self._writer.write(text)
@@ -115,3 +120,55 @@ async def test_one_connection_too_many_is_told_so_and_the_others_are_served(plac
             assert await another.is_cut()
         await place.clock.settle()
         assert await visitors[0].ask(QUESTION + b"\r\n") == 200
+
+
+async def test_they_are_counted_when_they_are_accepted_whether_or_not_they_ask(place: Place) -> None:
+    async with AsyncExitStack() as stack:
+        for _ in range(CONNECTIONS_MAX):
+            await stack.enter_async_context(place.visitor())
+        async with place.visitor() as another:
+            await place.clock.settle()
+            assert await another.hear() == 503
+        await place.clock.advance(REQUEST_S + 1.0)
+        async with place.visitor() as later:
+            assert await later.ask(QUESTION + b"\r\n") == 200
+
+
+async def test_headers_that_do_not_end_are_cut_before_they_fill_the_memory(place: Place) -> None:
+    async with place.visitor() as visitor:
+        visitor.say(QUESTION + b"".join(b"X-%d: %s\r\n" % (n, b"y" * 1000) for n in range(30)))
+        assert await visitor.hear() == 431
+        assert await visitor.is_cut()
+
+
+async def test_many_questions_on_one_connection_are_not_many_headers(place: Place) -> None:
+    async with place.visitor() as visitor:
+        for _ in range(50):
+            assert await visitor.ask(QUESTION + b"X: " + b"y" * 1000 + b"\r\n\r\n") == 200
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", id="TLS where there is none"),
+        pytest.param(b"GET / HTTP/9.9\r\n\r\n", id="another protocol"),
+        pytest.param(QUESTION + b"\r\n", id="a good one"),
+        pytest.param(b"GET /nowhere HTTP/1.1\r\nHost: here\r\n\r\n", id="a page that is not there"),
+        pytest.param(b"POST /healthz HTTP/1.1\r\nHost: here\r\n\r\n", id="a method that is not allowed"),
+    ],
+)
+async def test_no_answer_says_what_wrote_it(place: Place, text: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    async with place.visitor() as visitor:
+        visitor.say(text)
+        await visitor.hear()
+        assert b"server:" not in visitor.head.lower()
+        assert b"aiohttp" not in visitor.head.lower()
+        assert not [record for record in caplog.records if record.name.startswith("aiohttp")], "noise of the network"
+
+
+async def test_head_is_answered_without_a_body(place: Place) -> None:
+    async with place.visitor() as visitor:
+        visitor.say(b"HEAD" + QUESTION[3:] + b"Connection: close\r\n\r\n")
+        await visitor.hear(body=False)
+        assert visitor.head.startswith(b"HTTP/1.1 200")
+        assert await visitor.is_cut()

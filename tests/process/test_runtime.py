@@ -136,6 +136,42 @@ def test_wrong_settings_are_exit_2_with_a_line_each() -> None:
         ]
 
 
+def test_modes_are_judged_with_the_settings() -> None:
+    with running("waits", "--dry-run=twice", "--check=perhaps", "--metrics-auth=kubernetes") as it:
+        assert it.process.wait(10) == 2
+        assert it.process.stderr is not None
+        assert it.process.stderr.read().splitlines() == [
+            "--metrics-auth: needs TLS, as a token must not travel in clear: give --metrics-tls-cert and --metrics-tls-key as well",
+            '--check: "perhaps" is neither true nor false',
+            '--dry-run: "twice" is not one of off, on, once',
+        ]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "mode", "code", "out"),
+    [
+        pytest.param("changes", "once", 1, "+ thing\n", id="what would change is printed, and the answer is no"),
+        pytest.param("stays", "once", 0, "", id="nothing to change is exit 0"),
+        pytest.param("raises", "once", 3, "", id="an environment that cannot work is exit 3"),
+        pytest.param("returns", "once", 5, "", id="a component that ends by itself is an internal error"),
+    ],
+)
+def test_a_dry_run_answers_once(behaviour: str, mode: str, code: int, out: str) -> None:
+    with running(behaviour, f"--dry-run={mode}") as it:
+        assert it.process.wait(20) == code
+        assert it.process.stdout is not None
+        assert it.process.stdout.read() == out
+
+
+@pytest.mark.parametrize(("mode", "code"), [("on", 0), ("once", 1)])
+def test_a_dry_run_ends_with_a_signal_and_an_unfinished_one_is_not_a_yes(mode: str, code: int) -> None:
+    with running("hangs", f"--dry-run={mode}", "--log-level=debug") as it:
+        assert it.process.stderr is not None
+        assert "phaseChanged" in it.process.stderr.readline()
+        it.process.send_signal(signal.SIGTERM)
+        assert it.process.wait(10) == code
+
+
 def test_the_state_can_be_asked_for_by_signal() -> None:
     with running("waits") as it:
         it.wait_for("phaseChanged")

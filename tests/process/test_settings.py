@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings: where a value comes from, and what is said about a wrong one."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,6 +19,7 @@ class Example(Struct, frozen=True, kw_only=True):
     policy: Annotated[Literal["override", "honor"], Setting(help="traffic policy")] = "override"
     lb_class: Annotated[tuple[str, ...], Setting(help="classes")] = ("a", "b")
     announcer: Annotated[str, Setting(help="who takes the rest", env="DEFAULT_ANNOUNCER")] = ""
+    certificate: Annotated[Path | None, Setting(help="certificate")] = None
 
 
 def loaded(
@@ -62,6 +64,7 @@ def test_the_flag_beats_the_environment_which_beats_the_file(tmp_path: Path) -> 
         "policy": "default",
         "lb_class": "default",
         "announcer": "default",
+        "certificate": "default",
     }
 
 
@@ -133,6 +136,58 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     ]
 
 
+def at_least_as_many_as_classes(settings: Example) -> Iterator[Problem]:
+    if not settings.node_name:
+        yield Problem("--node-name", "is needed")
+    if settings.writers < len(settings.lb_class):
+        yield Problem("--writers", "are fewer than the classes")
+
+
+def test_rules_between_values_are_told_with_the_rest_and_judge_nothing_that_cannot_be_read() -> None:
+    def told(**flags: str) -> list[str]:
+        answer = load(
+            Example, flags=flags, environment={}, config=None, unknown=("--x",), rules=(at_least_as_many_as_classes,)
+        )
+        assert not isinstance(answer, Loaded)
+        return [problem.where for problem in answer]
+
+    assert told(writers="1") == ["--x", "--node-name", "--writers"]
+    assert told(writers="one") == ["--x", "--writers", "--node-name"]
+    assert told(node_name="n", writers="3") == ["--x"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        pytest.param("leaseDuration: 10", 'leaseDuration: "10" is not a duration', id="a bare number"),
+        pytest.param("leaseDuration: 10.5", 'leaseDuration: "10.5" is not a duration', id="a bare fraction"),
+        pytest.param("writers: [1]", "writers: is a list of other things than words", id="a list for a number"),
+        pytest.param("nodeName: {a: 1}", "nodeName: is a mapping, and no setting is one", id="a mapping"),
+        pytest.param("nodeName: 2020-01-01", 'nodeName: "2020-01-01" is of a type', id="a date"),
+        pytest.param('nodeName: "a\\0b"', 'nodeName: "a?b" holds a zero byte', id="a zero byte"),
+        pytest.param(
+            "nodeName: &a [x, x]\nannouncer: &b [*a, *a, *a]\nlbClass: [*b, *b]",
+            "announcer: is a list of other things than words",
+            id="a list that would grow without end",
+        ),
+    ],
+)
+def test_a_value_of_the_file_has_the_type_of_its_setting(tmp_path: Path, content: str, said: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(content)
+    assert any(line.startswith(said) for line in problems(config=file)), problems(config=file)
+
+
+def test_nothing_in_the_file_is_the_default_and_the_printed_settings_can_be_read_back(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("nodeName:\ncertificate: ~\nlbClass: [x, y]\n")
+    answer = loaded(config=file, flags={"certificate": ""})
+    assert isinstance(answer, Loaded)
+    assert answer.settings == Example(lb_class=("x", "y"))
+    file.write_text(as_yaml(answer))
+    assert settings(config=file) == answer.settings
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -149,11 +204,11 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, content: str | None
     assert line.startswith(f"--config {file}: {said}")
 
 
-def test_rules_between_values_are_judged_when_each_alone_is_fine() -> None:
+def test_rules_judge_values_together() -> None:
     def rule(settings: Example) -> list[Problem]:
         return [Problem("--writers", "must be even")] if settings.writers % 2 else []
 
-    answer = load(Example, flags={"writers": "3"}, environment={}, config=None, rules=rule)
+    answer = load(Example, flags={"writers": "3"}, environment={}, config=None, rules=(rule,))
     assert answer == (Problem("--writers", "must be even"),)
 
 
