@@ -8,6 +8,7 @@ which is all that matters for taking over: what is stored, and under which versi
 
 from __future__ import annotations
 
+import json
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -21,6 +22,43 @@ GROUP = "purelb.io"
 BRAND = "purelb.io/allocated-by"
 OLD_NAMESPACE: Mapping[Generation, str] = {"v1": "purelb", "v2": "purelb-system"}
 SERVICES = 200
+
+
+ALLOCATED = "purelb.io/Allocated"
+ANNOUNCED = "purelb.io/Announced"
+
+# What differs from AddressAssigned, and what is noted as asked for: by the first part of a Service's name.
+_REASONS = {"half": "AddressAssignedPartially", "stray": "AddressKept"}
+_WISHES = {"plain": "any", "misnamed": "group=far", "unknown": "group=was-deleted", "far": "group=far"}
+_TOLD_BY_NODES = {"purelb.io/announcing-IPv4", "purelb.io/announcing-IPv6"}
+_ADDED = {"purelb.io/allocated-wish", "purelb.io/pool-type"}
+
+
+def moved(before: Mapping[str, Object], after: Mapping[str, Object]) -> Iterator[str]:
+    """What a takeover changed and should not have, or did not say and should have. Services by name, as the server has them."""
+    if before.keys() != after.keys():
+        yield f"other Services: {before.keys() ^ after.keys()}"
+    for name in before.keys() & after.keys():
+        old, new = before[name], after[name]
+        kind, _, number = name.rpartition("-")
+        if not number.isdecimal():
+            if new != old:
+                yield f"{name}: belongs to somebody else, and was touched"
+            continue
+        if new["spec"] != old["spec"]:
+            yield f"{name}: its spec is another"
+        if json.dumps(new["status"]["loadBalancer"]) != json.dumps(old["status"]["loadBalancer"]):
+            yield f"{name}: {old['status']['loadBalancer']} became {new['status']['loadBalancer']}"
+        noted, had = new["metadata"]["annotations"], old["metadata"]["annotations"]
+        if lost := {key for key in had if had[key] != noted.get(key)} - _TOLD_BY_NODES:
+            yield f"{name}: lost {sorted(lost)}"
+        if more := noted.keys() - had.keys() - _ADDED:
+            yield f"{name}: has got {sorted(more)}"
+        if kind in _WISHES and noted.get("purelb.io/allocated-wish") != _WISHES[kind]:
+            yield f"{name}: {noted.get('purelb.io/allocated-wish')} is noted as its wish"
+        said = {entry["type"]: (entry["status"], entry["reason"]) for entry in new["status"].get("conditions", ())}
+        if said.keys() != {ALLOCATED, ANNOUNCED} or said[ALLOCATED] != ("True", _REASONS.get(kind, "AddressAssigned")):
+            yield f"{name}: says {said}"
 
 
 class Left(NamedTuple):
