@@ -25,7 +25,12 @@ from purelb.sandbox.apiserver.pki import LOOPBACK, Pki
 
 async def _run(options: argparse.Namespace) -> None:
     core = ApiCore(
-        version=options.server_version, history=History(), rng=random.SystemRandom().random, epoch=datetime.now(UTC)
+        version=options.server_version,
+        history=History(size_bytes=options.history * 1024 * 1024),
+        rng=random.SystemRandom().random,
+        epoch=datetime.now(UTC),
+        watch_cache=options.watch_cache == "on",
+        watch_list=options.watch_list,
     )
     one = listening(options.host, options.port)
     pki = Pki(options.state_dir, names=_names(options.host, one))
@@ -56,6 +61,12 @@ def _version(text: str) -> str:
     return text
 
 
+def _mebibytes(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of MiB from 1 to 1000000")
+    return int(text)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m purelb.sandbox.apiserver", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on, loopback unless you know better")
@@ -63,6 +74,22 @@ def main() -> int:
     parser.add_argument("--state-dir", type=Path, required=True, help="where the authority and the kubeconfig are kept")
     parser.add_argument(
         "--server-version", type=_version, default=SERVER_VERSION, help="what /version says (default %(default)s)"
+    )
+    parser.add_argument(
+        "--history",
+        type=_mebibytes,
+        default=256,
+        metavar="MIB",
+        help="most that the past may take (default %(default)s)",
+    )
+    parser.add_argument(
+        "--watch-cache", choices=("on", "off"), default="on", help="off: limits count at resourceVersion 0 (default on)"
+    )
+    parser.add_argument(
+        "--watch-list",
+        choices=("on", "off", "ignore"),
+        default="on",
+        help="off refuses sendInitialEvents, ignore does not know it (default on)",
     )
     asyncio.run(_run(parser.parse_args()))
     return 0

@@ -61,7 +61,7 @@ class Allocations:
         for address in addresses:
             network = RANGES[family_of(address) or "IPv4"]
             if ipaddress.ip_address(address) not in network:
-                why = "the provided network does not match the current range"
+                why = f"the provided IP ({address}) is not in the valid range. The range of valid IPs is {network}"
                 yield invalid("spec.clusterIPs", addresses, f"failed to allocate IP {address}: {why}")
             elif self._addresses.get(address, uid) != uid:
                 yield invalid(

@@ -42,13 +42,15 @@ from purelb.sandbox.apiserver.negotiation import (
     verb_of,
     view_of,
 )
+from purelb.sandbox.apiserver.pages import start_token
 from purelb.sandbox.apiserver.paths import Target, resolve
-from purelb.sandbox.apiserver.reads import Reads, revision, start_token
+from purelb.sandbox.apiserver.reads import Reads, WatchList, revision
 from purelb.sandbox.apiserver.removal import Done
 from purelb.sandbox.apiserver.spoiling import spoiled
 from purelb.sandbox.apiserver.state import State
 from purelb.sandbox.apiserver.subresources import bind, grant_token
 from purelb.sandbox.apiserver.views import View
+from purelb.sandbox.apiserver.watch import BOOKMARK_EVERY
 from purelb.sandbox.apiserver.writes import Writes
 
 __all__ = ["ApiCore", "ApiRequest", "ApiResponse", "History", "Watcher"]
@@ -69,10 +71,12 @@ class ApiCore:
         rng: Callable[[], float],
         epoch: datetime,
         watch_cache: bool = True,
+        watch_list: WatchList = "on",
+        bookmark_every: float = BOOKMARK_EVERY,
     ) -> None:
         self._version = version
         self._state = State(history=history, rng=rng, epoch=epoch, minor=int(version.partition(".")[2]))
-        self._reads = Reads(self._state, watch_cache=watch_cache)
+        self._reads = Reads(self._state, watch_cache=watch_cache, watch_list=watch_list, bookmark_every=bookmark_every)
         self._writes = Writes(self._state)
         self._timers: list[tuple[float, int, Watcher]] = []
         self._order = 0

@@ -32,8 +32,8 @@ def _check_defaults(node: Node, path: str, errors: list[FieldError]) -> None:
         if prune(node, value, root=False):
             errors.append(invalid(f"{path}.default", node.default, "must not have unknown fields"))
         errors += [
-            invalid(f"{path}.default", node.default, f"must validate against its schema: {error.message}")
-            for error in validate(node, value, f"{path}.default")
+            FieldError(error.reason, f"{path}.default{'.' if error.field else ''}{error.field}", error.message)
+            for error in validate(node, value)
         ]
     for name, below in node.properties.items():
         _check_defaults(below, f"{path}.properties[{name}]", errors)

@@ -202,7 +202,7 @@ def _compile(version: _Version, path: str, errors: list[FieldError], *, alone: b
     schema = (version.schema or {}).get("openAPIV3Schema")
     at = "spec.validation.openAPIV3Schema" if alone else f"{path}.schema.openAPIV3Schema"
     if schema is None:
-        errors.append(required(at, "schemas are required"))
+        errors.append(required(f"{path}.schema.openAPIV3Schema"))
     node = compile_schema(schema or {"type": "object"}, at, errors)
     if node.type != "object":
         errors.append(invalid(f"{at}.type", node.type, "must be object at the root"))

@@ -155,6 +155,13 @@ NO_OLD: Any = object()
 """No old value: a creation, or an element that cannot be matched with one of before."""
 
 
+class Unsaid(ValueError):
+    """An entry without a rule."""
+
+
+_NO_DURATION = "type conversion error from 'string' to 'google.protobuf.Duration'"
+
+
 class Rule:
     """One entry of `x-kubernetes-validations`, compiled. `transition` rules see the old value and run on updates only."""
 
@@ -164,7 +171,7 @@ class Rule:
         """Raises ValueError saying what is wrong with the rule."""
         text = written.get("rule")
         if not isinstance(text, str) or not text.strip():
-            raise ValueError("rule is not specified")
+            raise Unsaid("rule is not specified")
         self._program = compiled(text)
         self.transition = "oldSelf" in self._program.variables()
         self.optional_old = written.get("optionalOldSelf") is True
@@ -187,6 +194,8 @@ class Rule:
             if self._program.execute(context) is True:
                 return None
         except Exception as error:  # noqa: BLE001 - the library raises what the expression met: each is a rejection
+            if "Function 'duration'" in str(error):
+                return f"{_NO_DURATION} evaluating rule: {self._message}"
             why = f"no such key: {error.args[0]}" if isinstance(error, KeyError) else str(error).splitlines()[0]
             return f"rule evaluation error: {why} evaluating rule: {self._message}"
         if self._message_expression is not None:

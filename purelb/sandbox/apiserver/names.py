@@ -86,6 +86,14 @@ def wrong_key(key: str) -> str | None:
     return None if _QUALIFIED.fullmatch(name) else _QUALIFIED_TEXT
 
 
+def wrong_keys(key: str) -> Iterator[str]:
+    """All that is wrong with a qualified name: of an empty one the real server says two things."""
+    if why := wrong_key(key):
+        yield why
+    if key.rpartition("/")[2] == "":
+        yield _QUALIFIED_TEXT
+
+
 def wrong_value(value: str) -> str | None:
     """What is wrong with a label's value."""
     if len(value) > 63:
@@ -106,7 +114,9 @@ _FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
 
 def check_metadata(metadata: Obj, *, namespaced: bool, syntax: str, core: bool) -> Iterator[FieldError]:
     """Everything that holds for the metadata of every kind, and one rule of the `core` group. Types were checked before."""
-    name = metadata.get("name", "")
+    name, prefix = metadata.get("name", ""), metadata.get("generateName", "")
+    if prefix and (why := wrong_name(prefix.removesuffix("-") + "a", syntax)):
+        yield invalid("metadata.generateName", prefix, why)
     if not name:
         yield required("metadata.name", "name or generateName is required")
     elif why := wrong_name(name, syntax):

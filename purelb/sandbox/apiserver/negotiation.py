@@ -91,7 +91,10 @@ def view_of(request: ApiRequest, target: Target, query: Mapping[str, str]) -> Vi
         if shape == "Table":
             include = query.get("includeObject", "") or "Metadata"
             if include not in {"None", "Metadata", "Object"}:
-                raise bad_request(f'includeObject: Unsupported value: "{include[:32]}"')
+                why = (
+                    f"includeObject: Invalid value: \"{include[:32]}\": must be 'Metadata', 'Object', 'None', or empty"
+                )
+                raise bad_request(f"Unable to convert to Table as requested: {why}")
             return View(kind=target.kind, api_version=target.api_version, shape="table", include=include)  # type: ignore[arg-type]
         if (
             shape == "PartialObjectMetadata"

@@ -34,7 +34,9 @@ def merge(target: Any, patch: Any) -> Any:
 def json_patch(document: Any, operations: Any) -> Any:
     """RFC 6902. A failed `test` or a path that does not exist is 422, as on the real server; a malformed patch is 400."""
     if not isinstance(operations, list):
-        raise bad_request("error decoding patch: json: cannot unmarshal it into a list of operations")
+        raise bad_request(
+            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp"
+        )
     if len(operations) > 10_000:
         raise Refusal(413, "RequestEntityTooLarge", "The allowed maximum operations in a JSON patch is 10000")
     for operation in operations:

@@ -1,21 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """GET, LIST and WATCH: revisions, pages, selectors, and the 410 of a past that is forgotten.
 
-Lists come from one revision: a page asked for with a continue token shows the state at the token's revision, rebuilt from
-the log (`Collection.at`), or 410 with a fresh token once that is below the floor. `rv="0"` ignores `limit`, as a server
-with a watch cache does, unless it was told to behave as one without.
+Lists come from one revision (`pages`). `rv="0"` ignores `limit`, as a server with a watch cache does, unless it was told to
+behave as one without.
 """
 
-import base64
-import binascii
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from typing import Literal
 
 import msgspec
 
 from purelb.sandbox.apiserver.answers import (
-    Expired,
     FieldError,
-    Obj,
     Refusal,
     bad_request,
     invalid_object,
@@ -23,50 +19,16 @@ from purelb.sandbox.apiserver.answers import (
     too_large_revision,
 )
 from purelb.sandbox.apiserver.exchange import ApiResponse, Later, Watcher, encoded, flag
-from purelb.sandbox.apiserver.mvcc import Collection, Key, Version
+from purelb.sandbox.apiserver.labels import parse_labels
+from purelb.sandbox.apiserver.mvcc import Version
+from purelb.sandbox.apiserver.pages import page, states
 from purelb.sandbox.apiserver.paths import Target
-from purelb.sandbox.apiserver.selectors import parse_fields, parse_labels
+from purelb.sandbox.apiserver.selectors import parse_fields
 from purelb.sandbox.apiserver.state import State
 from purelb.sandbox.apiserver.views import View
 from purelb.sandbox.apiserver.watch import Filter, ObjectWatch
 
 WAIT_FOR_REVISION = 3.0
-
-_OLD_PAGE = (
-    "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
-    "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. "
-    "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted "
-    "between the time the first chunk was returned and now may show up in the list."
-)
-
-
-class _Token(msgspec.Struct, frozen=True):
-    """What a continue token says: the revision of page one (0: whatever is now) and the last key shown."""
-
-    v: str
-    rv: int
-    namespace: str
-    name: str
-    of: str  # the collection, so that a token of another resource is garbage
-
-
-def _write_token(rv: int, last: Key, of: str) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(_Token("purelb/1", rv, *last, of))).decode().rstrip("=")
-
-
-def start_token(rv: int, of: str) -> str:
-    """A continue token that stands before the first object, at a revision."""
-    return _write_token(rv, ("", ""), of)
-
-
-def _read_token(text: str, of: str) -> _Token:
-    try:
-        token = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=_Token)
-    except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
-        raise bad_request("continue key is not valid: illegal base64 data or content") from error
-    if token.v != "purelb/1" or token.of != of or token.rv < 0:
-        raise bad_request("continue key is not valid: it belongs to another list")
-    return token
 
 
 def revision(text: str) -> int:
@@ -117,10 +79,18 @@ def wanted(target: Target, query: Mapping[str, str], state: State) -> Filter:
     return Filter(namespace=target.namespace, labels=parse_labels(query.get("labelSelector", "")), fields=fields)
 
 
+WatchList = Literal["on", "off", "ignore"]
+"""`off` refuses `sendInitialEvents` (422), `ignore` does not know the word: servers of before."""
+
+
 class Reads:
-    def __init__(self, state: State, *, watch_cache: bool = True) -> None:
+    def __init__(
+        self, state: State, *, watch_cache: bool = True, watch_list: WatchList = "on", bookmark_every: float
+    ) -> None:
         self._state = state
         self._watch_cache = watch_cache
+        self._watch_list = watch_list
+        self._bookmark_every = bookmark_every
 
     def get(self, target: Target, query: Mapping[str, str], view: View, now: float) -> ApiResponse | Watcher:
         asked = _revision_or_500(query)
@@ -149,25 +119,34 @@ class Reads:
         asked_text, match = query.get("resourceVersion", ""), query.get("resourceVersionMatch", "")
         _seconds(query)
         if flag(query, "sendInitialEvents") is not None:
-            raise _bad_options("sendInitialEvents", "Forbidden: sendInitialEvents is forbidden for list")
+            raise _bad_options(("sendInitialEvents", "Forbidden: sendInitialEvents is forbidden for list"))
         if match and query.get("continue"):
             raise _bad_options(
-                "resourceVersionMatch", "Forbidden: resourceVersionMatch is forbidden when continue is provided"
+                ("resourceVersionMatch", "Forbidden: resourceVersionMatch is forbidden when continue is provided")
             )
         if match and not asked_text:
             raise _bad_options(
-                "resourceVersionMatch",
-                "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+                (
+                    "resourceVersionMatch",
+                    "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+                )
             )
+        if match == "Exact" and asked_text == "0":
+            why = 'Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+            raise _bad_options(("resourceVersionMatch", why))
         if match == "Exact":
             raise _bad_options(
-                "resourceVersionMatch",
-                "Forbidden: Exact reads are not part of this server: use NotOlderThan or no resourceVersion",
+                (
+                    "resourceVersionMatch",
+                    "Forbidden: Exact reads are not part of this server: use NotOlderThan or no resourceVersion",
+                )
             )
         if match not in {"", "NotOlderThan"}:
             raise _bad_options(
-                "resourceVersionMatch",
-                f'Unsupported value: "{match[:32]}": supported values: "Exact", "NotOlderThan", ""',
+                (
+                    "resourceVersionMatch",
+                    f'Unsupported value: "{match[:32]}": supported values: "Exact", "NotOlderThan", ""',
+                )
             )
         asked = revision(asked_text)
         selection, limit = wanted(target, query, self._state), _limit(query)
@@ -182,7 +161,7 @@ class Reads:
                 return None
             if asked > self._state.store.revision:
                 raise too_large_revision(asked, self._state.store.revision)
-            versions, metadata = self._page(target, selection, limit, continued)
+            versions, metadata = page(self._state.store, target.kind, selection, limit=limit, continued=continued)
             if view.shape == "table" and not metadata.get("continue"):
                 metadata.pop("continue", None)
             return encoded(200, self._state.views.list_body(versions, view, metadata, self._state.wall(then)))
@@ -209,35 +188,6 @@ class Reads:
         self._state.attach(collection, waiting)
         return waiting
 
-    def _page(self, target: Target, selection: Filter, limit: int, continued: str) -> tuple[list[Version], Obj]:
-        store, name = self._state.store, target.kind.key
-        collection = store[name]
-        rv, after = store.revision, None
-        if continued:
-            token = _read_token(continued, name)
-            after = (token.namespace, token.name)
-            if token.rv > store.revision:
-                raise bad_request("continue key is not valid: its revision is yet to come")
-            if token.rv and token.rv < store.floor_of(collection):
-                raise Expired(_OLD_PAGE, continue_=_write_token(0, after, name))
-            rv = token.rv or rv
-        page: list[Version] = []
-        more = False
-        for version in _states(collection, rv, selection.namespace, after):
-            if not selection.matches(version):
-                continue
-            if limit and len(page) == limit:
-                more = True
-                break
-            page.append(version)
-        metadata: Obj = ({"continue": ""} if target.kind.custom else {}) | {"resourceVersion": str(rv)}
-        if more:
-            last = page[-1].key
-            metadata["continue"] = _write_token(rv, last, name)
-            if not selection.selective:
-                metadata["remainingItemCount"] = sum(1 for _ in _states(collection, rv, selection.namespace, last))
-        return page, metadata
-
     def selected(self, target: Target, query: Mapping[str, str]) -> list[Version]:
         """What a collection's selectors choose now."""
         selection = wanted(target, query, self._state)
@@ -245,19 +195,8 @@ class Reads:
         return [version for version in scan if selection.matches(version)]
 
     def watch(self, target: Target, query: Mapping[str, str], view: View, now: float) -> Watcher:
-        text, match = query.get("resourceVersion", ""), query.get("resourceVersionMatch", "")
-        initial_events = flag(query, "sendInitialEvents")
-        mistakes = []
-        if initial_events is not None and match != "NotOlderThan":
-            mistakes.append("Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
-        if initial_events is None and match:
-            mistakes.append(
-                "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-            )
-        if match not in {"", "NotOlderThan"}:
-            mistakes.append(f'Unsupported value: "{match[:32]}": supported values: "NotOlderThan"')
-        if mistakes:
-            raise _bad_options("resourceVersionMatch", *mistakes)
+        text = query.get("resourceVersion", "")
+        initial_events = self._initial_events(query)
         asked = _revision_or_500(query)
         _limit(query)
         seconds = _seconds(query)
@@ -276,16 +215,17 @@ class Reads:
             wanted=selection,
             initial=[
                 version
-                for version in _states(collection, start, selection.namespace, None)
+                for version in states(collection, start, selection.namespace, None)
                 if selection.matches(version)
             ]
             if from_now
             else [],
             # A server that knows WatchList marks the end of the initial events for old clients too, if they take bookmarks.
-            initial_events=from_now and bookmarks,
+            initial_events=from_now and bookmarks and self._watch_list == "on",
             start=start,
             ends_at=now + lasts,
             bookmarks_from=now if bookmarks else None,
+            bookmark_every=self._bookmark_every,
             wall=self._state.wall,
             done=lambda gone: self._state.detach(collection, gone),
         )
@@ -295,36 +235,31 @@ class Reads:
         self._state.attach(collection, watcher)
         return watcher
 
-
-def _states(collection: Collection, rv: int, namespace: str | None, after: Key | None) -> Iterator[Version]:
-    """The states at a revision, in key order."""
-    if collection.changed <= rv:
-        yield from collection.scan(namespace=namespace, after=after)
-        return
-    past = collection.at(rv)
-    gone = sorted(
-        (
-            (key, version)
-            for key, version in past.items()
-            if version is not None
-            and key not in collection.objects
-            and (namespace is None or key[0] == namespace)
-            and (after is None or key > after)
-        ),
-        key=lambda found: found[0],
-    )
-    at = 0
-    for version in collection.scan(namespace=namespace, after=after):
-        while at < len(gone) and gone[at][0] < version.key:
-            yield gone[at][1]
-            at += 1
-        state = past.get(version.key, version)
-        if state is not None:
-            yield state
-    yield from (version for _, version in gone[at:])
+    def _initial_events(self, query: Mapping[str, str]) -> bool | None:
+        """What a watch says about its beginning; None if it says nothing, or nobody here understands it."""
+        if self._watch_list == "ignore":
+            return None
+        match, initial_events = query.get("resourceVersionMatch", ""), flag(query, "sendInitialEvents")
+        mistakes: list[tuple[str, str]] = []
+        if initial_events is not None and match != "NotOlderThan":
+            why = "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+            mistakes.append(("resourceVersionMatch", why))
+        if initial_events is not None and self._watch_list == "off":
+            why = "Forbidden: sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"
+            mistakes.append(("sendInitialEvents", why))
+        if initial_events is None and match:
+            why = "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+            mistakes.append(("resourceVersionMatch", why))
+        if match not in {"", "NotOlderThan"}:
+            why = f'Unsupported value: "{match[:32]}": supported values: "NotOlderThan"'
+            mistakes.append(("resourceVersionMatch", why))
+        if mistakes:
+            raise _bad_options(*mistakes)
+        return initial_events
 
 
-def _bad_options(field: str, *messages: str) -> Refusal:
+def _bad_options(*mistakes: tuple[str, str]) -> Refusal:
+    """Each mistake is an option and what is wrong with it."""
     reasons = {True: "FieldValueForbidden", False: "FieldValueNotSupported"}
-    errors = [FieldError(reasons[text.startswith("Forbidden")], field, text) for text in messages]
+    errors = [FieldError(reasons[text.startswith("Forbidden")], field, text) for field, text in mistakes]
     return invalid_object("ListOptions", "meta.k8s.io", "", errors)

@@ -66,6 +66,8 @@ class Removal:
         if not obj["metadata"].get("finalizers") and not grace:
             if target.kind.key == "pods":  # whose last state is shown, as the real server does
                 stamp = self._state.stamp(now)
+                if not obj["metadata"].get("deletionTimestamp"):
+                    obj["metadata"]["generation"] = obj["metadata"].get("generation", 1) + 1
                 obj["metadata"] |= {"deletionTimestamp": stamp, "deletionGracePeriodSeconds": 0}
             last = self.gone(target.kind, obj, version, now)
             return Done(200, last, gone=target.kind.key not in _SHOWN)

@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Iterator
 from typing import Any
 
-from purelb.sandbox.apiserver import services
+from purelb.sandbox.apiserver import service_rules, services
 from purelb.sandbox.apiserver.answers import (
     FieldError,
     Obj,
@@ -22,6 +22,7 @@ from purelb.sandbox.apiserver.answers import (
     too_long,
     unsupported,
 )
+from purelb.sandbox.apiserver.empty import NODE_STATUS
 from purelb.sandbox.apiserver.kinds import Kind
 from purelb.sandbox.apiserver.names import (
     LABEL_TEXT,
@@ -29,8 +30,10 @@ from purelb.sandbox.apiserver.names import (
     is_label,
     is_subdomain,
     wrong_key,
+    wrong_keys,
     wrong_value,
 )
+from purelb.sandbox.apiserver.services import family_of
 
 _STATUS_GOES_AT_CREATE = frozenset(
     {"services", "namespaces", "deployments.apps", "daemonsets.apps", "replicasets.apps"}
@@ -69,6 +72,9 @@ def complete(kind: Kind, obj: Obj, old: Obj | None, *, subresource: str) -> Obj:
         case "pods":
             obj.setdefault("status", {}).setdefault("phase", "Pending")
             obj.setdefault("spec", {}).setdefault("restartPolicy", "Always")
+            for condition in obj["status"].get("conditions") or ():
+                for field in ("lastProbeTime", "lastTransitionTime"):
+                    condition.setdefault(field, None)
             for container in obj["spec"].get("containers") or ():
                 for port in container.get("ports") or ():
                     port.setdefault("protocol", "TCP")
@@ -76,6 +82,9 @@ def complete(kind: Kind, obj: Obj, old: Obj | None, *, subresource: str) -> Obj:
             _complete_secret(obj)
         case "nodes":
             _complete_node(obj.get("spec") or {})
+            status = obj.setdefault("status", {})
+            for field, empty in NODE_STATUS.items():
+                status[field] = dict(empty) | (status.get(field) or {})
         case "endpointslices.discovery.k8s.io":
             for port in obj.get("ports") or ():
                 port.setdefault("name", "")
@@ -137,8 +146,8 @@ def check(kind: Kind, obj: Obj, old: Obj | None, *, group: str, subresource: str
     match kind.key:
         case "services":
             if subresource != "status":
-                yield from services.check(obj, old)
-            yield from services.check_status(obj)
+                yield from service_rules.check(obj, old)
+            yield from service_rules.check_status(obj)
         case "leases.coordination.k8s.io":
             yield from _check_lease(obj.get("spec") or {})
         case "endpointslices.discovery.k8s.io":
@@ -186,8 +195,11 @@ def _check_slice(obj: Obj, old: Obj | None) -> Iterator[FieldError]:
                 "FieldValueTooMany", f"{at}.addresses", f"Too many: {len(addresses)}: must have at most 100 items"
             )
         for place, address in enumerate(addresses):
-            if family in {"IPv4", "IPv6"} and not _is_family(address, family):
-                yield invalid(f"{at}.addresses", address, f"must be an {family} address")
+            if family in {"IPv4", "IPv6"} and family_of(address) != family:
+                where = f"{at}.addresses" + ("" if family_of(address) else f"[{place}]")
+                yield invalid(
+                    where, address, f"must be an {family} address" if family_of(address) else service_rules.BAD_IP
+                )
             elif family in {"IPv4", "IPv6"} and (why := _unusable(address)):
                 yield invalid(f"{at}.addresses[{place}]", address, why)
         if (host := endpoint.get("hostname")) is not None and not is_label(host):
@@ -226,13 +238,6 @@ def _unusable(address: str) -> str | None:
 _LOCAL_MULTICAST = {4: ipaddress.ip_network("224.0.0.0/24"), 6: ipaddress.ip_network("ff02::/16")}
 
 
-def _is_family(address: str, family: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).version == (4 if family == "IPv4" else 6)
-    except ValueError:
-        return False
-
-
 _EVENT_LIMITS = (("reason", 128), ("action", 128), ("reportingInstance", 128), ("message", 1024))
 _EVENT_STAYS = ("involvedObject", "reason", "message", "type", "action", "related", "eventTime", "reportingComponent",
                 "reportingInstance")  # fmt: skip
@@ -253,10 +258,11 @@ def _check_event(obj: Obj, old: Obj | None, *, group: str) -> Iterator[FieldErro
     for field in ("firstTimestamp", "lastTimestamp", "count") if old is None else ():
         if obj.get(field):
             yield invalid(field, "", "needs to be unset")
-    if not obj.get("reportingComponent"):
+    controller = obj.get("reportingComponent", "")
+    if not controller:
         yield required("reportingController")
-    elif why := wrong_key(obj["reportingComponent"]):
-        yield invalid("reportingController", obj["reportingComponent"], why)
+    for why in wrong_keys(controller):
+        yield invalid("reportingController", controller, why)
     if not obj.get("reportingInstance"):
         yield required("reportingInstance")
     for field in ("action", "reason"):

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from purelb.sandbox.apiserver.answers import FieldError, invalid, required, unsupported
-from purelb.sandbox.apiserver.expressions import Rule
+from purelb.sandbox.apiserver.expressions import Rule, Unsaid
 
 ABSENT: Any = object()
 """No old value: a creation, or an element that cannot be matched with one of before."""
@@ -151,6 +151,9 @@ def structural(
         return Node({})
     written = {word: value for word, value in written.items() if value is not None}
     node = Node(written)
+    if "$ref" in written:
+        errors.append(FieldError("FieldValueForbidden", f"{path}.$ref", "Forbidden: $ref is not supported"))
+        return node
     errors += [
         FieldError("FieldValueForbidden", f"{path}.{word}", "Forbidden: not supported in structural schemas")
         for word in written
@@ -158,7 +161,11 @@ def structural(
     ]
     if logical:
         errors += [
-            FieldError("FieldValueForbidden", f"{path}.{word}", "Forbidden: must be empty to be structural")
+            FieldError(
+                "FieldValueForbidden",
+                f"{path}.{word}",
+                f"Forbidden: must be {'undefined' if word == 'default' else 'empty'} to be structural",
+            )
             for word in _STRUCTURAL_ONLY
             if word in written and not (word == "type" and typed)
         ]
@@ -249,6 +256,8 @@ def _compile_rules(written: Any, path: str, errors: list[FieldError]) -> Iterato
         at = f"{path}.x-kubernetes-validations[{index}].rule"
         try:
             yield Rule(rule)
+        except Unsaid:
+            errors.append(required(at, "rule is not specified"))
         except ValueError as error:
             errors.append(invalid(at, rule.get("rule", "") if isinstance(rule, dict) else rule, str(error)))
 

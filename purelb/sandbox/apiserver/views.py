@@ -40,7 +40,10 @@ def event_to_core(obj: Obj) -> Obj:
 
 
 def event_from_core(obj: Obj) -> Obj:
-    return {_RENAMED.get(name, name): value for name, value in obj.items()} | {"apiVersion": EVENTS}
+    empty = {name for name in ("reportingComponent", "reportingInstance") if not obj.get(name)}
+    return {_RENAMED.get(name, name): value for name, value in obj.items() if name not in empty} | {
+        "apiVersion": EVENTS
+    }
 
 
 def encode(obj: Obj) -> bytes:

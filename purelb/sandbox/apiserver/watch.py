@@ -12,9 +12,11 @@ from datetime import datetime
 import msgspec
 
 from purelb.sandbox.apiserver.answers import Obj, status
+from purelb.sandbox.apiserver.empty import EMPTY
 from purelb.sandbox.apiserver.exchange import JSON_TYPE, Head, Watcher
+from purelb.sandbox.apiserver.labels import LabelSelector
 from purelb.sandbox.apiserver.mvcc import Collection, Entry, Store, Version
-from purelb.sandbox.apiserver.selectors import FieldTerm, LabelSelector
+from purelb.sandbox.apiserver.selectors import FieldTerm
 from purelb.sandbox.apiserver.views import META, View, Views, encode
 
 BATCH_BYTES = 128 * 1024
@@ -67,6 +69,7 @@ class ObjectWatch(Watcher):
         start: int,
         ends_at: float,
         bookmarks_from: float | None,
+        bookmark_every: float,
         wall: Callable[[float], datetime],
         done: Callable[[Watcher], None],
     ) -> None:
@@ -83,8 +86,9 @@ class ObjectWatch(Watcher):
         self._position = collection.position_after(start)
         self._ends_at = ends_at
         self._bookmark_at = (
-            None if bookmarks_from is None else min(bookmarks_from + BOOKMARK_EVERY, ends_at - BOOKMARK_BEFORE_END)
+            None if bookmarks_from is None else min(bookmarks_from + bookmark_every, ends_at - BOOKMARK_BEFORE_END)
         )
+        self._bookmark_every = bookmark_every
         self._bookmarked = start
         self._wall = wall
         self._done = done
@@ -133,7 +137,7 @@ class ObjectWatch(Watcher):
                 self._bookmarked = self._store.revision
                 out.append(self._bookmark(self._store.revision, {}))
             last = self._ends_at - BOOKMARK_BEFORE_END
-            self._bookmark_at = None if self._bookmark_at >= last else min(now + BOOKMARK_EVERY, last)
+            self._bookmark_at = None if self._bookmark_at >= last else min(now + self._bookmark_every, last)
         if now >= self._ends_at or log.dropped:
             self.close()
         return out
@@ -214,7 +218,10 @@ class ObjectWatch(Watcher):
             case _:
                 table = {"kind": "Table", "apiVersion": META, "metadata": metadata, "columnDefinitions": [], "rows": []}
                 return _line("BOOKMARK", encode(table))
-        return _line("BOOKMARK", encode({"kind": kind, "apiVersion": api_version, "metadata": metadata}))
+        shown: Obj = {"kind": kind, "apiVersion": api_version, "metadata": metadata}
+        if self._view.shape == "object":
+            shown |= EMPTY.get((self._view.kind.key, api_version), {})
+        return _line("BOOKMARK", encode(shown))
 
 
 def _line(type_: str, body: bytes) -> bytes:

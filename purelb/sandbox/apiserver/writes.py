@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from purelb.sandbox.apiserver import patch, rules, services
+from purelb.sandbox.apiserver.advice import advice
 from purelb.sandbox.apiserver.answers import (
     STALE,
     FieldError,
@@ -38,6 +39,7 @@ from purelb.sandbox.apiserver.paths import Target
 from purelb.sandbox.apiserver.removal import Done, Removal, is_dry
 from purelb.sandbox.apiserver.schema import ABSENT
 from purelb.sandbox.apiserver.state import State
+from purelb.sandbox.apiserver.validation import type_name
 
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 _SERVERS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink")
@@ -88,7 +90,7 @@ class Writes:
             version = self._state.version(kind, obj, rv=None)
         else:
             version = self._state.commit(kind, "ADDED", obj, None, now=now)
-        return Done(201, version, warnings)
+        return Done(201, version, (*warnings, *advice(kind, obj, None)))
 
     def _generated(self, kind: Kind, target: Target, prefix: str) -> str:
         prefix = prefix[:58]
@@ -156,6 +158,8 @@ class Writes:
         match media:
             case patch.JSON_PATCH:
                 made = patch.json_patch(current, body.value)
+            case _ if not isinstance(body.value, dict):
+                raise bad_request(f"error decoding patch: {_no_map(body.value)}")
             case patch.MERGE_PATCH:
                 made = patch.merge(current, body.value)
             case _:
@@ -235,6 +239,7 @@ class Writes:
             obj["metadata"]["generation"] = rules.next_generation(kind, obj, stored)
         if kind.key == DEFINITIONS and target.subresource != "status":
             established(obj, stored, at=self._state.stamp(now))
+        warnings = (*warnings, *advice(kind, obj, stored))
         before_it = version.decode()  # apart from `stored`, which shares what this write may not touch with `obj`
         if obj == before_it:
             return Done(200, version, warnings)
@@ -308,3 +313,9 @@ class Writes:
             errors = list(self._state.allocations.give(obj))
             if errors:
                 raise invalid_object("Service", "", obj["metadata"]["name"], errors)
+
+
+def _no_map(value: Any) -> str:
+    shown = {"null": "null", "boolean": "bool", "integer": "number", "number": "number"}
+    found = type_name(value)
+    return f"json: cannot unmarshal {shown.get(found, found)} into Go value of type map[string]interface {{}}"

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from purelb.sandbox.apiserver.core import Watcher
+from purelb.sandbox.apiserver.watch import BATCH_BYTES
 from tests.sandbox.apiserver.driver import DEFINITIONS, SERVICES, TESTS, Api, Stream, custom, definition, service
 
 TABLE = {"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
@@ -128,6 +129,61 @@ def test_the_end_of_the_initial_events_is_marked_for(api: Api, count: int) -> No
 )
 def test_a_watch_refuses(api: Api, query: dict[str, str]) -> None:
     assert api.get(SERVICES, watch="true", **query).code == 422
+
+
+@pytest.mark.parametrize("rv", ["", "0", "now"])
+@pytest.mark.parametrize("watch_list", ["off", "ignore"])
+def test_a_server_of_before_watch_lists_refuses_them_or_does_not_know_them(watch_list: str, rv: str) -> None:
+    api = Api(watch_list=watch_list)
+    api.post(SERVICES, service())
+    asked = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan", "allowWatchBookmarks": "true"}
+    asked |= {"resourceVersion": str(api.core.revision) if rv == "now" else rv}
+    if watch_list == "off":
+        refused = api.get(SERVICES, watch="true", **asked)
+        [cause] = refused.body["details"]["causes"]
+        assert (refused.code, cause["field"]) == (422, "sendInitialEvents")
+        assert "unless the WatchList feature gate is enabled" in cause["message"]
+        return
+    stream = api.watch(SERVICES, **asked)
+    assert [kind for kind, _ in stream.events()] == ([] if rv == "now" else ["ADDED", "ADDED"]), "no bookmark ends them"
+
+
+def test_a_server_of_before_watch_lists_marks_no_beginning_for_clients_of_before(api: Api) -> None:
+    old = Api(watch_list="off")
+    assert [kind for kind, _ in old.watch(SERVICES, allowWatchBookmarks="true").events()] == ["ADDED"]
+    assert [kind for kind, _ in api.watch(SERVICES, allowWatchBookmarks="true").events()] == ["ADDED", "BOOKMARK"]
+
+
+def test_the_interval_of_bookmarks_can_be_chosen() -> None:
+    api = Api(bookmark_every=5.0)
+    stream = api.watch(SERVICES, resourceVersion=api.core.revision, allowWatchBookmarks="true")
+    api.post(SERVICES, service())
+    api.now += 4.9
+    assert bookmarks(stream) == []
+    api.now += 0.1
+    assert len(bookmarks(stream)) == 1
+
+
+def test_a_bookmark_is_an_empty_object_of_its_kind(api: Api) -> None:
+    asked = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan", "allowWatchBookmarks": "true"}
+    mark = api.watch("/api/v1/services", labelSelector="none", **asked).events()[-1][1]
+    assert (mark["kind"], mark["spec"], mark["status"]) == ("Service", {}, {"loadBalancer": {}})
+
+
+def test_one_batch_of_a_watch_is_bounded_in_bytes_and_nothing_is_lost(api: Api) -> None:
+    configs = "/api/v1/namespaces/default/configmaps"
+    start = api.core.revision
+    for number in range(10):
+        api.post(configs, {"metadata": {"name": f"c{number}"}, "data": {"big": "x" * 50_000}})
+    for query in ({"resourceVersion": start}, {"resourceVersion": "0"}):
+        watcher = api.watch(configs, **query).watcher
+        sizes, seen = [], 0
+        while frames := watcher.frames(api.now):
+            sizes.append(sum(map(len, frames)))
+            seen += len(frames)
+        assert seen == 10
+        assert len(sizes) > 3
+        assert max(sizes) <= BATCH_BYTES + 51_000
 
 
 def test_a_table_watch_describes_its_columns_once(api: Api) -> None:
