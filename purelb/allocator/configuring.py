@@ -41,6 +41,7 @@ def read_groups(state: State) -> Groups:
         install_namespace=state.config.install_namespace,
         scope=state.config.scope,
         labels_of=state.stores.labels_of,
+        sources=state.config.sources,
     )
 
 
@@ -50,7 +51,7 @@ def groups_changed(state: State, hands: Hands) -> None:
     claims = state.ledger.claims
     before = {address: _look(old, address, claim) for address, claim in claims.items()}
     state.groups = new
-    state.ledger.configure(new.layouts, new.atlas, reuse_delays=new.reuse_delays)
+    state.ledger.configure(new.layouts, new.atlas, reuse_delays=new.reuse_delays, elsewhere=new.elsewhere)
     for address, look in before.items():
         claim = claims[address]
         if claim.entry is None and (group := old.holding(old.atlas.where(address))) is not None:
@@ -80,7 +81,7 @@ def groups_changed(state: State, hands: Hands) -> None:
 
 def _look(groups: Groups, address: Address, claim: Claim) -> tuple[object, ...]:
     """What of a group shows in a Service that holds the address."""
-    group = groups.holding(groups.atlas.where(address))
+    group = groups.holding(groups.atlas.where(address)) or groups.elsewhere.get(claim.origin.group)
     if group is None:
         return (claim.origin.group in groups.refused,)
     return (group.name, group.announce, group.skip_ipv6_dad, group.off_subnet)

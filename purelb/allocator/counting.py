@@ -22,14 +22,25 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger(__name__)
 
 
-def count(state: State, hands: Hands, key: ServiceKey, settle: Settle, desired: Desired, now: float) -> None:
-    """Where the Service stands now; a refusal is told once per change of answer."""
+def count(
+    state: State,
+    hands: Hands,
+    key: ServiceKey,
+    settle: Settle,
+    desired: Desired,
+    now: float,
+    *,
+    quiet: bool = False,
+) -> None:
+    """Where the Service stands now; a refusal is told once per change of answer. `quiet`: its answer is on the way."""
     refusal, told = settle.refusal, desired.announced
     kind: Kind = "allocated"
     if refusal is not None:
         kind = "partial" if settle.partial else "pending"
     if not desired.addresses:
         state.tally.seen(key, now)
+    if quiet:
+        return
     trouble = told is not None and (not told.status or told.reason == reasons.ANNOUNCED_TWICE)
     unannounced = told.reason if told is not None and trouble and desired.addresses else ""
     reason = refusal.reason if refusal is not None else ""
@@ -39,7 +50,8 @@ def count(state: State, hands: Hands, key: ServiceKey, settle: Settle, desired: 
     new = state.tally.stands(key, kind, reason, now, unannounced=unannounced)
     if new and refusal is not None:
         hands.sink.count(metrics.REJECTED, refusal.group, reason)
-        hands.sink.count(metrics.ALLOCATIONS, "local", "refused")
+        elsewhere = state.groups.elsewhere.get(refusal.group)
+        hands.sink.count(metrics.ALLOCATIONS, elsewhere.source if elsewhere is not None else "local", "refused")
         held = ip_list(desired.addresses) or None
         fields = {"code": "addressRefused", "service": str(key), "reason": reason, "ips": held}
         log.info("%s: %s", key, refusal.text, extra=fields)

@@ -30,9 +30,16 @@ class Outlook(Struct, frozen=True, gc=False):
 
 
 def outlook(
-    service: Service, settle: Settle, *, ledger: Ledger, groups: Groups, announcements: Announcements, now: float
+    service: Service,
+    settle: Settle,
+    *,
+    ledger: Ledger,
+    groups: Groups,
+    announcements: Announcements,
+    now: float,
+    quiet: bool = False,
 ) -> Outlook:
-    """What the Service should say now that the plan is committed."""
+    """What the Service should say now that the plan is committed. `quiet`: `Allocated` stays as it is for now."""
     record = ledger.records.get(settle.wish.service)
     addresses = record.addresses if record is not None else ()
     noted = annotations(service)
@@ -47,8 +54,12 @@ def outlook(
     names = tuple(name_of(address, ledger=ledger, groups=groups) for address in addresses)
     origins = tuple(ledger.claims[address].origin for address in addresses)
     skip_dad = (o.skip_ipv6_dad if g is None else g.skip_ipv6_dad for g, o in zip(holding, origins, strict=True))
-    said = publish.allocated(
-        addresses, names, settle.refusal, partial=settle.partial, missing=_missing(settle, addresses)
+    said = (
+        _said(condition(service, reasons.ALLOCATED))
+        if quiet
+        else publish.allocated(
+            addresses, names, settle.refusal, partial=settle.partial, missing=_missing(settle, addresses)
+        )
     )
     sources = tuple(name or origin.group for name, origin in zip(names, origins, strict=True))
     values: dict[str, str | None] = {

@@ -48,10 +48,16 @@ class Wrote(Struct, frozen=True, gc=False):
     ticket: int
 
 
-class Answered(Struct, frozen=True, gc=False):
+class ReadAgain(Struct, frozen=True, gc=False):
     """The Service was read again because a write of it got no answer; what was read is in the store."""
 
     service: ServiceKey
+
+
+class Answered(Struct, frozen=True, gc=False):
+    """A source answered, or was answered for; what it said waits under its ticket."""
+
+    ticket: int
 
 
 class Deadline(Struct, frozen=True, gc=False):
@@ -77,6 +83,7 @@ Key = (
     | Reported
     | LivesChanged
     | Wrote
+    | ReadAgain
     | Answered
     | Deadline
     | StatusDue

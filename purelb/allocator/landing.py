@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Final, assert_never
 
 from purelb.allocator import metrics, statuses
+from purelb.allocator.attribution import group_of
 from purelb.allocator.flights import CONFLICT_CAP, CONFLICT_WAIT, FAILED_CAP, REFUSED_CAP, REFUSED_FIRST, Flight
 from purelb.allocator.keys import ServiceKey, StatusDue
 from purelb.allocator.observed import published
@@ -144,7 +145,8 @@ def _tell(
             ips = ip_list(desired.addresses)
             fields = {"code": "addressAssigned", "service": str(key), "ips": ips, "took": now - flight.sent_at}
             log.info("%s has %s", key, told.note, extra=fields)
-            hands.sink.count(metrics.ALLOCATIONS, "local", "assigned")
+            source = source_label(state, desired.addresses)
+            hands.sink.count(metrics.ALLOCATIONS, source, "assigned")
             for address in desired.addresses:
                 group = state.groups.holding(state.ledger.pools.where(address))
                 if group is not None and group.balance_pools:
@@ -154,7 +156,7 @@ def _tell(
                 if desired.allocated is not None and desired.allocated.reason == reasons.ADDRESS_ASSIGNED_PARTIALLY:
                     hands.sink.count(metrics.MULTIPOOL_PARTIAL, pool)
             if (took := state.tally.served(key, now)) is not None:
-                hands.sink.observe(metrics.TIME_TO_ADDRESS, took, "local")
+                hands.sink.observe(metrics.TIME_TO_ADDRESS, took, source)
     if flight.adopted:
         hands.sink.count(metrics.ALLOCATIONS, "local", "adopted")
     if gone:
@@ -171,6 +173,9 @@ def wake(state: State, hands: Hands, freed: Iterable[Address], *, namespace: str
         for service in state.waiting.wake(AddressChanges(address)):
             hands.soon(service, priority=INITIAL)
         place = state.ledger.pools.where(address)
+        if (loan := state.loans.book.get(address)) is not None:
+            _wake_for_loan(state, hands, address, loan.group, namespace)
+            continue
         if place is None or place.excluded:
             for name, where in state.groups.refused.items():  # it may have been counted there
                 hands.soon(StatusDue(where, name), priority=INITIAL)
@@ -188,9 +193,26 @@ def wake(state: State, hands: Hands, freed: Iterable[Address], *, namespace: str
 
 def note_use(state: State, hands: Hands, address: Address) -> None:
     """The numbers of the address's group changed: its status is due, at most once a second."""
-    group = state.groups.holding(state.ledger.pools.where(address))
+    group = group_of(address, ledger=state.ledger, groups=state.groups)
     if group is not None:
         hands.soon(StatusDue(group.namespace, group.name), priority=INITIAL)
+
+
+def _wake_for_loan(state: State, hands: Hands, address: Address, name: str, namespace: str) -> None:
+    """What a source gave is free again: it may go back, and only when it has is there room in the group."""
+    state.loans.idle.append(address)
+    if (group := state.groups.elsewhere.get(name)) is not None:
+        hands.soon(StatusDue(group.namespace, group.name), priority=INITIAL)
+    for service in state.waiting.wake(QuotaHasRoom(name, namespace, address[0])) if namespace else ():
+        hands.soon(service, priority=INITIAL)
+
+
+def source_label(state: State, addresses: Iterable[Address]) -> str:
+    """Where addresses come from, for a metric: that of the first one."""
+    for address in addresses:
+        group = group_of(address, ledger=state.ledger, groups=state.groups)
+        return "local" if group is None or group.source == "cluster" else group.source
+    return "local"
 
 
 def reference(service: Service) -> ObjectReference:

@@ -21,6 +21,7 @@ from purelb.allocator.metrics import METRICS
 from purelb.allocator.observed import Claims
 from purelb.allocator.serving import Rules
 from purelb.allocator.slimming import slim
+from purelb.allocator.sources.source import Factory
 from purelb.allocator.state import Config
 from purelb.allocator.term import Term, World
 from purelb.api import annotations as words
@@ -85,12 +86,16 @@ class AllocatorSettings(ProcessSettings, frozen=True, kw_only=True):
 
 
 class Deps(Struct, frozen=True):
-    """The edges of the component: the process gives the real ones, tests and the simulator theirs."""
+    """The edges of the component: the process gives the real ones, tests and the simulator theirs.
+
+    `sources`: who makes the source of a group, by `netbox` and `external`. Groups of a kind that is not there are refused.
+    """
 
     clock: Clock
     sink: Sink
     access: ClusterAccess | None = None
     transport: Transport | None = None
+    sources: Mapping[str, Factory] = {}
 
 
 class Allocator:
@@ -112,6 +117,7 @@ class Allocator:
             rules=Rules(honor_local=settings.external_traffic_policy == "honor"),
             install_namespace=self._namespace,
             scope=settings.config_scope,
+            sources=frozenset(deps.sources),
         )
 
     async def run(self) -> None:
@@ -294,6 +300,7 @@ class Allocator:
             recorder=recorder,
             writers=self._settings.writers,
             shutdown=self._shutdown,
+            sources=self._deps.sources,
         )
         try:
             await term.run(lambda: self._phase.become("Running"))

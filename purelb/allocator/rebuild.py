@@ -9,7 +9,7 @@ found by the decisions that follow, oldest Service first.
 import logging
 from typing import Final
 
-from purelb.allocator import reservations
+from purelb.allocator import lending, reservations
 from purelb.allocator.configuring import AUDIT_EVERY, arm, node_changed, read_groups
 from purelb.allocator.keys import AgentsDue, ServiceKey, StatusDue
 from purelb.allocator.landing import reference
@@ -31,7 +31,12 @@ async def rebuild(state: State, hands: Hands, clock: Clock) -> None:
     began = clock.now()
     until = began + _SLICE
     state.groups = read_groups(state)
-    state.ledger.configure(state.groups.layouts, state.groups.atlas, reuse_delays=state.groups.reuse_delays)
+    state.ledger.configure(
+        state.groups.layouts,
+        state.groups.atlas,
+        reuse_delays=state.groups.reuse_delays,
+        elsewhere=state.groups.elsewhere,
+    )
     for name in _nodes(state):
         node_changed(state, hands, name, clock.now())
     services = sorted(state.stores.services.values(), key=age)
@@ -53,6 +58,7 @@ async def rebuild(state: State, hands: Hands, clock: Clock) -> None:
         if clock.now() >= until:
             await breathe()
             until = clock.now() + _SLICE
+    lending.configure(state, hands, clock.now())
     for service in services:
         hands.soon(ServiceKey(service.metadata.namespace, service.metadata.name), priority=INITIAL)
     for place, standing in state.groups.standings.items():

@@ -14,7 +14,7 @@ from typing import Final, assert_never
 
 from msgspec.structs import replace
 
-from purelb.allocator import metrics, reservations
+from purelb.allocator import lending, metrics, reservations
 from purelb.allocator.configuring import arm, groups_changed, lan_expired, node_changed, recount
 from purelb.allocator.counting import count, warnings
 from purelb.allocator.decision import Decision, Foreign, Ignore, Leave, Settle, Wait, decide
@@ -28,6 +28,7 @@ from purelb.allocator.keys import (
     LivesChanged,
     NamespaceChanged,
     NodeChanged,
+    ReadAgain,
     Reported,
     ServiceKey,
     StatusDue,
@@ -62,6 +63,14 @@ class Reconciler:
 
     async def step(self, key: Key, now: float) -> Outcome:
         """One turn of the owner."""
+        outcome = self._turn(key, now)
+        if self._state.loans.lenders:
+            lending.freed(self._state, self._hands, now)
+            if (end := self._state.loans.deadline()) is not None:
+                self._hands.later(Deadline(), max(0.01, end - now))
+        return outcome
+
+    def _turn(self, key: Key, now: float) -> Outcome:
         state, hands = self._state, self._hands
         match key:
             case ServiceKey():
@@ -71,11 +80,14 @@ class Reconciler:
                 return outcome
             case Wrote(ticket=number):
                 land(state, hands, number, now)
-            case Answered(service=service):
+            case ReadAgain(service=service):
                 state.flights.asked(service)
                 hands.soon(service)
+            case Answered(ticket=number):
+                lending.answered(state, hands, number, now)
             case GroupsChanged():
                 groups_changed(state, hands)
+                lending.configure(state, hands, now)
             case NamespaceChanged(name=name):
                 for service in state.waiting.in_namespace(name):
                     hands.soon(service, priority=INITIAL)
@@ -93,6 +105,7 @@ class Reconciler:
                     hands.soon(service, priority=INITIAL)
             case Deadline():
                 wake(state, hands, state.ledger.expire(now))
+                lending.due(state, hands, now)
                 lan_expired(state, hands, now)
                 node_changed(state, hands, None, now)
             case StatusDue():
@@ -116,7 +129,7 @@ class Reconciler:
         if record is not None and (service is None or service.metadata.uid != record.uid):
             self._gone(key, now)
         if service is None:
-            self._forget(key)
+            self._forget(key, now)
             wake(state, hands, reservations.of_service(state.ledger, key, None, ours=False))
             self._pass_on(key)
             return Done()
@@ -128,6 +141,7 @@ class Reconciler:
                 hands.read(key)
                 state.flights.ask(unsure, now)
             return After(unsure.due - now)
+        state.loans.forgive(key, now)
         outcome = self._decide(key, service, now, settled=unsure is None)
         self._pass_on(key)
         return outcome
@@ -142,9 +156,10 @@ class Reconciler:
             decision = self._decision(service, may_adopt=False)
         match decision:
             case Wait():
+                lending.settled(state, hands, key, None, now)
                 return Done()
             case Ignore() | Foreign():
-                self._forget(key)
+                self._forget(key, now)
                 wake(state, hands, reservations.of_service(state.ledger, key, service, ours=False))
                 if isinstance(decision, Foreign) and state.once.new(
                     str(key), rules.FOREIGN_INGRESS, ip_list(published(service)), now
@@ -160,6 +175,8 @@ class Reconciler:
                 wake(state, hands, reservations.of_service(state.ledger, key, service, ours=True))
                 state.waiting.put(key, "", ())
                 state.tally.gone(key)
+                lending.settled(state, hands, key, None, now)
+                state.loans.forget(key)
                 nothing = nothing_of_ours(service, frozenset(ours))
                 return submit(state, hands, key, service, nothing, now, settled=settled, ours=had)
             case Settle():
@@ -177,6 +194,7 @@ class Reconciler:
             groups=state.groups,
             rules=config.rules,
             advertised=state.advertised,
+            loans=state.loans,
             may_adopt=may_adopt,
         )
 
@@ -202,6 +220,9 @@ class Reconciler:
             state.several.pop(key, None)
         refusal = settle.refusal
         state.waiting.put(key, settle.wish.created, refusal.waits if refusal is not None else ())
+        lending.settled(state, hands, key, refusal, now)
+        said_at = state.loans.says_so_at(key) if refusal is not None and refusal.ask is not None else None
+        quiet = said_at is not None and now < said_at
         if override(state, hands, key, service, settle, now):
             return Done()
         seen = outlook(
@@ -211,8 +232,9 @@ class Reconciler:
             groups=state.groups,
             announcements=state.announcements,
             now=now,
+            quiet=quiet,
         )
-        count(state, hands, key, settle, seen.desired, now)
+        count(state, hands, key, settle, seen.desired, now, quiet=quiet)
         self._tell(service, state.lasting.lasted(key, seen.desired.announced, now))
         outcome = submit(
             state,
@@ -225,7 +247,8 @@ class Reconciler:
             adopted=settle.adopted,
             more=warnings(settle),
         )
-        due = min((at for at in (seen.due, state.lasting.due(key)) if at is not None), default=None)
+        ends = (seen.due, state.lasting.due(key), said_at if quiet else None, state.loans.ask_again_at(key))
+        due = min((at for at in ends if at is not None), default=None)
         if isinstance(outcome, Done) and due is not None:
             return After(max(0.0, due - now))
         return outcome
@@ -278,8 +301,10 @@ class Reconciler:
             log.info("%s is gone: %s released", key, ip_list(gone), extra=fields)
         wake(state, self._hands, gone, namespace=key.namespace)
 
-    def _forget(self, key: ServiceKey) -> None:
+    def _forget(self, key: ServiceKey, now: float) -> None:
         state = self._state
+        lending.settled(state, self._hands, key, None, now)
+        state.loans.forget(key)
         state.waiting.put(key, "", ())
         state.tally.gone(key)
         state.overrides.forget(key)

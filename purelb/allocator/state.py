@@ -19,6 +19,8 @@ from purelb.allocator.observed import Claims
 from purelb.allocator.occasions import Lasting, Occasion, Once
 from purelb.allocator.overrides import Overrides
 from purelb.allocator.serving import Rules
+from purelb.allocator.sources.loans import Loans
+from purelb.allocator.sources.source import Call
 from purelb.allocator.taken import Taken
 from purelb.allocator.tally import Tally
 from purelb.allocator.waiting import Waiting
@@ -41,6 +43,7 @@ class Config(Struct, frozen=True):
     rules: Rules
     install_namespace: str
     scope: Scope = "install"
+    sources: frozenset[str] = frozenset()
 
 
 class Stores(Struct, frozen=True):
@@ -90,7 +93,11 @@ class Hands(Protocol):
         ...
 
     def read(self, service: ServiceKey) -> None:
-        """Read the Service from the server; its answer comes as `Answered` and, when it is news, through the store."""
+        """Read the Service from the server; its answer comes as `ReadAgain` and, when it is news, through the store."""
+        ...
+
+    def call(self, call: Call) -> None:
+        """Ask a source; its answer comes as `Answered`."""
         ...
 
     def tell(self, regarding: ObjectReference, told: Occasion) -> None:
@@ -135,6 +142,7 @@ class State(Struct):
     ledger: Ledger = field(default_factory=Ledger)
     waiting: Waiting = field(default_factory=Waiting)
     flights: Flights = field(default_factory=Flights)
+    loans: Loans = field(default_factory=Loans)
     announcements: Announcements = field(default_factory=Announcements)
     liveness: Liveness = field(default_factory=Liveness)
     overrides: Overrides = field(default_factory=Overrides)

@@ -7,16 +7,18 @@ no more keys, lets the current turn end and the writer drain, each within a limi
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from msgspec import Struct
 
 from purelb.allocator import metrics
-from purelb.allocator.keys import Answered, Key, ServiceKey, Wrote
+from purelb.allocator.keys import Answered, Key, ReadAgain, ServiceKey, Wrote
 from purelb.allocator.occasions import Occasion
 from purelb.allocator.rebuild import rebuild
 from purelb.allocator.reconciler import Reconciler
+from purelb.allocator.sources.calls import Callers
+from purelb.allocator.sources.source import Answer, Call, Factory
 from purelb.allocator.state import Config, State, Stores
 from purelb.allocator.watching import watch
 from purelb.api.kinds import LBNodeAgent, LBNodeStatus, ServiceGroup
@@ -88,7 +90,9 @@ class Courier:
         sink: Sink,
         answered_at: Callable[[], float],
         landed: Callable[[int, WriteResult], None],
+        callers: Callers,
     ) -> None:
+        self._callers = callers
         self.sink = sink
         self.answered_at = answered_at
         self._client = client
@@ -148,6 +152,9 @@ class Courier:
             self._reading.add(service)
             self._unread.put_nowait(service)
 
+    def call(self, call: Call) -> None:
+        self._callers.submit(call)
+
     def tell(self, regarding: ObjectReference, told: Occasion) -> None:
         self._recorder.event(regarding, type=told.type, reason=told.reason, action=told.action, note=told.note)
 
@@ -167,7 +174,7 @@ class Courier:
                 log.info("%s could not be read again", service, extra=fields)
             else:
                 self._world.services.note_write(obj)
-                self._queue.add(Answered(service), priority=URGENT)
+                self._queue.add(ReadAgain(service), priority=URGENT)
             self._reading.discard(service)
 
 
@@ -187,6 +194,7 @@ class Term:
         recorder: Recorder,
         writers: int,
         shutdown: Shutdown,
+        sources: Mapping[str, Factory],
     ) -> None:
         self.ready = False
         self._shutdown = shutdown
@@ -198,6 +206,7 @@ class Term:
         self._clock = clock
         self._queue: WorkQueue[Key] = WorkQueue(clock=clock, name="allocator", sink=sink)
         self._writer = Writer(client, clock=clock, fence=fence, workers=writers, sink=sink)
+        self._callers = Callers(sources, clock=clock, answered=self._source_answered)
         self._courier = Courier(
             client=client,
             world=world,
@@ -208,6 +217,7 @@ class Term:
             sink=sink,
             answered_at=answered_at,
             landed=self.state.flights.answer,
+            callers=self._callers,
         )
         self._reconciler = Reconciler(self.state, self._courier)
         self.owner = Owner(
@@ -217,6 +227,7 @@ class Term:
     def stop(self) -> None:
         """Decide nothing more; what was submitted is sent, and its answers are taken in."""
         self._draining = True
+        self._callers.close()
         if not self._asked.done():
             self._asked.set_result(None)
 
@@ -244,6 +255,7 @@ class Term:
                 helpers = [
                     group.create_task(unending(self._writer.run(), name="the writer"), name="allocator:writer"),
                     group.create_task(unending(self._courier.run(), name="the reader"), name="allocator:reader"),
+                    group.create_task(unending(self._callers.run(), name="the callers"), name="allocator:callers"),
                 ]
                 await self._listed()
                 registrations = watch(self._world, self._courier)
@@ -292,6 +304,10 @@ class Term:
         finally:
             if self._turned.waiting:
                 self._turned.ring_all()
+
+    def _source_answered(self, ticket: int, answer: Answer) -> None:
+        self.state.loans.answer(ticket, answer)
+        self._queue.add(Answered(ticket), priority=URGENT)
 
     async def _listed(self) -> None:
         """Wait for a list of Services that was read from the quorum after this term began."""

@@ -19,6 +19,7 @@ from tests.installed import CountingSink, Installed, Recording
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from purelb.allocator.sources.source import Factory
     from purelb.kube.model import Condition, Event, Service
 
 ALLOCATOR = User(
@@ -33,6 +34,11 @@ class Cluster(Installed):
         super().__init__(INSTALL)
         self.writes: list[tuple[str, str]] = []
         self.sink = CountingSink()
+        self.sources: dict[str, Factory] = {}
+
+    def _deps(self, transport: Recording) -> Deps:
+        access = fixed_access("http://memory")
+        return Deps(self.clock, self.sink, access=access, transport=transport, sources=self.sources)
 
     prepare = Installed.install
     serve = Installed.wish
@@ -67,9 +73,7 @@ class Cluster(Installed):
         transport = Recording(self.core, clock=self.clock, user=ALLOCATOR)
         transport.writes = self.writes
         wanted = AllocatorSettings(**{"namespace": INSTALL, "leader_elect": False, **settings})
-        component = Allocator(
-            wanted, Deps(self.clock, self.sink, access=fixed_access("http://memory"), transport=transport)
-        )
+        component = Allocator(wanted, self._deps(transport))
         async with asyncio.TaskGroup() as group:
             running = group.create_task(component.run())
             await self.clock.advance(1.0)
@@ -86,9 +90,7 @@ class Cluster(Installed):
         transport = Recording(self.core, clock=self.clock, user=ALLOCATOR)
         transport.writes = self.writes
         wanted = AllocatorSettings(**{"namespace": INSTALL, "leader_elect": False, **settings})
-        component = Allocator(
-            wanted, Deps(self.clock, self.sink, access=fixed_access("http://memory"), transport=transport)
-        )
+        component = Allocator(wanted, self._deps(transport))
         async with asyncio.TaskGroup() as group:
             running = group.create_task(component.run())
             try:

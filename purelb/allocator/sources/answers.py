@@ -29,6 +29,13 @@ class Bad(Struct, frozen=True, gc=False):
     ours: bool = True
 
 
+class Taken(Struct, frozen=True, gc=False):
+    """Why an address cannot be had. `ours` False: another Service of ours has it, so it must not be given back."""
+
+    problem: str
+    ours: bool
+
+
 class Checked(Struct, frozen=True, gc=False):
     """What can be used, in the order asked for, and what cannot."""
 
@@ -36,8 +43,8 @@ class Checked(Struct, frozen=True, gc=False):
     bad: tuple[Bad, ...]
 
 
-def check(ask: Ask, granted: Granted, *, parents: Iterable[str], taken: Callable[[Address], str | None]) -> Checked:
-    """Sort an answer. `taken` says in words who has an address already, None when it can be given to the asking Service."""
+def check(ask: Ask, granted: Granted, *, parents: Iterable[str], taken: Callable[[Address], Taken | None]) -> Checked:
+    """Sort an answer. `taken` says why the asking Service cannot have an address that is well-formed, None when it can."""
     inside = union(tuple(interval for text in parents for interval in _parent(text)))
     good: dict[Address, Grant] = {}
     bad: list[Bad] = []
@@ -48,14 +55,14 @@ def check(ask: Ask, granted: Granted, *, parents: Iterable[str], taken: Callable
             bad.append(Bad(grant, f"{quoted(grant.ip)} is no address"))
         elif (problem := _nowhere(address)) is not None:
             bad.append(Bad(grant, f"{ip_text(address)} is {problem}"))
+        elif (known := taken(address)) is not None:
+            bad.append(Bad(grant, f"{ip_text(address)} {known.problem}", ours=known.ours))
         elif inside and not contains(inside, found):
             bad.append(Bad(grant, f"{ip_text(address)} is in none of the parents"))
         elif address in good:
             bad.append(Bad(grant, f"{ip_text(address)} was given twice", ours=False))
         elif (problem := _not_asked_for(ask, address, good)) is not None:
             bad.append(Bad(grant, f"{ip_text(address)} {problem}"))
-        elif (problem := taken(address)) is not None:
-            bad.append(Bad(grant, f"{ip_text(address)} {problem}", ours=False))
         else:
             good[address] = grant
     return Checked(tuple(good.items()), tuple(bad))

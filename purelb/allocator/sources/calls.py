@@ -12,45 +12,32 @@ Rejected: a task per call without a limit; a thousand pending Services would be 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, Never, assert_never
-
-from msgspec import Struct
+from typing import Any, Final, Never, assert_never
 
 from purelb.allocator import refusals as because
 from purelb.allocator.refusals import Refusal
-from purelb.allocator.sources.ask import Ask
 from purelb.allocator.sources.source import (
     Adopted,
+    Answer,
+    Call,
     Factory,
     Granted,
     Held,
     Source,
     Usage,
+    Verb,
     section_of,
     server_of,
     source_text,
 )
 from purelb.api.groups import Group
 from purelb.kube.clock import Clock
+from purelb.kube.failures import failure
 
 log: Final = logging.getLogger(__name__)
 
 CALL_FOR: Final = 30.0
 AT_ONCE: Final = 4
-
-Verb = Literal["allocate", "release", "adopt", "usage"]
-Answer = Granted | Adopted | Usage | Refusal | None
-
-
-class Call(Struct, frozen=True, gc=False):
-    """One request to the source of a group. What it is about is in the field of its verb; `usage` has none."""
-
-    ticket: int
-    group: Group
-    verb: Verb
-    ask: Ask | None = None
-    held: Held | None = None
-    claims: tuple[Held, ...] = ()
 
 
 class Callers:
@@ -113,7 +100,7 @@ class Callers:
         except Exception as error:
             log.exception(
                 "a source raised instead of answering",
-                extra={"code": "sourceRaised", "group": call.group.name, "error": str(error)},
+                extra={"code": "sourceRaised", "group": call.group.name, **failure(error)},
             )
             problem = f"{call.verb} failed: {type(error).__name__}"
         else:

@@ -17,8 +17,8 @@ from purelb.allocator import refusals as because
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.ranges import Address
 from purelb.allocator.refusals import Refusal
-from purelb.allocator.sources.ask import Ask, Asked
-from purelb.allocator.sources.source import Held, Usage, section_of, source_text
+from purelb.allocator.sources.ask import Ask
+from purelb.allocator.sources.source import Answer, Call, Held, Usage, Verb, section_of, source_text
 from purelb.api import reasons
 from purelb.api.groups import Group
 
@@ -58,12 +58,15 @@ class Return(Struct):
 
 
 class Lender(Struct):
-    """One group's source, as far as its answers tell. `refusal`: why it has not adopted yet."""
+    """One group's source, as far as its answers tell. `refusal`: why nothing is asked of it yet; `trouble`: what its
+    last answer to `adopt` said.
+    """
 
     group: Group
     refusal: Refusal | None
     adopt_due: float
     usage_due: float
+    trouble: Refusal | None = None
     usage: Usage = Usage()
     tries: int = 0
     adopting: int | None = None
@@ -76,6 +79,9 @@ class Loans:
         self.book: dict[Address, Loan] = {}
         self.idle: list[Address] = []  # freed by the step that runs: perhaps to be given back
         self.returning: dict[tuple[str, str], Return] = {}
+        self.calls: dict[int, Call] = {}
+        self._answers: dict[int, Answer] = {}
+        self._tickets = 0
         self._granted: dict[ServiceKey, dict[Address, Loan]] = {}
         self._refused: dict[ServiceKey, Refused] = {}
         self._asking: dict[ServiceKey, tuple[int, float]] = {}
@@ -93,6 +99,33 @@ class Loans:
                 self.lenders[name] = Lender(group, waits, now, now)
             else:
                 known.group = group
+
+    # Calls
+
+    def depart(
+        self,
+        group: Group,
+        verb: Verb,
+        *,
+        ask: Ask | None = None,
+        held: Held | None = None,
+        claims: tuple[Held, ...] = (),
+    ) -> Call:
+        """A call is about to be made; its answer will be found under its ticket."""
+        self._tickets += 1
+        call = self.calls[self._tickets] = Call(self._tickets, group, verb, ask, held, claims)
+        return call
+
+    def answer(self, ticket: int, answer: Answer) -> None:
+        """A source has answered; called from its task, so nothing is decided here. Only the first answer counts."""
+        if ticket in self.calls:
+            self._answers.setdefault(ticket, answer)
+
+    def land(self, ticket: int) -> tuple[Call, Answer] | None:
+        """The call and its answer, once."""
+        if ticket not in self._answers:
+            return None
+        return self.calls.pop(ticket), self._answers.pop(ticket)
 
     # What planning sees
 
@@ -131,14 +164,19 @@ class Loans:
 
     # What the steps do
 
-    def asked(self, asked: Asked, ticket: int, now: float) -> None:
+    def asked(self, service: ServiceKey, ticket: int, now: float) -> None:
         """The source is asked now."""
-        self._asking[asked.ask.service] = (ticket, now)
+        self._asking[service] = (ticket, now)
 
     def asking(self, service: ServiceKey) -> float | None:
         """Since when a source is asked for the Service, None when none is."""
         known = self._asking.get(service)
         return None if known is None else known[1]
+
+    def says_so_at(self, service: ServiceKey) -> float | None:
+        """When a Service is told that it waits for an answer; None when it does not."""
+        since = self.asking(service)
+        return None if since is None else since + PENDING_AFTER
 
     def answered(self, service: ServiceKey, ticket: int) -> None:
         """The call is over, whatever it brought."""
@@ -159,15 +197,19 @@ class Loans:
         self._failures[service] = self._failures.get(service, 0) + 1
         return self._failures[service] < BAD_ANSWERS
 
-    def refuse(self, group: str, ask: Ask, refusal: Refusal, now: float) -> float:
-        """A source does not serve. Answers how long that answer stands."""
+    def refuse(self, group: str, ask: Ask, refusal: Refusal, now: float) -> None:
+        """A source does not serve, and is not asked the same before `ask_again_at`."""
         delay = ASK_AGAIN
         if refusal.reason == reasons.IPAM_UNAVAILABLE:
             tries = self._failures.get(ask.service, 0)
             self._failures[ask.service] = tries + 1
             delay = min(AWAY_CAP, AWAY_FIRST * 2.0 ** min(tries, 30))
         self._refused[ask.service] = Refused(group, ask.subject, refusal, now + delay)
-        return delay
+
+    def ask_again_at(self, service: ServiceKey) -> float | None:
+        """Until when a refusal stands."""
+        known = self._refused.get(service)
+        return None if known is None else known.until
 
     def forgive(self, service: ServiceKey, now: float) -> None:
         """What was refused long enough ago may be asked again."""
@@ -179,6 +221,11 @@ class Loans:
         """Forget what was refused: something has changed."""
         if self._refused.pop(service, None) is not None:
             self._avoid.pop(service, None)
+
+    def changed(self, group: str) -> None:
+        """The group was edited: what its source refused may be asked again."""
+        for service in [service for service, known in self._refused.items() if known.group == group]:
+            self.ask_again(service)
 
     def decided(self, service: ServiceKey) -> tuple[tuple[Address, Loan], ...]:
         """The Service was decided with what was given; answers that, for whoever finds it unused to give it back."""
@@ -206,14 +253,19 @@ class Loans:
     def returned(self, back: Return) -> None:
         """The source has it again."""
         self.returning.pop((back.loan.group, back.loan.held.ip), None)
-        if back.address is not None and self.book.get(back.address) == back.loan:
+        known = self.book.get(back.address) if back.address is not None else None
+        if back.address is not None and known is not None and known.group == back.loan.group:
             del self.book[back.address]
 
     def due(self, now: float) -> Iterator[Return]:
         """What is to be given back now; while a Service asks, its source is told of nothing else."""
-        for back in self.returning.values():
+        for back in tuple(self.returning.values()):
             if back.ticket is None and back.due <= now and back.loan.held.service not in self._asking:
                 yield back
+
+    def back(self, ticket: int) -> Return | None:
+        """What is on its way back under a ticket."""
+        return next((back for back in self.returning.values() if back.ticket == ticket), None)
 
     def deadline(self) -> float | None:
         """When something is due that no event brings about."""

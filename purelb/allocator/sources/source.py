@@ -10,7 +10,7 @@ nothing to wait for in between. So there is no call that must not suspend, and n
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
@@ -57,6 +57,21 @@ class Usage(Struct, frozen=True, gc=False):
 
     in_use: Mapping[Family, int] = {}
     size: Mapping[Family, int] = {}
+
+
+Verb = Literal["allocate", "release", "adopt", "usage"]
+Answer = Granted | Adopted | Usage | Refusal | None
+
+
+class Call(Struct, frozen=True, gc=False):
+    """One request to the source of a group. What it is about is in the field of its verb; `usage` has none."""
+
+    ticket: int
+    group: Group
+    verb: Verb
+    ask: Ask | None = None
+    held: Held | None = None
+    claims: tuple[Held, ...] = ()
 
 
 class Source(Protocol):
