@@ -32,16 +32,17 @@ SHOP = "shop"
 
 
 class CountingSink:
-    """Counts by metric name and labels."""
+    """Counts by metric name and labels; observations in the order in which they came."""
 
     def __init__(self) -> None:
         self.counts: dict[tuple[str, ...], float] = {}
+        self.observed: dict[tuple[str, ...], list[float]] = {}
 
     def count(self, metric: Metric, *labels: str, by: float = 1) -> None:
         self.counts[metric.name, *labels] = self.counts.get((metric.name, *labels), 0) + by
 
     def observe(self, metric: Metric, value: float, *labels: str) -> None:
-        pass
+        self.observed.setdefault((metric.name, *labels), []).append(value)
 
 
 class Recording(MemoryTransport):

@@ -138,6 +138,23 @@ class Informer(Generic[T]):
         self._comparison = Comparison(self.store)  # of the audit under way
         self._dropped = 0
         self._seen_at = self._clock.now()
+        self._lists_done = 0
+        self._streams_failed = 0  # lists that were to come as a stream
+
+    @property
+    def lists_done(self) -> int:
+        """How many lists, streamed ones included, were asked for and came."""
+        return self._lists_done
+
+    @property
+    def lists_failed(self) -> int:
+        """How many lists did not come."""
+        return self._troubles.lists_failed + self._streams_failed
+
+    @property
+    def heard_at(self) -> float:
+        """When the server last proved that what we know is current: a list, an opened watch, an event, a bookmark."""
+        return self._seen_at
 
     @property
     def last_error(self) -> str:
@@ -312,6 +329,7 @@ class Informer(Generic[T]):
 
     async def _watch(self, action: Watch) -> None:
         name, started, events = self.name, self._clock.now(), 0
+        lists_before = self._lists_done
         ended: Ended | CannotStream = Ended()
         try:
             if action.initial_events and not await self._client.can_stream():
@@ -333,12 +351,14 @@ class Informer(Generic[T]):
                     await self._hand_over(Batch(batch))
         except KubeError as error:
             ended = Ended(error)
+            self._streams_failed += action.initial_events and self._lists_done == lists_before
         self._sink.observe(REFLECTOR_WATCH_DURATION, self._clock.now() - started, name)
         self._sink.observe(REFLECTOR_ITEMS_PER_WATCH, events, name)
         await self._hand_over(ended)
 
     async def _hand_over(self, seen: Input[T]) -> None:
-        self._seen_at = self._clock.now()
+        if not isinstance(seen, ListFailed | Ended | CannotStream):  # a failure proves nothing about what we know
+            self._seen_at = self._clock.now()
         await self._inbox.put(seen)
 
     # Changing the store
@@ -358,6 +378,7 @@ class Informer(Generic[T]):
         self._deliveries.tell(answer)
 
     async def _replace(self, action: Replace[T]) -> None:
+        self._lists_done += 1
         replacement = self.store.replacement({bad.key: bad.error for bad in action.poison}, action.rv)
         for bad in action.poison:
             self._troubles.spoiled(bad)

@@ -122,6 +122,11 @@ class Observations(Generic[K]):
         known = self._seen.get(key)
         return None if known is None else known.changed_at + known.duration
 
+    def changed_at(self, key: K) -> float | None:
+        """When `key` was last seen to change, its last sign of life; None if there is no such lease."""
+        known = self._seen.get(key)
+        return None if known is None else known.changed_at
+
     def next_expiry(self, now: float = -math.inf) -> float | None:
         """The earliest end of a lease that is later than `now`; None if there is none."""
         ends = (sighting.changed_at + sighting.duration for sighting in self._seen.values())

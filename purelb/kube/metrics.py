@@ -16,13 +16,14 @@ from msgspec import Struct
 Kind = Literal["counter", "gauge", "histogram"]
 
 DECADES = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0)
+LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 60.0)
 
 
 class Metric(Struct, frozen=True, kw_only=True):
     """One metric: its name as exposed (counters end in `_total`), kind, label names in order and help text.
 
-    `per_object`: a gauge with a series for each object of a kind that can be many; a process caps them.
+    `known`: the label values that exist from the start. `per_object`: a series for each object of a kind that can be many; a
+    process caps them. `sampled`: a counter that somebody else keeps and that is read at the scrape, like a gauge.
     """
 
     name: str
@@ -32,10 +33,11 @@ class Metric(Struct, frozen=True, kw_only=True):
     buckets: tuple[float, ...] = LATENCY
     known: tuple[tuple[str, ...], ...] = ()
     per_object: bool = False
+    sampled: bool = False
 
 
 class Sample(Struct, frozen=True):
-    """The value of a gauge at the moment of a scrape; `labels` in the order of the metric's label names."""
+    """The value of a gauge, or of a `sampled` counter, at the moment of a scrape; `labels` in the order of the metric's label names."""
 
     metric: Metric
     value: float

@@ -43,6 +43,7 @@ class Troubles:
         self._noticed: dict[str, tuple[object, float]] = {}
         self._spoiled: dict[str, tuple[str, str]] = {}
         self.last_error = ""
+        self.lists_failed = 0
 
     def spoiled(self, poison: Poison) -> None:
         """An object cannot be read."""
@@ -79,6 +80,8 @@ class Troubles:
                 self._sink.count(REFLECTOR_SHORT_WATCHES, self._resource)
             case "watchIdle" | "watchOutlived":
                 self._sink.count(REFLECTOR_IDLE_CLOSES, self._resource)
+            case "listFailed" | "auditFailed":
+                self.lists_failed += 1
             case "auditDifferences":
                 self._sink.count(REFLECTOR_AUDIT_DIFFERENCES, self._resource, by=int(str(notice.details["count"])))
             case _:

@@ -31,7 +31,7 @@ from purelb.lbnodeagent.deaf import PULSE_S
 from purelb.lbnodeagent.host import Kernel, Wire
 from purelb.lbnodeagent.kernel import Netlink
 from purelb.lbnodeagent.leaving import Leaving
-from purelb.lbnodeagent.samples import samples
+from purelb.lbnodeagent.samples import samples, slices
 from purelb.lbnodeagent.state import State
 from purelb.lbnodeagent.wire import PacketWire
 from purelb.lbnodeagent.wiring import Parts, wire_up
@@ -202,6 +202,8 @@ class Agent:
         yield from parts.writer.samples()
         now = self._clock.now()
         yield Sample(CONFIG_LOADED, float(self.state.configuration is not None))
+        needed = self.state.asked.needs_endpoints()
+        yield from slices(parts.inputs.slices, needed, watched=self._slices_wanted, now=now)
         yield from samples(self.state, stale=parts.leasing.stale(now), healthy=parts.leasing.held, now=now)
 
     # Tasks

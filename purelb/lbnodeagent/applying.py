@@ -47,6 +47,7 @@ class Applier:
         self._clock = clock
         self._sink = sink
         self._listening: dict[int, bytes] = {}
+        self._taking: dict[IPAddress, tuple[str, float]] = {}
 
     async def apply(self) -> list[tuple[IPAddress, tuple[Action, ...]]]:
         """Make the kernel equal what is wanted for the marked addresses. Answers what their machines ask for in turn."""
@@ -78,6 +79,10 @@ class Applier:
         for result in results:
             followed += self._take_in(result, now)
         return followed
+
+    def takes_over(self, ip: IPAddress, *, cause: str, since: float) -> None:
+        """`ip` was another node's, whose last sign of life or hand-over mark came at `since`: timed until the kernel has it."""
+        self._taking[ip] = cause, since
 
     def listen(self) -> None:
         """Have a socket on each interface that carries a VIP, and on no other."""
@@ -146,10 +151,14 @@ class Applier:
             match op:
                 case SetAddress(verb="add"):
                     self._sink.count(metrics.ADDITIONS)
+                    if (taken := self._taking.pop(op.ip, None)) is not None:
+                        cause, since = taken
+                        self._sink.observe(metrics.TAKEOVER, max(0.0, now - since), cause)
                 case SetAddress(verb="renew"):
                     self._sink.count(metrics.RENEWALS)
                 case DeleteAddress():
                     self._sink.count(metrics.WITHDRAWALS)
+                    self._taking.pop(op.ip, None)
                 case _:
                     pass
             return []

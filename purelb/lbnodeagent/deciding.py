@@ -15,7 +15,7 @@ from purelb.kube.metrics import NO_SINK, Sink
 from purelb.kube.queue import URGENT
 from purelb.lbnodeagent import keys, metrics
 from purelb.lbnodeagent.desired import OnDummy, place
-from purelb.lbnodeagent.election import Mine, Theirs
+from purelb.lbnodeagent.election import Mine, Theirs, misses_affinity
 from purelb.lbnodeagent.vip import Action, Add, Burst, Delete, Note, Offer, Sequence, Unoffer, VipEvent
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Deciding:
         self.clock = clock
         self.sink = sink
         self._said: dict[IPAddress, str] = {}
+        self._misses: set[IPAddress] = set()
 
     def judge(self, ip: IPAddress, now: float) -> None:
         """Everything about one address: its claim, verdict and machine."""
@@ -66,7 +67,18 @@ class Deciding:
                 self.sink.count(metrics.LOSSES)
             if isinstance(before, Theirs) or isinstance(after, Theirs):
                 self.sink.count(metrics.WINNER_CHANGES)
+        self._tell_affinity(ip)
         self._say(ip)
+
+    def _tell_affinity(self, ip: IPAddress) -> None:
+        """Count a preference that cannot be met, once until it can be again."""
+        claim = self.state.asked.claims.get(ip)
+        if claim is None or not misses_affinity(claim, self.state.view):
+            self._misses.discard(ip)
+        elif ip not in self._misses:
+            self._misses.add(ip)
+            for service in claim.services:
+                self.sink.count(metrics.AFFINITY_FALLBACK, service)
 
     def feed(self, ip: IPAddress, event: VipEvent, now: float) -> None:
         """An event for one VIP, and what follows from it."""
@@ -116,7 +128,7 @@ class Deciding:
             match action:
                 case Add(row=row, from_node=node):
                     if row in {"1", "4"}:
-                        self._took_over(ip, row, node)
+                        self._took_over(ip, row, node, now)
                 case Delete():
                     self.applier.announcer.drop(ip)
                     self.state.conflicts.pop(ip, None)
@@ -143,7 +155,7 @@ class Deciding:
         """After this turn's difference was applied: what is said should be what is there."""
         self.queue.add_after(keys.Report(), REPORT_AFTER_S)
 
-    def _took_over(self, ip: IPAddress, row: str, node: str | None) -> None:
+    def _took_over(self, ip: IPAddress, row: str, node: str | None, now: float) -> None:
         cause = "lease"
         if row == "1":
             peer = self.state.membership.peers.get(node or "")
@@ -153,6 +165,10 @@ class Deciding:
             else:
                 cause = "move" if claim is not None and claim.preferred == self.state.node else "policy"
         self.sink.count(metrics.TAKEOVER_COUNT, cause)
+        claim = self.state.asked.claims.get(ip)
+        before = {node} if node is not None else claim.holders - {self.state.node} if claim is not None else frozenset()
+        signs = [at for name in before if (at := self.state.membership.last_sign(name)) is not None]
+        self.applier.takes_over(ip, cause=cause, since=max(signs, default=now))
         log.info(
             "taking over %s (%s)", ip, cause, extra={"code": "takeover", "ip": str(ip), "node": node, "cause": cause}
         )

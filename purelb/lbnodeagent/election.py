@@ -163,6 +163,14 @@ def is_candidate(claim: Claim, view: View, node: str) -> bool:
     return node in _allowed(claim, view.segment(claim.ip), view.standings)[0]
 
 
+def misses_affinity(claim: Claim, view: View) -> bool:
+    """Whether the claim prefers nodes with endpoints and no candidate that lives is one of them."""
+    if not claim.affinity:
+        return False
+    candidates = _allowed(claim, view.segment(claim.ip), view.standings)[0]
+    return not any(view.standings[name].liveness != "dead" for name in candidates & claim.affinity)
+
+
 def _contested(others: list[str], allowed: frozenset[str], standings: Mapping[str, Standing]) -> Mine:
     """A draining holder offers everything by its mark; a dead one, or one that is no candidate, cannot stand in the way."""
     draining = None

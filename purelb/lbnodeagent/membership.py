@@ -179,6 +179,10 @@ class Membership:
         until = self._observed.valid_until(node)
         return "alive" if until is not None and now < until else "suspect"
 
+    def last_sign(self, node: str) -> float | None:
+        """When `node` last gave a sign of life, a renewal or a mark of its lease; None when it is unknown or has left."""
+        return self._observed.changed_at(node)
+
     def suspects(self, now: float) -> tuple[str, ...]:
         """Members whose lease stood still for its duration: a renewal of ours decides about them."""
         return tuple(node for node in self._peers if node not in self._confirmed and self._expired(node, now))

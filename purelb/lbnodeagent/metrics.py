@@ -56,6 +56,13 @@ REPORT_WRITES: Final = _counter(
 APPLY: Final = Metric(
     name="purelb_lbnodeagent_apply_duration_seconds", kind="histogram", help="Difference to kernel acknowledgement."
 )
+TAKEOVER: Final = Metric(
+    name="purelb_lbnodeagent_takeover_duration_seconds",
+    kind="histogram",
+    labels=("cause",),
+    help="Last sign of life, or mark of a hand-over, of the old holder to the address in our kernel.",
+    known=tuple((cause,) for cause in TAKEOVERS),
+)
 TAKEOVER_COUNT: Final = _counter(
     "lbnodeagent_takeovers_total", "Addresses taken over from another node.", "cause", known=TAKEOVERS
 )
@@ -73,5 +80,31 @@ LOCAL_SUBNETS: Final = _gauge("election_local_subnet_count", "Subnets that this 
 LEASE_RENEWALS: Final = _counter("election_lease_renewals_total", "Renewals of our lease.")
 LEASE_FAILURES: Final = _counter("election_lease_renewal_failures_total", "Renewals that failed.")
 PEERS: Final = _gauge("election_peers", "Other agents by verdict.", "state")
+AFFINITY_FALLBACK: Final = Metric(
+    name="purelb_election_affinity_fallback_total",
+    kind="counter",
+    labels=("service",),
+    help="Times no node with an endpoint could hold the address of a Service that prefers them.",
+    per_object=True,
+)
+SLICES_SYNC: Final = Metric(
+    name="purelb_endpointslice_sync_total", kind="counter", help="Lists of EndpointSlices that came.", sampled=True
+)
+SLICES_SYNC_ERRORS: Final = Metric(
+    name="purelb_endpointslice_sync_errors_total",
+    kind="counter",
+    help="Lists of EndpointSlices that did not come.",
+    sampled=True,
+)
+SLICES: Final = Metric(
+    name="purelb_endpointslice_count",
+    kind="gauge",
+    labels=("service",),
+    help="EndpointSlices of each Service whose slices decide something here.",
+    per_object=True,
+)
+SLICES_AGE: Final = _gauge(
+    "endpointslice_cache_age_seconds", "Since the last proof that what is known of EndpointSlices is current."
+)
 
 METRICS: Final[tuple[Metric, ...]] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

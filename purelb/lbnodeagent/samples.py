@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 from purelb.kube.metrics import Sample
 from purelb.lbnodeagent import metrics
+from purelb.lbnodeagent.endpoints import SERVICE_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from purelb.kube.informer import Informer
+    from purelb.kube.model import EndpointSlice
     from purelb.lbnodeagent.state import State
 
 CONFLICT_S: Final = 60.0
@@ -45,6 +48,20 @@ def samples(state: State, *, stale: bool, healthy: bool, now: float) -> Iterator
     yield Sample(metrics.LEASE_DURATION, float(state.duration))
     yield Sample(metrics.LEASE_HEALTHY, float(healthy and not stale and not state.passive))
     yield from _members(state, now)
+
+
+def slices(
+    informer: Informer[EndpointSlice], services: Iterable[str], *, watched: bool, now: float
+) -> Iterator[Sample]:
+    """What is known of EndpointSlices. `services`: those whose slices decide something here, before which none are watched."""
+    yield Sample(metrics.SLICES_SYNC, float(informer.lists_done))
+    yield Sample(metrics.SLICES_SYNC_ERRORS, float(informer.lists_failed))
+    if not watched:
+        return
+    yield from informer.samples()
+    yield Sample(metrics.SLICES_AGE, now - informer.heard_at)
+    for service in services:
+        yield Sample(metrics.SLICES, float(len(informer.store.by_index(SERVICE_NAME, service))), (service,))
 
 
 def _members(state: State, now: float) -> Iterator[Sample]:

@@ -92,11 +92,12 @@ class Registry:
         self._counters: dict[str, dict[tuple[str, ...], float]] = {}
         self._histograms: dict[str, dict[tuple[str, ...], _Histogram]] = {}
         for metric in self._declared.values():
-            if metric.kind == "counter":
+            if metric.kind == "counter" and not metric.sampled:
                 empty: dict[tuple[str, ...], float] = dict.fromkeys(metric.known, 0.0)
                 self._counters[metric.name] = empty if metric.labels else {(): 0.0}
             elif metric.kind == "histogram":
-                self._histograms[metric.name] = {} if metric.labels else {(): _Histogram(len(metric.buckets))}
+                known = metric.known if metric.labels else ((),)
+                self._histograms[metric.name] = {labels: _Histogram(len(metric.buckets)) for labels in known}
         self.samples = samples
         self._exposition = CollectorRegistry(auto_describe=False)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -128,29 +129,31 @@ class Registry:
 
     def collect(self) -> Iterator[Family]:
         """Called by prometheus-client at each scrape."""
-        shown = 0
-        for name, series in self._counters.items():
-            metric = self._declared[name]
-            counter = CounterMetricFamily(name, metric.help, labels=metric.labels)
-            for labels, value in series.items():
-                counter.add_metric(labels, value)
-            yield counter
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+        for metric in self._declared.values():
+            if metric.kind != "histogram":
+                made = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+                families[metric.name] = made(metric.name, metric.help, labels=metric.labels)
+        shown = dropped = 0
+        for sample in (*self._counted(), *self.samples()):
+            if sample.metric.per_object:
+                if not self._per_object:
+                    continue
+                if shown == SERIES_MAX:
+                    dropped += 1
+                    continue
+                shown += 1
+            families[sample.metric.name].add_metric(sample.labels, sample.value)
+        if SERIES_DROPPED.name in families:
+            families[SERIES_DROPPED.name].add_metric((), dropped)
+        yield from families.values()
         for name, observed in self._histograms.items():
             yield self._histogram_family(self._declared[name], observed)
-        gauges = {
-            metric.name: GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
-            for metric in self._declared.values()
-            if metric.kind == "gauge"
-        }
-        for sample in self.samples():
-            if sample.metric.per_object:
-                shown += self._per_object
-                if not self._per_object or shown > SERIES_MAX:
-                    continue
-            gauges[sample.metric.name].add_metric(sample.labels, sample.value)
-        if SERIES_DROPPED.name in gauges:
-            gauges[SERIES_DROPPED.name].add_metric((), max(0, shown - SERIES_MAX))
-        yield from gauges.values()
+
+    def _counted(self) -> Iterator[Sample]:
+        for name, series in self._counters.items():
+            metric = self._declared[name]
+            yield from (Sample(metric, value, labels) for labels, value in series.items())
 
     @staticmethod
     def _histogram_family(metric: Metric, observed: dict[tuple[str, ...], _Histogram]) -> HistogramMetricFamily:

@@ -76,3 +76,25 @@ def test_series_of_groups_are_not_capped_and_those_of_single_objects_can_be_left
 def test_a_metric_nobody_declared_is_a_mistake_of_ours() -> None:
     with pytest.raises(KeyError):
         Registry([WRITES]).count(TURNS)
+
+
+def test_counters_of_single_objects_share_the_cap() -> None:
+    one = Metric(name="test_one_total", kind="counter", labels=("service",), help="One.", per_object=True)
+    registry = Registry([one, EACH, SERIES_DROPPED], samples=lambda: [Sample(EACH, 1.0, ("web",))])
+    for number in range(SERIES_MAX + 4):
+        registry.count(one, f"s{number}")
+    assert len(text(registry)) == SERIES_MAX
+    assert "purelb_metrics_series_dropped 5.0" in registry.text().decode()
+
+
+def test_a_counter_that_somebody_else_keeps_is_read_at_the_scrape() -> None:
+    lists = Metric(name="test_lists_total", kind="counter", help="Lists.", sampled=True)
+    registry = Registry([lists], samples=lambda: [Sample(lists, 3.0)])
+    assert text(registry) == ["test_lists_total 3.0"]
+
+
+def test_a_histogram_with_known_labels_exists_from_the_start() -> None:
+    took = Metric(
+        name="test_took", kind="histogram", labels=("cause",), help="Took.", buckets=(1.0,), known=(("drain",),)
+    )
+    assert 'test_took_count{cause="drain"} 0.0' in text(Registry([took]))
