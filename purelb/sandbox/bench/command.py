@@ -27,6 +27,7 @@ from purelb.kube.client import ApiClient
 from purelb.kube.clock import SystemClock
 from purelb.process.command import ANSWER_IS_NO, BAD_USAGE, CANNOT_WORK_HERE, DONE
 from purelb.sandbox.bench import api, runtime, suites
+from purelb.sandbox.bench import scale as scaling
 from purelb.sandbox.bench.components import INSTALL_NAMESPACE, account_directory
 from purelb.sandbox.bench.results import Results, Row, machine, table
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 ALONE: Final = ("runtime", "api")
-SUITES: Final = (*ALONE, "allocate", "announce", "steady")
+SUITES: Final = (*ALONE, "allocate", "announce", "steady", scaling.SUITE)
 MANIFESTS: Final = (
     "crds",
     "deploy/overlays/default/namespace.yaml",
@@ -151,7 +152,17 @@ def _parts(stage: suites.Stage, *, trials: int) -> list[tuple[str, Callable[[], 
     async def steady() -> list[Row]:
         return await suites.steady(stage)
 
-    return [("allocate", burst), ("allocate", arriving), ("allocate", alone), ("announce", single), ("steady", steady)]
+    async def scale() -> list[Row]:
+        return await scaling.scale(stage)
+
+    return [
+        ("allocate", burst),
+        ("allocate", arriving),
+        ("allocate", alone),
+        ("announce", single),
+        ("steady", steady),
+        (scaling.SUITE, scale),
+    ]
 
 
 async def _token(client: ApiClient, account: str) -> str:
