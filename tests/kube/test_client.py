@@ -343,6 +343,23 @@ async def test_a_server_that_never_answers_is_given_up_at_the_limit() -> None:
     assert all(call.gone for call in transport.seen)
 
 
+async def test_a_page_of_a_list_may_take_a_minute() -> None:
+    clock, transport = VirtualClock(0.0), Scripted()
+    client = client_over(transport, clock)
+    ended: list[float] = []
+
+    async def ask() -> None:
+        with pytest.raises(TransportError, match="timeout"):
+            await client.list_page(SERVICES)
+        ended.append(clock.now())
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(ask())
+        await clock.advance(120.0)
+    assert ended == [60.0]
+    assert all(call.gone for call in transport.seen)
+
+
 # Lists
 
 

@@ -101,3 +101,16 @@ def test_tasks_come_from_a_group_and_have_names(path: Path) -> None:
         if name.endswith("create_task"):
             assert any(each.arg == "name" for each in call.keywords), f"{path.name}:{call.lineno}"
             assert "loop" not in name, f"{path.name}:{call.lineno}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_there_is_no_thread_and_only_giving_back_a_lease_outlives_its_cancellation(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    imported = {
+        each.name.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for each in node.names
+    }
+    imported |= {(node.module or "").partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not imported & {"threading", "concurrent", "multiprocessing"}
+    named = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not named & {"to_thread", "run_in_executor"}
+    assert ("shield" in named) == (path.name == "elector.py")

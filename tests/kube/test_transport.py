@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from tests.kube.authority import Authority
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
 
 GET = Request(method="GET", target="/x")
 PATCH = Request(method="PATCH", target="/x", body=b"{}")
@@ -94,6 +96,20 @@ async def test_headers_go_out_as_given_and_none_are_invented() -> None:
         )
     assert seen.pop("Host").startswith("127.0.0.1")
     assert seen == {"Accept": "a/b", "Accept-Encoding": "identity"}
+
+
+async def test_nothing_of_the_environment_goes_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response(dict(request.headers))
+
+    async with serving(answer) as server, AiohttpTransport(server) as transport:
+        sent = json.loads((await transport.exchange(GET)).body)
+    assert "Authorization" not in sent
 
 
 async def test_a_redirect_is_answered_and_not_followed() -> None:

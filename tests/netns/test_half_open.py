@@ -48,3 +48,16 @@ async def test_a_watch_whose_packets_are_dropped_is_over_within_35_seconds() -> 
         server.close()
     assert caught.value.kind in {"eof", "reset", "timeout"}, "what a reflector continues at once"
     assert 25.0 < lasted < 35.0
+
+
+@pytest.mark.usefixtures("namespace")
+async def test_a_server_that_does_not_even_take_a_connection_is_given_up_after_five_seconds() -> None:
+    run("nft", "add", "table", "inet", "gone")
+    run("nft", "add", "chain", "inet", "gone", "incoming", "{ type filter hook input priority 0; policy drop; }")
+    async with AiohttpTransport("http://127.0.0.1:6443") as transport:
+        began = time.monotonic()
+        with pytest.raises(TransportError) as caught:
+            await transport.exchange(Request(method="GET", target="/"))
+        lasted = time.monotonic() - began
+    assert caught.value.kind == "timeout"
+    assert 4.9 < lasted < 7.0
