@@ -9,7 +9,7 @@ nodes is one change and not three. Reports are foreign input: an address that no
 not parse is dropped. Rejected: scanning reports per Service; a failover of 1000 addresses would cost a million looks.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from typing import Final
 
@@ -137,6 +137,19 @@ class Announcements:
             if (report := self._reports.get(node)) is not None:
                 changed |= report.addresses()
         return self._note(frozenset(changed), now)
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether a counted node has more remote addresses than its report can list: then it counts as having any."""
+        return any(report.cut_off for node, report in self._reports.items() if node in self._alive)
+
+    def withheld(self) -> frozenset[Address]:
+        """The addresses that a counted node withholds."""
+        return frozenset(a for node, report in self._reports.items() if node in self._alive for a in report.withheld)
+
+    def look_again(self, addresses: Iterable[Address], now: float) -> None:
+        """Addresses that no report lists may stand somewhere else, or nowhere, than before."""
+        self._note(frozenset(addresses), now)
 
     def announcers(self, address: Address, *, service: str | None = None) -> tuple[Announcer, ...]:
         """The counted nodes that answer for an address on a real interface, sorted; with `service`, those that do so for it.

@@ -12,7 +12,7 @@ from typing import Final
 
 from purelb.allocator import audit, reservations
 from purelb.allocator.announcements import MISSING_FOR
-from purelb.allocator.attribution import origin_of
+from purelb.allocator.attribution import LOCAL, kind_of, origin_of
 from purelb.allocator.groups import Groups
 from purelb.allocator.keys import AgentsDue, Deadline, LivesChanged, Reported, ServiceKey, StatusDue
 from purelb.allocator.landing import wake
@@ -110,7 +110,7 @@ def _subnets_changed(state: State, hands: Hands, advertised: frozenset[IPNetwork
 
 def node_changed(state: State, hands: Hands, name: str | None, now: float) -> None:
     """The Node, its lease or its report changed; None: only time has passed."""
-    stores, changed = state.stores, frozenset[Address]()
+    stores, changed, unlisted = state.stores, frozenset[Address](), state.announcements.cut_off
     if name is not None:
         state.liveness.saw(name, stores.leases.get(f"{state.config.install_namespace}/{leases.node_lease(name)}"), now)
         report = stores.reports.get(f"{state.config.install_namespace}/{name}")
@@ -127,6 +127,8 @@ def node_changed(state: State, hands: Hands, name: str | None, now: float) -> No
     answered_at = hands.answered_at()
     before, alive = state.announcements.advertised, state.liveness.alive(now, answered_at=answered_at)
     changed |= state.announcements.lives(alive, now)
+    if unlisted or state.announcements.cut_off:
+        changed |= _unlisted_changed(state, before=unlisted, now=now)
     if alive.keys() != before.keys():
         hands.soon(AgentsDue(), priority=INITIAL)
     if alive != before:
@@ -163,6 +165,18 @@ def lan_expired(state: State, hands: Hands, now: float) -> None:
         claim = state.ledger.claims.get(address)
         for service in claim.holders if claim is not None else ():
             hands.soon(service, priority=INITIAL)
+
+
+def _unlisted_changed(state: State, *, before: bool, now: float) -> frozenset[Address]:
+    """A report that is cut off counts as having what it does not list, so its coming or going concerns what nobody lists."""
+    seen, claims = state.announcements, state.ledger.claims
+    if before != seen.cut_off:
+        mine = (a for a in claims if kind_of(a, ledger=state.ledger, groups=state.groups) != LOCAL)
+    else:  # another node counts as having it still, unless that one withholds it
+        mine = (a for a in seen.withheld() if a in claims)
+    found = frozenset(mine)
+    seen.look_again(found, now)
+    return found
 
 
 def _config(report: LBNodeStatus | None) -> ConfigReport | None:

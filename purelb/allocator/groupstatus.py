@@ -5,6 +5,7 @@ Numbers saturate at what the field can hold. A refused group keeps its claims at
 sizes are unknown and left out.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
@@ -14,13 +15,17 @@ from msgspec import Struct
 from purelb.allocator.groups import Groups, Standing
 from purelb.allocator.ledger import Ledger
 from purelb.allocator.pools import Usage
+from purelb.allocator.sources.loans import Lender, Loans
 from purelb.api import reasons
+from purelb.api.groups import Group
 from purelb.api.kinds import ServiceGroup, ServiceGroupStatus
 from purelb.api.messages import cut
 from purelb.kube.model import Condition
+from purelb.net.ranges import Family
 
 _MOST: Final = 2**63 - 1
 _BOUND_MAX: Final = 1024
+_FAMILIES: Final[tuple[Family, ...]] = (4, 6)
 _ENCODER: Final = msgspec.json.Encoder()
 _NONE: Final = ServiceGroupStatus()
 
@@ -34,7 +39,9 @@ class GroupStatus(Struct, frozen=True):
     message: str
 
 
-def desired(standing: Standing, *, groups: Groups, ledger: Ledger, namespaces: tuple[str, ...]) -> GroupStatus:
+def desired(
+    standing: Standing, *, groups: Groups, ledger: Ledger, namespaces: tuple[str, ...], loans: Loans | None = None
+) -> GroupStatus:
     """The status of one stored group. `namespaces` are the names of those that exist, for the selector."""
     group = groups.accepted.get(standing.name) if standing.ready else None
     four = ledger.pools.usage(standing.name, 4) if group is not None else Usage()
@@ -50,17 +57,44 @@ def desired(standing: Standing, *, groups: Groups, ledger: Ledger, namespaces: t
         "quarantinedIPv4": four.quarantined,
         "quarantinedIPv6": six.quarantined,
     }
+    ready, reason, text = standing.ready, standing.reason, standing.text
+    lender = loans.lenders.get(group.name) if group is not None and loans is not None else None
+    if loans is not None and lender is not None and group is not None:
+        fields |= _lent(lender, ledger=ledger, loans=loans)
+        if lender.trouble is not None and standing.reason != reasons.DRAINING:
+            ready, reason, text = False, lender.trouble.reason, lender.trouble.text
     if group is not None:
         selected = [name for name in namespaces if groups.serves(group, name)] if group.namespace_selector else []
         fields |= {
             "announce": group.announce.capitalize(),
-            "ipam": "Cluster",
+            "ipam": _ipam(group),
             "addresses": list(group.addresses),
             "boundNamespaces": sorted({*group.namespaces, *selected})[:_BOUND_MAX],
         }
     else:
         fields |= {"announce": None, "ipam": None, "addresses": None, "boundNamespaces": None}
-    return GroupStatus(fields, standing.ready, standing.reason, cut(standing.text))
+    return GroupStatus(fields, ready, reason, cut(text))
+
+
+def _lent(lender: Lender, *, ledger: Ledger, loans: Loans) -> dict[str, object]:
+    """The numbers of a group whose addresses a source gives; what the source does not tell is left out."""
+    name, usage = lender.group.name, lender.usage
+    kept_back = Counter(a[0] for a, loan in loans.book.items() if loan.group == name and a in ledger.quarantine)
+    found: dict[str, object] = {}
+    for family in _FAMILIES:
+        size, used = usage.size.get(family), usage.in_use.get(family)
+        found[f"allocatedIPv{family}"] = ledger.strays(name, family)
+        found[f"quarantinedIPv{family}"] = kept_back[family]
+        found[f"availableIPv{family}"] = (
+            None if size is None or used is None else max(0, min(int(size) - int(used), _MOST))
+        )
+    return found
+
+
+def _ipam(group: Group) -> str:
+    if group.external is not None:
+        return group.external.provider
+    return "NetBox" if group.netbox is not None else "Cluster"
 
 
 def differs(stored: ServiceGroup, wanted: GroupStatus) -> bool:

@@ -7,6 +7,7 @@ changes no published address: what is held is kept whatever the source says, and
 """
 
 import logging
+from collections.abc import Mapping
 from typing import Final, assert_never
 
 from msgspec.structs import replace
@@ -28,9 +29,11 @@ from purelb.api.kinds import SERVICE_GROUPS
 from purelb.api.messages import shown
 from purelb.kube.model import ObjectReference
 from purelb.kube.queue import INITIAL
-from purelb.net.ranges import family_of, parse_address
+from purelb.net.ranges import Family, family_of, parse_address
 
 log: Final = logging.getLogger(__name__)
+
+_FAMILIES: Final[tuple[Family, ...]] = (4, 6)
 
 
 def configure(state: State, hands: Hands, now: float) -> None:
@@ -135,11 +138,17 @@ def answered(state: State, hands: Hands, ticket: int, now: float) -> None:
             if lender is not None and lender.counting == ticket:
                 lender.counting, lender.usage_due = None, now + USAGE_EVERY
                 if isinstance(answer, Usage):  # else the last numbers stand
-                    lender.usage = answer
+                    lender.usage = Usage(_numbers(answer.in_use), _numbers(answer.size))
                     hands.soon(StatusDue(call.group.namespace, call.group.name), priority=INITIAL)
         case _:
             assert_never(call.verb)
     due(state, hands, now)
+
+
+def _numbers(told: Mapping[Family, int]) -> Mapping[Family, int]:
+    """What can be a number of addresses; the rest is unknown."""
+    known = ((family, told.get(family)) for family in _FAMILIES)
+    return {family: number for family, number in known if type(number) is int and number >= 0}
 
 
 def _allocated(state: State, hands: Hands, call: Call, asked: Ask, answer: Answer, now: float) -> None:

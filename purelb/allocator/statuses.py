@@ -51,7 +51,11 @@ def group_due(state: State, hands: Hands, due: StatusDue, now: float) -> None:
         state.statusless.pop((SERVICE_GROUPS.kind, *place), None)
         return
     wanted = groupstatus.desired(
-        standing, groups=state.groups, ledger=state.ledger, namespaces=state.stores.namespaces.keys()
+        standing,
+        groups=state.groups,
+        ledger=state.ledger,
+        namespaces=state.stores.namespaces.keys(),
+        loans=state.loans,
     )
     if not groupstatus.differs(stored, wanted):
         return

@@ -10,6 +10,7 @@ import pytest
 
 from purelb.allocator.groups import Groups
 from purelb.allocator.sources.loans import Loans
+from purelb.allocator.sources.source import Usage
 from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.resources import SERVICES
 from purelb.sandbox.apiserver.faults import Answer, Rule
@@ -45,6 +46,9 @@ class Site(Cluster):
 
     async def uid(self, name: str = "web") -> str:
         return (await self.service(name)).metadata.uid
+
+    async def status(self) -> Any:
+        return (await self.admin.get(SERVICE_GROUPS, "far", namespace=INSTALL)).status
 
     async def reason(self, name: str = "web") -> tuple[str, str]:
         found = await self.condition(name=name)
@@ -393,3 +397,26 @@ async def test_a_group_without_a_source_in_this_process_is_refused_with_the_reas
         reason, text = await site.reason()
         assert reason == "GroupNotReady"
         assert "spec.netbox is not supported by this version" in text
+
+
+async def test_the_status_of_the_group_shows_what_the_system_tells_and_that_it_is_away() -> None:
+    async with Site().open() as site:
+        async with site.allocator():
+            await site.far()
+            await site.clock.advance(62.0)
+            status = await site.status()
+            assert (status.ipam, status.announce) == ("NetBox", "Remote")
+            assert (status.allocated_ipv4, status.allocated_ipv6) == (1, 0)
+            assert (status.available_ipv4, status.available_ipv6) == (3, 4)
+            site.ipam.always["usage"] = Usage({4: -1}, {4: 9, 6: "many"})  # type: ignore[dict-item]
+            await site.clock.advance(62.0)
+            status = await site.status()
+            assert (status.available_ipv4, status.available_ipv6) == (None, None)
+        site.ipam.always = dict.fromkeys(("adopt", "usage"), "away")
+        async with site.allocator():
+            await site.clock.advance(5.0)
+            status = await site.status()
+            ready = next(found for found in status.conditions if found.type == "Ready")
+            assert (ready.status, ready.reason) == ("False", "IPAMUnavailable")
+            assert ready.message == f"{NAME}: connection refused"
+            assert status.allocated_ipv4 == 1

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One address per pool entry in a running cluster: nodes come and go, entries are written, a full one becomes free, a restart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from purelb.api.kinds import SERVICE_GROUPS
+from purelb.kube.resources import SERVICES
+from tests.allocator.cluster import Cluster
+from tests.allocator.nodes import Node
+from tests.allocator.objects import INSTALL
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+A = {"pool": "192.0.2.10-192.0.2.19", "subnet": "192.0.2.0/24"}
+B = {"pool": "198.51.100.10/32", "subnet": "198.51.100.0/24"}
+C = {"pool": "203.0.113.10-203.0.113.11", "subnet": "203.0.113.0/24"}
+EVERYWHERE = "192.0.2.0/24,198.51.100.0/24,203.0.113.0/24"
+
+
+def racks(*entries: dict[str, str], **flags: Any) -> dict[str, Any]:
+    return {"spec": {"local": {"v4pools": list(entries), "multiPool": True, **flags}}}
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    made = Cluster()
+    async with made.admin:
+        await made.prepare()
+        await made.create(SERVICE_GROUPS, {"metadata": {"name": "default"}, **racks(A, B)}, INSTALL)
+        yield made
+
+
+async def reason(cluster: Cluster, name: str = "web") -> tuple[str, str]:
+    found = await cluster.condition(name=name)
+    assert found is not None
+    return found.reason, found.message or ""
+
+
+async def test_a_service_grows_with_the_subnets_that_come_to_life_and_never_shrinks(cluster: Cluster) -> None:
+    one, two = Node(cluster, "n1", "192.0.2.0/24"), Node(cluster, "n2", "198.51.0.0/16")
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        waits = "default: no live node advertises any of 192.0.2.0/24, 198.51.100.0/24"
+        assert await reason(cluster) == ("NoActiveSubnet", waits)
+        await one.renew()
+        await cluster.clock.advance(0.5)
+        assert await cluster.addresses() == ("192.0.2.10",)
+        partly = (
+            "192.0.2.10 from default; missing 198.51.100.0/24: NoActiveSubnet: "
+            "default: no live node advertises any of 198.51.100.0/24"
+        )
+        assert await reason(cluster) == ("AddressAssignedPartially", partly)
+        await two.renew()
+        await cluster.clock.advance(0.5)
+        assert await cluster.addresses() == ("192.0.2.10", "198.51.100.10")
+        assert (await reason(cluster))[0] == "AddressAssigned"
+        await cluster.clock.advance(60.0)
+        assert await cluster.addresses() == ("192.0.2.10", "198.51.100.10"), "both nodes are dead by now"
+    pools = {name: value for (name, *labels), value in cluster.sink.counts.items() if labels == ["default"]}
+    assert pools["purelb_address_pool_multipool_allocations_total"] == 2
+    assert pools["purelb_address_pool_multipool_partial_total"] == 1
+
+
+async def test_an_entry_written_later_is_added_and_an_edit_that_changes_none_writes_nothing(cluster: Cluster) -> None:
+    await Node(cluster, "n1", EVERYWHERE).renew()
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.serve("single", annotations={"purelb.io/multi-pool": "false"})
+        await cluster.clock.advance(1.0)
+        cluster.writes.clear()
+        await cluster.patch(SERVICE_GROUPS, "default", {"spec": {"priority": 7}}, INSTALL)
+        await cluster.clock.advance(1.0)
+        assert not cluster.status_writes()
+        await cluster.patch(SERVICE_GROUPS, "default", racks(C, A, B), INSTALL)
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses() == ("203.0.113.10", "192.0.2.10", "198.51.100.10")
+        assert await cluster.addresses("single") == ("192.0.2.11",)
+        await cluster.patch(SERVICE_GROUPS, "default", racks(A, B, multiPool=False), INSTALL)
+        await cluster.clock.advance(1.0)
+        assert len(await cluster.addresses()) == 3
+
+
+async def test_a_group_that_begins_to_give_several_adds_to_its_holders(cluster: Cluster) -> None:
+    await Node(cluster, "n1", EVERYWHERE).renew()
+    await cluster.patch(SERVICE_GROUPS, "default", racks(A, B, multiPool=False), INSTALL)
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses() == ("192.0.2.10",)
+        await cluster.patch(SERVICE_GROUPS, "default", racks(A, B), INSTALL)
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses() == ("192.0.2.10", "198.51.100.10")
+
+
+async def test_an_address_of_a_full_entry_goes_to_who_waits_for_it_and_not_past_who_waits_for_any(
+    cluster: Cluster,
+) -> None:
+    await Node(cluster, "n1", EVERYWHERE).renew()
+    async with cluster.allocator():
+        await cluster.serve("holder", annotations={"purelb.io/addresses": "198.51.100.10"})
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses() == ("192.0.2.10",)
+        await cluster.serve("released", annotations={"purelb.io/multi-pool": "false"})
+        await cluster.clock.advance(1.0)
+        await cluster.patch(SERVICE_GROUPS, "default", racks({**A, "pool": "192.0.2.10-192.0.2.11"}, B), INSTALL)
+        await cluster.serve("late", annotations={"purelb.io/multi-pool": "false"})
+        await cluster.clock.advance(1.0)
+        assert (await reason(cluster, "late"))[0] == "PoolExhausted"
+        await cluster.admin.delete(SERVICES, "released", namespace="shop")
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses("late") == ("192.0.2.11",), "the older waiter cannot use it"
+        await cluster.admin.delete(SERVICES, "holder", namespace="shop")
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses() == ("192.0.2.10", "198.51.100.10")
+
+
+async def test_a_restart_writes_nothing(cluster: Cluster) -> None:
+    await Node(cluster, "n1", EVERYWHERE).renew()
+    async with cluster.killed_allocator():
+        await cluster.clock.advance(1.0)
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+    before = await cluster.addresses()
+    assert len(before) == 2
+    cluster.writes.clear()
+    async with cluster.allocator():
+        await cluster.clock.advance(30.0)
+    assert not cluster.status_writes()
+    assert await cluster.addresses() == before
