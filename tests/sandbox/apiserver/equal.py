@@ -47,7 +47,7 @@ def _writes(rng: random.Random) -> Ask:
     name = rng.choice(NAMES)
     makers: list[Callable[[], Ask]] = [
         lambda: ("POST", SERVICES, _service(rng), "application/json", {"fieldValidation": rng.choice(["Strict", "Warn"])}),
-        lambda: ("PUT", f"{SERVICES}/{name}", _service(rng) | {"unknown": 1}, "application/json", {}),
+        lambda: ("PUT", f"{SERVICES}/{name}", _service(rng) | {"unknown": 1, "other": 2}, "application/json", {}),
         lambda: ("PATCH", f"{SERVICES}/{name}", {"spec": _service(rng)["spec"]}, TYPES["merge"], {}),
         lambda: ("PATCH", f"{SERVICES}/{name}", {"spec": {"ports": [{"port": rng.randint(1, 4), "name": name}]}}, TYPES["strategic"], {}),
         lambda: ("PATCH", f"{SERVICES}/{name}/status", {"status": {"loadBalancer": {"ingress": [{"ip": "2001:DB8::1"}]}}}, TYPES["merge"], {}),
@@ -58,7 +58,7 @@ def _writes(rng: random.Random) -> Ask:
         lambda: ("POST", LEASES, {"metadata": {"name": name}, "spec": {"leaseDurationSeconds": rng.randint(-1, 2)}}, "application/json", {}),
         lambda: ("POST", DEFINITIONS, definition(SCHEMA), "application/json", {}),
         lambda: ("DELETE", f"{DEFINITIONS}/tests.example.com", None, "", {}),
-        lambda: ("POST", TESTS, custom(name, size=rng.randint(0, 12), mode=rng.choice("xyz"), when={"b": "1", "a": "2", "c": "3"}), "application/json", {}),
+        lambda: ("POST", TESTS, custom(name, size=rng.randint(0, 12), mode=rng.choice("xyz"), when={"b": "1", "a": "2", "c": "3", "d": "4"}), "application/json", {}),
         lambda: ("PATCH", f"{TESTS}/{name}", [{"op": "replace", "path": "/spec/size", "value": rng.randint(0, 12)}], TYPES["json"], {}),
         lambda: ("POST", "/api/v1/namespaces", {"metadata": {"name": f"n{name}"}}, "application/json", {}),
         lambda: ("DELETE", f"/api/v1/namespaces/n{name}", None, "", {}),
