@@ -15,6 +15,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import signal
 import socket
 from typing import TYPE_CHECKING, Any, Self
 
@@ -139,8 +140,16 @@ class ControlPlane:
 
     def start_api_server(self, *, within_s: float = 60.0) -> None:
         """Start kube-apiserver, on the same port as before, and wait for /readyz."""
+        self.wait_ready(self.launch_api_server(), within_s=within_s)
+
+    def wait_ready(self, process: Process, *, within_s: float = 60.0) -> None:
+        """Wait for /readyz of what `launch_api_server` answered. May be called in another thread, which starting may not."""
+        wait_until("the API server is ready", self._readyz, within_s=within_s, alive=[process])
+
+    def launch_api_server(self) -> Process:
+        """Start kube-apiserver, on the same port as before, and do not wait."""
         pki = self.directory / "pki"
-        process = self._start(
+        return self._start(
             "kube-apiserver",
             f"--etcd-servers={self._etcd_url}",
             f"--bind-address={self._host}",
@@ -161,7 +170,6 @@ class ControlPlane:
             "--shutdown-watch-termination-grace-period=1s",
             *self._audit_flags(),
         )
-        wait_until("the API server is ready", self._readyz, within_s=within_s, alive=[process])
 
     def _audit_flags(self) -> list[str]:
         if not self._audited:
@@ -185,14 +193,24 @@ class ControlPlane:
         """The outage of a crash: SIGKILL, connections are reset."""
         self._processes.pop("kube-apiserver").kill()
 
-    def forget(self, *, within_s: float = 60.0) -> None:
-        """Compact etcd up to now and start the API server anew: lists and watches of older revisions answer 410.
+    def freeze_api_server(self) -> None:
+        """SIGSTOP: its connections stay, its kernel acknowledges what it is sent, and nobody answers."""
+        self._processes["kube-apiserver"].signal(signal.SIGSTOP)
 
-        The restart is needed because the API server keeps the recent past of its own, whatever etcd has forgotten.
-        """
+    def thaw_api_server(self) -> None:
+        """SIGCONT: it goes on where it was."""
+        self._processes["kube-apiserver"].signal(signal.SIGCONT)
+
+    def compact(self) -> int:
+        """Compact etcd up to now, and answer that revision. The API server keeps the recent past of its own."""
         with inside(self.netns):
-            now = _etcd(self._etcd_url, "kv/range", {"key": "AA=="})["header"]["revision"]
+            now = int(_etcd(self._etcd_url, "kv/range", {"key": "AA=="})["header"]["revision"])
             _etcd(self._etcd_url, "kv/compaction", {"revision": now, "physical": True})
+        return now
+
+    def forget(self, *, within_s: float = 60.0) -> None:
+        """Compact etcd and start the API server anew: lists and watches of older revisions answer 410."""
+        self.compact()
         self.stop_api_server()
         self.start_api_server(within_s=within_s)
 
