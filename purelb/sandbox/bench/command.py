@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`purelb sandbox bench`: measure the runtime, and the components against the API server of a kubeconfig; results as JSON.
 
-The suites `runtime` and `api` need nothing but this machine. For the others the manifests of this checkout are applied there (CRDs, ServiceAccounts, RBAC), and the components run with the tokens of
+The suites `runtime`, `api` and `decide` need nothing but this machine. For the others the manifests of this checkout are applied there (CRDs, ServiceAccounts, RBAC), and the components run with the tokens of
 their ServiceAccounts. It must be a server made for this: the benchmark deletes what it made, and it starts a node agent in
 the network namespace it runs in, so it refuses one that has an address of its own network already.
 """
@@ -26,7 +26,7 @@ from purelb.kube.access import load_access
 from purelb.kube.client import ApiClient
 from purelb.kube.clock import SystemClock
 from purelb.process.command import ANSWER_IS_NO, BAD_USAGE, CANNOT_WORK_HERE, DONE
-from purelb.sandbox.bench import api, runtime, suites
+from purelb.sandbox.bench import api, deciding, runtime, suites
 from purelb.sandbox.bench import scale as scaling
 from purelb.sandbox.bench.components import INSTALL_NAMESPACE, account_directory
 from purelb.sandbox.bench.results import Results, Row, machine, table
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Awaitable, Callable
 
-ALONE: Final = ("runtime", "api")
+ALONE: Final = ("runtime", "api", deciding.SUITE)
 SUITES: Final = (*ALONE, "allocate", "announce", "steady", scaling.SUITE)
 MANIFESTS: Final = (
     "crds",
@@ -65,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     began = machine()
     rows = runtime.measure() if "runtime" in wanted else []
     rows += api.measure() if "api" in wanted else []
+    rows += deciding.measure() if deciding.SUITE in wanted else []
     server = "no API server"
     if elsewhere:
         manifests = [part for name in MANIFESTS for part in ("-f", name)]

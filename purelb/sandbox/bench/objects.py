@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from purelb.api import leases
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -85,4 +87,43 @@ def status_patch(address: str, *, rv: str, at: str) -> Mapping[str, Any]:
                 )
             ],
         },
+    }
+
+
+def pool(name: str, pool: str, subnet: str, *, install_namespace: str, **spec: Any) -> Mapping[str, Any]:
+    """A ServiceGroup with one entry of the family of `pool`."""
+    entry = "v6pool" if ":" in pool else "v4pool"
+    return {
+        "apiVersion": "purelb.io/v2",
+        "kind": "ServiceGroup",
+        "metadata": {"name": name, "namespace": install_namespace, "generation": 1},
+        "spec": {"local": {entry: {"pool": pool, "subnet": subnet}}, **spec},
+    }
+
+
+def lease(node: str, *, subnets: str, renewed: str, install_namespace: str) -> Mapping[str, Any]:
+    """The lease of a node's agent."""
+    return {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {
+            "name": leases.node_lease(node),
+            "namespace": install_namespace,
+            "labels": dict(leases.labels(leases.LBNODEAGENT)),
+            "annotations": {leases.SUBNETS: subnets},
+        },
+        "spec": {"holderIdentity": node, "leaseDurationSeconds": 10, "renewTime": renewed},
+    }
+
+
+def report(node: str, addresses: Mapping[str, str], *, install_namespace: str) -> Mapping[str, Any]:
+    """What a node's agent says: the addresses it answers for, each with its Service."""
+    announced = [
+        {"ip": ip, "prefixLength": 16, "interface": "eth0", "services": [service]} for ip, service in addresses.items()
+    ]
+    return {
+        "apiVersion": "purelb.io/v2",
+        "kind": "LBNodeStatus",
+        "metadata": {"name": node, "namespace": install_namespace},
+        "status": {"announced": announced},
     }
