@@ -72,18 +72,22 @@ class Claim(Struct):
 
 
 class Record(Struct, frozen=True, gc=False):
-    """What one Service holds: `addresses` in ingress order, `leaving` not yet known to be gone from its status."""
+    """What one Service holds: `addresses` in ingress order, `leaving` not yet known to be gone from its status.
+
+    `wish`: the text of the wish that this was decided for, empty where it was learnt.
+    """
 
     uid: str
     created: str
     addresses: tuple[Address, ...] = ()
     leaving: tuple[Address, ...] = ()
+    wish: str = ""
 
 
 class Plan(Struct, frozen=True, gc=False):
     """What a Service shall hold. `shortfall`: what it asked for besides, and why it does not get it.
 
-    `origins` are those of addresses that a source gave; the others lie in the pools.
+    `origins` are those of addresses that a source gave; the others lie in the pools. `wish`: the text of what is answered.
     """
 
     service: ServiceKey
@@ -91,6 +95,7 @@ class Plan(Struct, frozen=True, gc=False):
     created: str
     addresses: tuple[Address, ...]
     facts: Facts
+    wish: str = ""
     contests: tuple[tuple[Address, Contest], ...] = ()
     shortfall: Refusal | None = None
     origins: tuple[tuple[Address, Origin], ...] = ()
@@ -155,6 +160,19 @@ class Ledger:
         record = self.records.get(service)
         named = (*record.addresses, *record.leaving) if record is not None else ()
         return tuple(address for address in named if self.claims[address].holders[service].published)
+
+    def standing(self, service: ServiceKey, wish: str) -> tuple[Address, ...]:
+        """What a Service holds, for whoever decides for this wish.
+
+        What was decided for another one and is not known to be published binds nobody: then it holds what is, if that was to be left.
+        """
+        record = self.records.get(service)
+        if record is None:
+            return ()
+        if not record.leaving or record.wish == wish:
+            return record.addresses
+        seen = self.published(service)
+        return seen or record.addresses
 
     def on_lan(self, address: Address) -> bool:
         """Whether the address is left to another host on the LAN."""
@@ -246,7 +264,7 @@ class Ledger:
             if holder is not None and holder.state != "leaving":
                 self._put(address, plan.service, replace(holder, state="leaving", contest=""))
         if plan.addresses or leaving:
-            self.records[plan.service] = Record(plan.uid, plan.created, plan.addresses, tuple(leaving))
+            self.records[plan.service] = Record(plan.uid, plan.created, plan.addresses, tuple(leaving), plan.wish)
         else:
             self.records.pop(plan.service, None)
 

@@ -71,12 +71,18 @@ def plan(
     mine = _mine(wish, ledger=ledger, groups=groups, rules=rules)
     if wish.re_evaluate:
         mine = _re_evaluated(mine, asker)
+    if recorded is None and wish.service in ledger.records and not ledger.published(wish.service):
+        recorded = (
+            ledger.records[wish.service].wish or None
+        )  # nobody has seen what it holds, so nobody has agreed to it
+        if recorded not in {None, wish.text} and not _satisfied(wish, mine.kept, ledger, groups):
+            mine = _Mine()
     changed = recorded is not None and recorded != wish.text
     if mine.kept and changed and not _satisfied(wish, mine.kept, ledger, groups):
         answer = complete(asker, _still_wanted(wish, mine.kept, ledger, groups), changed=True)
         if isinstance(answer, Refusal):
             staying = {*mine.kept, *mine.movable}
-            held = tuple(a for a in ledger.records[wish.service].addresses if a in staying)
+            held = tuple(a for a in ledger.standing(wish.service, wish.text) if a in staying)
             kept = _planned(wish, Given(held, answer), mine, ledger=ledger, groups=groups, rules=rules, loans=loans)
             return kept if isinstance(kept, Refusal) else replace(kept, agreed=False)
         contested = any(address in answer.addresses for address, _ in mine.contests)
@@ -106,11 +112,11 @@ def keep(wish: Wish, refusal: Refusal, *, ledger: Ledger, groups: Groups, rules:
     if wish.service not in ledger.records:
         return None
     mine = _mine(wish, ledger=ledger, groups=groups, rules=rules)
-    record = ledger.records[wish.service]
+    standing = ledger.standing(wish.service, wish.text)
     staying = {*mine.kept, *mine.movable}
-    if mine.objection is not None and not staying.issuperset(record.addresses):  # why an address is gone
+    if mine.objection is not None and not staying.issuperset(standing):  # why an address is gone
         refusal = replace(refusal, text=f"{refusal.text}; {mine.objection.text}")
-    given = Given(tuple(address for address in record.addresses if address in staying), refusal)
+    given = Given(tuple(address for address in standing if address in staying), refusal)
     kept = _planned(wish, given, mine, ledger=ledger, groups=groups, rules=rules)
     return None if isinstance(kept, Refusal) else replace(kept, agreed=False)
 
@@ -140,6 +146,7 @@ def _planned(
         created=wish.created,
         addresses=given.addresses,
         facts=wish.facts(local=local),
+        wish=wish.text,
         contests=tuple((a, c) for a, c in mine.contests if a in given.addresses),
         shortfall=given.shortfall,
         origins=tuple(origins.items()),
@@ -162,13 +169,14 @@ def _mine(wish: Wish, *, ledger: Ledger, groups: Groups, rules: Rules) -> _Mine:
     record = ledger.records.get(wish.service)
     if record is None or record.uid != wish.uid:
         return _Mine()
-    kinds = kinds_of(record.addresses, ledger=ledger, groups=groups)
+    standing = ledger.standing(wish.service, wish.text)
+    kinds = kinds_of(standing, ledger=ledger, groups=groups)
     facts = wish.facts(local=effective_local(wish, kinds, rules))
     kept: list[Address] = []
     movable: list[Address] = []
     contests: list[tuple[Address, Contest]] = []
     objection: Refusal | None = None
-    for address in record.addresses:
+    for address in standing:
         holders = ledger.claims[address].holders
         own = holders[wish.service]
         if ledger.on_lan(address) and address not in wish.addresses:

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Somebody changes his mind while the write that answers him is still on its way.
+
+The API server refuses that write, for the object is another one by then. What was decided for the earlier wish was never seen by
+anybody: it binds nobody, and what is published is what is held.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from purelb.api.kinds import SERVICE_GROUPS
+from purelb.kube.resources import SERVICES
+from purelb.sandbox.apiserver.faults import Delay, Rule
+from tests.allocator.cluster import Cluster, pool
+from tests.allocator.objects import INSTALL
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+ADDRESSES = "purelb.io/addresses"
+GROUP = "purelb.io/service-group"
+LATE = 0.0625
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    made = Cluster()
+    async with made.admin:
+        await made.prepare()
+        await made.create(SERVICE_GROUPS, pool(text="192.0.2.10-192.0.2.19"), INSTALL)
+        await made.create(SERVICE_GROUPS, pool("other", "192.0.2.30-192.0.2.39"), INSTALL)
+        yield made
+
+
+def writes_are_late(cluster: Cluster) -> None:
+    cluster.core.faults.add(Rule(effect=Delay(seconds=LATE), resource="services/status", verb="patch"))
+
+
+async def ask(cluster: Cluster, name: str = "web", *, addresses: str | None = "", group: str | None = "") -> None:
+    """None takes the annotation away, an empty text leaves it as it is."""
+    words = {word: text for word, text in ((ADDRESSES, addresses), (GROUP, group)) if text != ""}
+    await cluster.patch(SERVICES, name, {"metadata": {"annotations": words}}, "shop")
+
+
+async def test_a_request_made_before_the_first_answer_is_what_counts(cluster: Cluster) -> None:
+    async with cluster.allocator():
+        writes_are_late(cluster)
+        await cluster.serve()
+        await cluster.clock.advance(LATE / 2)
+        await ask(cluster, addresses="192.0.2.15")
+        await cluster.clock.advance(2.0)
+        assert await cluster.addresses() == ("192.0.2.15",)
+        await cluster.serve("next")
+        await cluster.clock.advance(2.0)
+        assert await cluster.addresses("next") == ("192.0.2.10",), "what was never published is free"
+
+
+async def test_a_request_for_a_taken_address_made_before_the_first_answer_is_refused(cluster: Cluster) -> None:
+    async with cluster.allocator():
+        await cluster.serve("first")
+        await cluster.clock.advance(1.0)
+        writes_are_late(cluster)
+        await cluster.serve()
+        await cluster.clock.advance(LATE / 2)
+        await ask(cluster, addresses="192.0.2.10")
+        await cluster.clock.advance(2.0)
+        assert await cluster.addresses() == ()
+        told = await cluster.condition()
+        assert told is not None
+        assert (told.status, told.reason) == ("False", "InUse")
+
+
+async def test_a_group_named_before_the_first_answer_is_the_one_it_gets(cluster: Cluster) -> None:
+    async with cluster.allocator():
+        writes_are_late(cluster)
+        await cluster.serve()
+        await cluster.clock.advance(LATE / 2)
+        await ask(cluster, group="other")
+        await cluster.clock.advance(2.0)
+        assert await cluster.addresses() == ("192.0.2.30",)
+
+
+@pytest.mark.parametrize("asked", [{"addresses": "192.0.2.15"}, {"group": "other"}], ids=["address", "group"])
+async def test_a_move_that_is_called_off_before_it_is_published_never_happens(
+    cluster: Cluster, asked: dict[str, str | None]
+) -> None:
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        writes_are_late(cluster)
+        await ask(cluster, **asked)
+        await cluster.clock.advance(LATE / 2)
+        await ask(cluster, **dict.fromkeys(asked))
+        for _ in range(20):
+            await cluster.clock.advance(0.1)
+            assert await cluster.addresses() == ("192.0.2.10",)
+        await cluster.serve("next")
+        await ask(cluster, "next", **asked)
+        await cluster.clock.advance(2.0)
+        assert await cluster.addresses("next") == ("192.0.2.15" if "addresses" in asked else "192.0.2.30",)
+
+
+async def test_a_third_wish_that_is_refused_keeps_what_is_published_and_not_what_was_decided_for_the_second(
+    cluster: Cluster,
+) -> None:
+    async with cluster.allocator():
+        await cluster.serve("first")
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses() == ("192.0.2.11",)
+        writes_are_late(cluster)
+        await ask(cluster, addresses="192.0.2.15")
+        await cluster.clock.advance(LATE / 2)
+        await ask(cluster, addresses="192.0.2.10")
+        for _ in range(20):
+            await cluster.clock.advance(0.1)
+            assert await cluster.addresses() == ("192.0.2.11",)
+        told = await cluster.condition()
+        assert told is not None
+        assert (told.status, told.reason) == ("False", "InUse")
+        assert "keeps 192.0.2.11" in told.message
+
+
+async def test_an_edit_that_asks_for_nothing_else_does_not_change_what_is_on_its_way(cluster: Cluster) -> None:
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        writes_are_late(cluster)
+        await ask(cluster, group="other")
+        await cluster.clock.advance(LATE / 2)
+        await cluster.patch(SERVICES, "web", {"metadata": {"labels": {"some": "label"}}}, "shop")
+        await cluster.clock.advance(2.0)
+        assert await cluster.addresses() == ("192.0.2.30",)
