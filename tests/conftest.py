@@ -35,7 +35,12 @@ def _no_kubectl() -> str | None:
     return None if shutil.which("kubectl") else "needs kubectl on PATH"
 
 
-MISSING = {"netns": _no_namespaces, "kubectl": _no_kubectl}
+@cache
+def _no_promtool() -> str | None:
+    return None if shutil.which("promtool") else "needs promtool on PATH (Debian: prometheus)"
+
+
+MISSING = {"netns": _no_namespaces, "kubectl": _no_kubectl, "promtool": _no_promtool}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -190,6 +190,13 @@ class Installation:
         except OSError as why:
             return str(why)
 
+    def metrics(self, name: str) -> str:
+        """What /metrics of a component answers."""
+        sites = {f"agent-{site.name}": site.netns for site in self.topology.nodes}
+        status, text = self._get(sites.get(name, self.topology.control), "127.0.0.1", HTTP_PORT, "/metrics")
+        assert status == 200, text
+        return text
+
     def wait_ready(self, *names: str, within_s: float = 40.0) -> None:
         """Until /readyz of each says 200."""
         for name in names:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.promtool import complaints, frozen
 from tests.whole.real import Api, api_server, component
 
 if TYPE_CHECKING:
@@ -44,6 +45,18 @@ def test_an_allocator_says_each_phase_and_ends_with_0(api: Api) -> None:
         phases = [line["phase"] for line in it.lines if line["code"] == "phaseChanged"]
         assert phases == ["Syncing", "Standby", "Running", "Draining", "Stopped"]
         assert "shutdownStepCut" not in {line["code"] for line in it.lines}
+
+
+@pytest.mark.promtool
+def test_promtool_complains_about_nothing_in_a_scrape_of_an_allocator(api: Api) -> None:
+    with component("allocator", api, *LEASE) as it:
+        it.wait_for("phaseChanged", phase="Running")
+        status, scrape = it.get("/metrics")
+    assert status == 200
+    assert 'purelb_allocator_services{state="allocated"}' in scrape
+    assert complaints(scrape) == frozen().get("allocator", set())
+    series = [line.rpartition(" ")[0] for line in scrape.splitlines() if not line.startswith("#")]
+    assert len(set(series)) == len(series), "a series twice"
 
 
 def test_two_interrupts_end_it_at_once_with_130(api: Api) -> None:
