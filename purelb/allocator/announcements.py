@@ -214,7 +214,7 @@ class Announcements:
             elif (not each.local or each.off_subnet) and self.stands(each.address):
                 standing.append(each.address)
             else:
-                lost = self._lost_at.get(each.address)
+                lost = self._missing_since(each.address, ip, said, now)
                 if lost is not None and now < lost + MISSING_FOR and said is not None and said.status:
                     kept = {4: noted.get(words.ANNOUNCING_IPV4), 6: noted.get(words.ANNOUNCING_IPV6)}
                     return Folded(kept, said, lost + MISSING_FOR)
@@ -228,6 +228,15 @@ class Announcements:
             reason = reasons.ANNOUNCING_NON_LOCAL if len(standing) == len(wanted) else reasons.ANNOUNCING_LOCAL
             return Folded(values, twice or Said(True, reason, cut("; ".join(texts))), min(due, default=None))
         return Folded(values, missing, min(due, default=None))
+
+    def _missing_since(self, address: Address, ip: str, said: Said | None, now: float) -> float | None:
+        """When the address ceased to be announced. What a former leader saw announced counts as lost when we first look."""
+        if address in self._lost_at or said is None or not said.status:
+            return self._lost_at.get(address)
+        if ip not in said.message.replace(",", " ").split():
+            return None  # it is new in this Service
+        self._lost_at[address] = now
+        return now
 
     def _why_not(self, wanted: Wanted) -> Said:
         address, ip = wanted.address, ip_text(wanted.address)

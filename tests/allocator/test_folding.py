@@ -9,6 +9,7 @@ import pytest
 
 from purelb.api.kinds import LB_NODE_STATUSES, SERVICE_GROUPS
 from purelb.kube.resources import SERVICES
+from purelb.sandbox.apiserver.faults import Delay, Rule
 from tests.allocator.cluster import Cluster, pool
 from tests.allocator.nodes import Node
 from tests.allocator.objects import INSTALL
@@ -353,3 +354,120 @@ async def test_a_node_that_comes_asks_only_those_who_are_not_announced(cluster: 
         await cluster.clock.advance(1.0)
         # the node, the lives, the LBNodeAgents, the one Service
         assert cluster.sink.counts["purelb_k8s_client_updates_total",] - turns == 4
+
+
+async def test_what_a_former_leader_saw_announced_is_missing_for_two_seconds_before_it_is_told(
+    cluster: Cluster,
+) -> None:
+    node = Node(cluster, "n1")
+    await node.renew()
+    async with cluster.allocator():
+        await cluster.serve()
+        await node.report(("192.0.2.10", "eth0"))
+        await cluster.clock.advance(1.0)
+        assert (await announced(cluster))[0] == "True"
+    await node.report()
+    await node.renew()
+    async with cluster.allocator():  # one second has passed
+        assert (await announced(cluster))[0] == "True"
+        assert await note(cluster) == "n1,eth0,192.0.2.10"
+        await node.renew()
+        await cluster.clock.advance(1.5)
+        assert (await announced(cluster))[:2] == ("False", "AwaitingNode")
+        assert await note(cluster) is None
+
+
+async def test_an_address_that_was_never_announced_is_told_at_once(cluster: Cluster) -> None:
+    entries = {
+        "v4pool": {"pool": "192.0.2.40-192.0.2.49", "subnet": "192.0.2.0/24"},
+        "v6pool": {"pool": "2001:db8::10-2001:db8::19", "subnet": "2001:db8::/64"},
+    }
+    await cluster.create(SERVICE_GROUPS, {"metadata": {"name": "both"}, "spec": {"local": entries}}, INSTALL)
+    node = Node(cluster, "n1", subnets="192.0.2.0/24,2001:db8::/64")
+    await node.renew()
+    async with cluster.allocator():
+        await cluster.serve(
+            annotations={"purelb.io/service-group": "both"}, ipFamilyPolicy="SingleStack", ipFamilies=["IPv4"]
+        )
+        await node.report(("192.0.2.40", "eth0"))
+        await cluster.clock.advance(1.0)
+        assert (await announced(cluster))[0] == "True"
+        wider = {"spec": {"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv4", "IPv6"]}}
+        await cluster.patch(SERVICES, "web", wider, "shop")
+        await cluster.clock.advance(0.5)
+        assert await cluster.addresses() == ("192.0.2.40", "2001:db8::10")
+        assert (await announced(cluster))[:2] == ("False", "AwaitingNode")
+
+
+async def test_of_two_nodes_for_one_address_the_annotation_names_both_and_waits_for_more(cluster: Cluster) -> None:
+    nodes = [Node(cluster, f"n{n}") for n in range(4)]
+    for node in nodes:
+        await node.renew()
+    async with cluster.allocator():
+        await cluster.serve()
+        await nodes[0].report(("192.0.2.10", "eth0"))
+        await cluster.clock.advance(1.0)
+        count = cluster.status_writes()
+        for node in nodes[1:]:
+            await node.report(("192.0.2.10", "eth0"))
+            await cluster.clock.advance(0.05)
+        await cluster.clock.advance(1.0)
+        assert await note(cluster) == " ".join(f"n{n},eth0,192.0.2.10" for n in range(4))
+        assert cluster.status_writes() == count + 1, "three reports within 200 ms are one write"
+
+
+async def test_a_remote_list_that_is_cut_off_counts_as_complete_but_for_what_is_withheld(cluster: Cluster) -> None:
+    entry = {"pool": "198.51.100.1-198.51.100.9", "subnet": "198.51.100.0/24"}
+    await cluster.create(SERVICE_GROUPS, {"metadata": {"name": "far"}, "spec": {"remote": {"v4pool": entry}}}, INSTALL)
+    node = Node(cluster, "n1")
+    await node.renew()
+    async with cluster.allocator():
+        for name in ("web", "other"):
+            await cluster.serve(name, annotations={"purelb.io/service-group": "far"})
+        failed = {"ip": "198.51.100.2", "reason": "AnnouncementFailed", "message": "n1: kube-lb0 is gone"}
+        await node.report(
+            remote={"interface": "kube-lb0", "count": 9000, "addresses": ["198.51.100.9/24"]}, withheld=[failed]
+        )
+        await cluster.clock.advance(3.0)
+        assert (await announced(cluster))[:2] == ("True", "AnnouncingNonLocal")
+        other = await cluster.condition("Announced", "other")
+        assert other is not None
+        assert (other.status, other.reason, other.message) == ("False", "AnnouncementFailed", "n1: kube-lb0 is gone")
+
+
+async def test_the_reason_of_the_first_node_by_name_is_told_and_a_word_we_do_not_know_is_none(
+    cluster: Cluster,
+) -> None:
+    for name, reason, message in (
+        ("n2", "NodeUnfit", "n2 is draining"),
+        ("n1", "Whatever", "something\x00else"),
+    ):
+        node = Node(cluster, name)
+        await node.renew()
+        await node.report(withheld=[{"ip": "192.0.2.10", "reason": reason, "message": message}])
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        assert await announced(cluster) == ("False", "AnnouncementFailed", "n1: Whatever something?else")
+
+
+async def test_bookkeeping_of_a_failover_does_not_hold_back_an_allocation(cluster: Cluster) -> None:
+    one, two = Node(cluster, "n1"), Node(cluster, "n2")
+    wide = {"spec": {"local": {"v4pool": {"pool": "192.0.2.10-192.0.2.99", "subnet": "192.0.2.0/24"}}}}
+    await cluster.patch(SERVICE_GROUPS, "default", wide, INSTALL)
+    await one.renew()
+    await two.renew()
+    async with cluster.allocator(writers=1):
+        for n in range(40):
+            await cluster.serve(f"s{n}")
+        await one.report(*[(f"192.0.2.{10 + n}", "eth0") for n in range(40)])
+        await cluster.clock.advance(3.0)
+        cluster.core.faults.add(Rule(effect=Delay(seconds=0.25), resource="services/status", verb="patch"))
+        await one.report()
+        await two.report(*[(f"192.0.2.{10 + n}", "eth0") for n in range(40)])
+        await cluster.clock.advance(0.5)
+        cluster.writes.clear()
+        await cluster.serve("newcomer")
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses("newcomer") == ("192.0.2.50",)
+        assert len([path for _, path in cluster.writes if path.endswith("/status")]) < 10, "ten seconds of others wait"
