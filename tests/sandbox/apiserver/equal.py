@@ -30,25 +30,25 @@ TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 Ask = tuple[str, str, object, str, dict[str, str]]
 
 
-def _service(rng: random.Random) -> dict[str, Any]:
+def _service(rng: random.Random, name: str) -> dict[str, Any]:
     choices: dict[str, list[Any]] = {
-        "type": ["LoadBalancer", "ClusterIP", "NodePort", "Odd"],
-        "ipFamilyPolicy": ["SingleStack", "PreferDualStack", "None"],
+        "type": ["LoadBalancer", "LoadBalancer", "NodePort", "Odd"],
+        "ipFamilyPolicy": ["SingleStack", "PreferDualStack"],
         "externalTrafficPolicy": ["Local", "Cluster"],
-        "loadBalancerSourceRanges": [["192.0.2.0/24"], ["192.0.2.1/24", "x"]],
-        "selector": [{"app": "web", "tier": "front"}, {"-": "-", "a": "b"}],
+        "loadBalancerSourceRanges": [["192.0.2.0/24"], ["192.0.2.1/24"], ["x", "y"]],
+        "selector": [{"app": "web", "tier": "front"}, {"b": "1", "a": "2"}, {"-": "-", "+": "+"}],
         "sessionAffinity": ["ClientIP", "None"],
     }
     spec = {name: rng.choice(values) for name, values in choices.items() if rng.random() < 0.5}
-    return service(rng.choice(NAMES), labels={"z": "1", "app": rng.choice(NAMES), "m": "2"}, **spec)
+    return service(name, labels={"z": "1", "app": rng.choice(NAMES), "m": "2"}, **spec)
 
 
 def _writes(rng: random.Random) -> Ask:
     name = rng.choice(NAMES)
     makers: list[Callable[[], Ask]] = [
-        lambda: ("POST", SERVICES, _service(rng), "application/json", {"fieldValidation": rng.choice(["Strict", "Warn"])}),
-        lambda: ("PUT", f"{SERVICES}/{name}", _service(rng) | {"unknown": 1, "other": 2}, "application/json", {}),
-        lambda: ("PATCH", f"{SERVICES}/{name}", {"spec": _service(rng)["spec"]}, TYPES["merge"], {}),
+        lambda: ("POST", SERVICES, _service(rng, name), "application/json", {"fieldValidation": rng.choice(["Strict", "Warn"])}),
+        lambda: ("PUT", f"{SERVICES}/{name}", _service(rng, name) | dict.fromkeys(("one", "two", "three", "four", "five"), 1), "application/json", {}),
+        lambda: ("PATCH", f"{SERVICES}/{name}", {"spec": _service(rng, name)["spec"]}, TYPES["merge"], {}),
         lambda: ("PATCH", f"{SERVICES}/{name}", {"spec": {"ports": [{"port": rng.randint(1, 4), "name": name}]}}, TYPES["strategic"], {}),
         lambda: ("PATCH", f"{SERVICES}/{name}/status", {"status": {"loadBalancer": {"ingress": [{"ip": "2001:DB8::1"}]}}}, TYPES["merge"], {}),
         lambda: ("PATCH", f"{SERVICES}/{name}", {"metadata": {"labels": {"n": str(rng.random()), name: "x"}}}, TYPES["merge"], {}),
