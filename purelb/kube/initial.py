@@ -9,7 +9,7 @@ from typing import Final, Generic, TypeVar
 
 from msgspec import Struct
 
-from purelb.kube.decode import Poison
+from purelb.kube.decode import Event, Poison, Spoiled, WatchEvent
 from purelb.kube.model import KubeObject, annotations, key
 
 T = TypeVar("T", bound=KubeObject)
@@ -43,18 +43,23 @@ class InitialState(Generic[T]):
         """Whether this can be no collection: a server that makes up objects would fill the memory."""
         return len(self._objects) + len(self._poison) > OBJECTS_MAX
 
-    def put(self, obj: T) -> None:
-        """An object was sent, or changed. It has a name."""
-        name = key(obj)
-        self._objects[name] = obj
-        self._poison.pop(name, None)
+    def take(self, event: WatchEvent[T]) -> bool:
+        """Take in one event; whether it was about an object that has a name."""
+        match event:
+            case Event(type="ADDED" | "MODIFIED", object=obj) if name := key(obj):
+                self._objects[name] = obj
+                self._poison.pop(name, None)
+            case Spoiled(type="ADDED" | "MODIFIED", poison=poison) if poison.key:
+                self._poison[poison.key] = poison
+            case Event(type="DELETED", object=obj):
+                self._drop(key(obj))
+            case Spoiled(type="DELETED", poison=poison):
+                self._drop(poison.key)
+            case _:
+                return False
+        return True
 
-    def spoil(self, poison: Poison) -> None:
-        """An object was sent, or changed, that cannot be read. Its key could."""
-        self._poison[poison.key] = poison
-
-    def drop(self, name: str) -> None:
-        """An object was deleted."""
+    def _drop(self, name: str) -> None:
         self._objects.pop(name, None)
         self._poison.pop(name, None)
 

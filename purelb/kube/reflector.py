@@ -3,8 +3,9 @@
 
 Rules. Every transition is in this file, and nothing here knows HTTP, a clock or a store. At most one request is outstanding:
 `List` and `Watch` start one, `Close` gives it up. After `Stop` no action but `Close` is emitted. A stream that ended is
-continued where it stood (`last_rv`); only what the server can no longer tell from there is fetched again, and that never
-goes back in time, unless the server no longer has that time. Versions are opaque: they are compared for equality only.
+continued where it stood; only what the server can no longer tell from there is fetched again. What is asked for is kept
+beside it: from which version (`position`), in which pages (`gathering`), after which wait (`waiting`), and when it is
+compared with the quorum (`audit`).
 
 Everything there is comes as a list or, where the server can, as the first events of a watch, which then goes on. A server
 that cannot, or says nothing for 30 s, is listed for the rest of this reflector's life.
@@ -24,8 +25,7 @@ from collections.abc import Callable
 from typing import Final, Generic, Literal, TypeVar, assert_never
 
 from purelb.kube.audit import Audit
-from purelb.kube.backoff import Backoff
-from purelb.kube.decode import Event, Failed, Foreign, Garbled, Page, Paging, Poison, Spoiled, WatchEvent
+from purelb.kube.decode import Event, Failed, Foreign, Garbled, Page, Poison, Spoiled, WatchEvent
 from purelb.kube.errors import (
     ApiError,
     DecodeError,
@@ -33,17 +33,16 @@ from purelb.kube.errors import (
     Forbidden,
     Invalid,
     KubeError,
-    NotFound,
     TooManyRequests,
     TransportError,
 )
+from purelb.kube.gathering import Gathering
 from purelb.kube.initial import InitialState, ends_it
 from purelb.kube.listwatch import (
     Action,
     Batch,
     CannotStream,
     Close,
-    Compare,
     Compared,
     Ended,
     Input,
@@ -65,14 +64,13 @@ from purelb.kube.listwatch import (
     Watch,
 )
 from purelb.kube.model import KubeObject, key
+from purelb.kube.position import Position
+from purelb.kube.waiting import Waiting
 
 T = TypeVar("T", bound=KubeObject)
 
-PAGE_SIZE: Final = 500
 WATCH_MIN: Final = 300.0  # a watch asks for [m, 2m) seconds, so that not all of a fleet ends at once
 SHORT_WATCH: Final = 1.0
-HURRY_WITHIN: Final = 2.0
-MISSING_AFTER: Final = 3
 QUIET: Final = 10.0  # the initial state does not come on: say so
 QUIET_MAX: Final = 3  # said so often, it will not come
 IDLE_LIMIT: Final = 150.0
@@ -99,44 +97,28 @@ class Reflector(Generic[T]):
         `page_size`: page every list by it. `audit`: compare with the quorum about that often, 0 never.
         """
         self._rng = rng
-        self._consistent = consistent
         self._streams = streams
-        self._page_size = page_size
         self._watch_min = max(WATCH_MIN, watch_min)
         self._out: list[Action[T]] = []
         self._state: State = "New"
-        self._backoff = Backoff()
+        self._position = Position(consistent=consistent, page_size=page_size)
+        self._waiting = Waiting(rng=rng)
         self._audit = Audit(audit, rng=rng)
-        # What has to be fetched next
-        self.last_rv = ""
-        self._filled_once = False
-        self._newest = False  # from the quorum, as what we asked for is not there any more, or not there yet
-        self._always_page = False
-        self._asked = 0  # relists asked for
-        self._asked_consistent = 0  # the last of them that must be a quorum read
-        self._served = 0
         # The list or the initial state under way
-        self._serves = 0
-        self._list = List(rv="")
-        self._list_rv = ""
-        self._objects: list[T] = []
-        self._poison: list[Poison] = []
-        self._pages = Paging()
-        self._auditing = False
+        self._gathering: Gathering[T] = Gathering(List(rv=""))
         self._initial: InitialState[T] = InitialState()
-        self._quiet = 0  # how often it was said that the initial state does not come on
+        self._quiet_at = 0.0  # when to say, or say again, that the initial state does not come on
+        self._quiet = 0  # how often that was said
         # The watch under way
         self._opened_at = 0.0
         self._lasts = 0.0
         self._events = 0
-        self._holding = False
         self._idle_at: float | None = None
-        # The wait under way
-        self._deadline: float | None = None
-        self._next_is_watch = False
-        self._may_hurry = False
-        self._missing = 0
-        self._only_expired = False  # the last watch answered 410 and nothing else
+
+    @property
+    def last_rv(self) -> str:
+        """The version up to which everything was told."""
+        return self._position.rv
 
     @property
     def state(self) -> State:
@@ -145,13 +127,15 @@ class Reflector(Generic[T]):
     @property
     def waits_until(self) -> float | None:
         """When the next attempt is made, None unless one has failed."""
-        return self._deadline if self._state == "Backoff" else None
+        return self._waiting.until if self._state == "Backoff" else None
 
     def deadline(self) -> float | None:
         """When a `Tick` is due, None while only an input can change anything."""
         match self._state:
-            case "Backoff" | "Streaming":
-                return self._deadline
+            case "Backoff":
+                return self._waiting.until
+            case "Streaming":
+                return self._quiet_at
             case "Watching":
                 audit = self._audit.deadline()
                 if audit is None or self._idle_at is None:
@@ -175,7 +159,7 @@ class Reflector(Generic[T]):
                 self._state = "Stopped"
             case Start():
                 if self._state == "New":
-                    self._backoff.attempt(now)
+                    self._waiting.attempt(now)
                     self._fill(now)
             case Page():
                 if self._state == "Listing":
@@ -201,9 +185,8 @@ class Reflector(Generic[T]):
                 if self._state == "Streaming":
                     self._list_from_now_on(now)
             case Reachable():
-                if self._state == "Backoff" and self._may_hurry and self._deadline is not None:
-                    self._may_hurry = False
-                    self._deadline = min(self._deadline, now + HURRY_WITHIN * self._rng())
+                if self._state == "Backoff":
+                    self._waiting.reachable(now)
             case Relist(why, consistent):
                 self._relist(why, now, consistent=consistent)
             case Compared(differences):
@@ -220,8 +203,8 @@ class Reflector(Generic[T]):
             return
         match self._state:
             case "Backoff":
-                self._backoff.attempt(now)
-                if self._next_is_watch:
+                self._waiting.attempt(now)
+                if self._waiting.then_watch:
                     self._start_watch()
                 else:
                     self._fill(now)
@@ -233,103 +216,73 @@ class Reflector(Generic[T]):
     # Fetching everything there is
 
     def _fill(self, now: float) -> None:
-        quorum = self._newest or self._asked_consistent > self._served
-        self._serves = self._asked
         if self._streams:
-            self._start_stream("" if quorum else self.last_rv, now)
-            return
-        if self._filled_once:
-            rv = "" if quorum else self.last_rv
+            self._start_stream(now)
         else:
-            rv = "" if quorum or self._consistent else "0"
-        limit = self._page_size or 0
-        if not limit and (rv in {"", "0"} or self._always_page):
-            limit = PAGE_SIZE
-        self._fetch(List(rv=rv, limit=limit))
+            self._fetch(Gathering(self._position.next_list()))
 
     def _filled(self, objects: tuple[T, ...], poison: tuple[Poison, ...], rv: str, now: float) -> None:
-        first, self._filled_once = not self._filled_once, True
-        self._newest, self._missing = False, 0
-        self._served, self.last_rv = self._serves, rv
+        first = self._position.filled(rv)
+        self._waiting.found()
         self._audit.acquit()
         if not self._audit.scheduled:
             self._audit.schedule(now)
-        self._out.append(Replace(objects, poison, rv, self._served))
+        self._out.append(Replace(objects, poison, rv, self._position.served))
         if first:
             self._out.append(Synced())
 
-    def _went_too_far(self, error: KubeError | None) -> bool:
-        """The version that we asked for is not there any more, or not yet, and we have not asked for the newest so far."""
-        gone = isinstance(error, Expired) or (isinstance(error, ApiError) and error.rv_too_large)
-        if gone and not self._newest:
-            self._newest = True
-            return True
-        return False
-
     # ... as a list
 
-    def _fetch(self, page: List) -> None:
-        self._objects, self._poison, self._list, self._pages = [], [], page, Paging()
-        self._state = "Listing"
-        self._out.append(page)
+    def _fetch(self, gathering: Gathering[T]) -> None:
+        self._state, self._gathering = "Listing", gathering
+        self._out.append(gathering.asked)
 
     def _page(self, page: Page[T], now: float) -> None:
-        if wrong := self._pages.complaint(page):
+        gathering = self._gathering
+        if wrong := gathering.take(page):
             self._list_failed(DecodeError(wrong), now)
             return
-        asked = self._list
-        if self._auditing:  # each page is compared and let go
-            self._out.append(Compare(page.objects, page.poison, asked.continue_ is None, not page.continue_))
-        else:
-            if asked.continue_ is None:
-                self._list_rv = page.rv
-            self._objects += page.objects
-            self._poison += page.poison
+        if gathering.audits:
+            self._out.append(gathering.compare(page))
         if page.continue_:
-            if asked.rv == "0" and not self._filled_once:
-                self._always_page = True  # a server that pages its cache has no cache worth asking
-            self._list = List(rv=asked.rv, match=asked.match, limit=asked.limit, continue_=page.continue_)
-            self._out.append(self._list)
+            self._position.continued(gathering.asked)
+            self._out.append(gathering.next(page.continue_))
             return
-        if self._auditing:
-            self._auditing = False
+        if gathering.audits:
             self._audit.schedule(now)
         else:
-            objects, poison, self._objects, self._poison = tuple(self._objects), tuple(self._poison), [], []
-            self._filled(objects, poison, self._list_rv, now)
-        if self._asked > self._served:
+            self._filled(*gathering.complete(), gathering.rv, now)
+        if self._position.owes:
             self._fill(now)
         else:
             self._start_watch()
 
     def _list_failed(self, error: KubeError, now: float) -> None:
-        asked = self._list
-        if isinstance(error, Expired) and asked.continue_ is not None:
+        audits = self._gathering.audits
+        if isinstance(error, Expired) and (whole := self._gathering.in_one()) is not None:
             # Too slow for the pages: everything in one, as of the version first asked for.
-            self._fetch(List(rv=asked.rv, match=asked.match, limit=0))
+            self._fetch(Gathering(whole, audits=audits))
             return
-        self._objects, self._poison = [], []
-        if self._auditing:
-            self._auditing = False
+        self._gathering.complete()  # nothing of it is used
+        if audits:
             self._audit.schedule(now)
             self._notice("auditFailed", error)
-            self._wait(now, error, then_watch=self._asked == self._served)
-            return
-        if self._went_too_far(error):
+            self._wait(now, error, then_watch=not self._position.owes)
+        elif self._position.went_too_far(error):
             self._fill(now)
-            return
-        self._notice("listFailed", error)
-        self._wait(now, error, then_watch=False)
+        else:
+            self._notice("listFailed", error)
+            self._wait(now, error, then_watch=False)
 
     # ... as the first events of a watch
 
-    def _start_stream(self, rv: str, now: float) -> None:
+    def _start_stream(self, now: float) -> None:
         self._state, self._initial, self._quiet = "Streaming", InitialState(), 0
-        self._opened_at, self._deadline = now, now + QUIET
-        self._watch("" if rv == "0" else rv, initial_events=True)
+        self._opened_at, self._quiet_at = now, now + QUIET
+        self._watch(self._position.next_stream(), initial_events=True)
 
     def _take_in(self, events: tuple[WatchEvent[T], ...], now: float) -> None:
-        self._deadline, self._quiet = now + QUIET, 0
+        self._quiet_at, self._quiet = now + QUIET, 0
         for at, event in enumerate(events, start=1):
             match event:
                 case Event(type="BOOKMARK", object=obj):
@@ -339,16 +292,6 @@ class Reflector(Generic[T]):
                             self._events += 1
                             self._batch(events[at:], now)
                         return
-                case Event(type="ADDED" | "MODIFIED", object=obj) if key(obj):
-                    self._initial.put(obj)
-                case Event(type="DELETED", object=obj):
-                    self._initial.drop(key(obj))
-                case Event(type="ADDED" | "MODIFIED", object=obj):
-                    self._out.append(Spoil(Poison(rv=obj.metadata.resource_version, error="it has no name")))
-                case Spoiled(type="ADDED" | "MODIFIED", poison=poison) if poison.key:
-                    self._initial.spoil(poison)
-                case Spoiled(type="DELETED", poison=poison):
-                    self._initial.drop(poison.key)
                 case Failed(error=error):
                     self._close()
                     self._stream_ended(error, now)
@@ -357,8 +300,11 @@ class Reflector(Generic[T]):
                     self._close()
                     self._garbled(why, now)
                     return
+                case Event(type="ADDED" | "MODIFIED", object=obj) if not key(obj):
+                    self._out.append(Spoil(Poison(rv=obj.metadata.resource_version, error="it has no name")))
                 case _:
-                    self._without_effect(event)
+                    if not self._initial.take(event):
+                        self._without_effect(event)
         if self._initial.too_large:
             self._close()
             self._garbled("the initial state does not end", now)
@@ -367,17 +313,18 @@ class Reflector(Generic[T]):
         complete, self._initial = self._initial.complete(), InitialState()
         self._filled(complete.objects, complete.poison, rv, now)
         self._out += (Spoil(poison) for poison in complete.spoiled)
-        if self._asked > self._served:
+        if self._position.owes:
             self._close()
             self._fill(now)
         else:
-            self._state, self._holding = "Watching", False
+            self._state = "Watching"
+            self._position.streamed()
 
     def _stream_is_quiet(self, now: float) -> None:
         self._quiet += 1
         details = {"error": f"nothing of the initial state came for {QUIET * self._quiet:g} s"}
         if self._quiet < QUIET_MAX:
-            self._deadline = now + QUIET
+            self._quiet_at = now + QUIET
             self._out.append(Notice("info", "initialStateWaits", details))
             return
         self._close()
@@ -385,7 +332,7 @@ class Reflector(Generic[T]):
         self._list_from_now_on(now)
 
     def _stream_ended(self, error: KubeError | None, now: float) -> None:
-        if self._went_too_far(error):
+        if self._position.went_too_far(error):
             self._fill(now)
             return
         text = str(error) if error else "the stream of the initial state ended before all of it was sent"
@@ -406,8 +353,9 @@ class Reflector(Generic[T]):
     # Watching
 
     def _start_watch(self) -> None:
-        self._state, self._holding = "Opening", self.last_rv in {"", "0"}
-        self._watch(self.last_rv, initial_events=False)
+        self._state = "Opening"
+        self._position.watched()
+        self._watch(self._position.rv, initial_events=False)
 
     def _watch(self, rv: str, *, initial_events: bool) -> None:
         self._events, self._idle_at, self._lasts = 0, None, self._watch_min * (1.0 + self._rng())
@@ -418,9 +366,10 @@ class Reflector(Generic[T]):
         if self._state in {"Opening", "Streaming"}:
             self._opened_at = now
         if self._state == "Opening":
-            self._state, self._missing = "Watching", 0
+            self._state = "Watching"
+            self._waiting.found()
         elif self._state == "Streaming":
-            self._deadline, self._quiet = now + QUIET, 0
+            self._quiet_at, self._quiet = now + QUIET, 0
 
     def _open_failed(self, error: KubeError | None, now: float) -> None:
         match error:
@@ -456,7 +405,7 @@ class Reflector(Generic[T]):
             match event:
                 case Event(type="ADDED" | "MODIFIED" | "DELETED" | "BOOKMARK" as kind, object=obj):
                     rv = obj.metadata.resource_version
-                    self._advance(rv, kind)
+                    self._position.advance(rv, kind)
                     if kind == "BOOKMARK":
                         if self._idle_at is None and not ends_it(obj):
                             self._idle_at = now + IDLE_LIMIT  # it sends them every minute, so silence means something
@@ -466,11 +415,11 @@ class Reflector(Generic[T]):
                         self._audit.saw(key(obj), rv, deleted=kind == "DELETED")
                     self._out.append(Remove(key(obj), obj, rv) if kind == "DELETED" else Upsert(obj, rv))
                 case Spoiled(type="ADDED" | "MODIFIED" | "DELETED" as kind, poison=poison):
-                    self._advance(poison.rv, kind)
+                    self._position.advance(poison.rv, kind)
                     self._audit.saw(poison.key, poison.rv, deleted=kind == "DELETED")
                     self._out.append(Remove(poison.key, None, poison.rv) if kind == "DELETED" else Spoil(poison))
                 case Spoiled(type="BOOKMARK", poison=poison):
-                    self._advance(poison.rv, "BOOKMARK")
+                    self._position.advance(poison.rv, "BOOKMARK")
                 case Failed(error=error):
                     self._close()
                     self._in_stream(error, now)
@@ -483,7 +432,7 @@ class Reflector(Generic[T]):
                     self._without_effect(event)
         if self._idle_at is not None:
             self._idle_at = now + IDLE_LIMIT
-        self._only_expired = False
+        self._waiting.heard()
 
     def _without_effect(self, event: Event[T] | Spoiled | Foreign) -> None:
         match event:
@@ -507,18 +456,7 @@ class Reflector(Generic[T]):
             return
         self._notice("watchExpired", error, level="debug")
         self._wait(now, error, then_watch=False)
-        # A server that was restarted answers so to everybody. It is well again: the step that its outage has grown to does
-        # not apply, unless nothing but this came since the last time. (client-go waits that step.)
-        if not self._only_expired and self._deadline is not None:
-            self._deadline = min(self._deadline, now + HURRY_WITHIN * self._rng())
-        self._only_expired = True
-
-    def _advance(self, rv: str, kind: str) -> None:
-        if kind != "ADDED":
-            self._holding = False
-        # A watch from "any version" begins with one ADDED per object, in no order of versions.
-        if rv and not self._holding:
-            self.last_rv = rv
+        self._waiting.expired(now)
 
     def _watch_is_due(self, now: float) -> None:
         if self._idle_at is not None and now >= self._idle_at:
@@ -529,39 +467,30 @@ class Reflector(Generic[T]):
             named = ", ".join(unexplained[:NAMED_MAX]) + (", ..." if len(unexplained) > NAMED_MAX else "")
             self._out.append(Notice("info", "auditDifferences", {"count": len(unexplained), "keys": named}))
             self._close()
-            self._newest = True
+            self._position.distrust()
             self._fill(now)
         elif self._audit.due(now):
             self._close()
-            self._auditing = True
-            self._fetch(List(rv="", limit=self._page_size or PAGE_SIZE))
+            self._fetch(Gathering(List(rv="", limit=self._position.page_size), audits=True))
 
     # Waiting, and being told
 
     def _wait(self, now: float, error: KubeError | None, *, then_watch: bool) -> None:
-        retry_after = (error.retry_after if isinstance(error, ApiError) else None) or 0.0
-        self._state, self._next_is_watch = "Backoff", then_watch
-        self._initial = InitialState()
-        self._deadline = now + self._backoff.failed(now, rng=self._rng, at_least=retry_after)
-        passing = isinstance(error, TransportError) or (
-            isinstance(error, ApiError) and (error.code == 429 or error.code >= 500)
-        )
-        self._may_hurry = passing and not retry_after
-        self._missing = self._missing + 1 if isinstance(error, NotFound) else 0
-        if self._missing == MISSING_AFTER:
+        self._state, self._initial = "Backoff", InitialState()
+        if self._waiting.failed(error, now, then_watch=then_watch):
             self._out.append(Notice("info", "ResourceMissing", {"error": str(error)}))
 
     def _relist(self, why: str, now: float, *, consistent: bool) -> None:
-        self._asked += 1
-        if consistent:
-            self._asked_consistent = self._asked
+        self._position.relist(consistent=consistent)
         self._out.append(Notice("debug", "relist", {"why": why}))
         match self._state:
             case "Opening" | "Watching":
                 self._close()
                 self._fill(now)
             case "Backoff":
-                self._next_is_watch = False  # the wait goes on: whatever made us wait has not been mended by asking
+                self._waiting.then_watch = (
+                    False  # the wait goes on: whatever made us wait has not been mended by asking
+                )
             case "New" | "Listing" | "Streaming" | "Stopped":
                 pass  # the first fill will serve it; one under way began too early, so another follows it
             case state:

@@ -16,17 +16,20 @@ from purelb.kube.backoff import Backoff
 from purelb.kube.decode import Codec, Paging
 from purelb.kube.election import Election
 from purelb.kube.events import Correlator
+from purelb.kube.gathering import Gathering
 from purelb.kube.heartbeat import Heartbeat
 from purelb.kube.initial import InitialState
 from purelb.kube.lease import Observations
 from purelb.kube.limiters import Bucket, Exponential, MaxOf
 from purelb.kube.lines import LineSplitter
 from purelb.kube.order import WriteOrder
+from purelb.kube.position import Position
 from purelb.kube.queue import QueueCore
 from purelb.kube.reflector import Reflector
 from purelb.kube.retry import retry_delay
 from purelb.kube.sharing import Sharing
 from purelb.kube.store import Replacement, Snapshot, Store
+from purelb.kube.waiting import Waiting
 
 FILES = sorted((Path(__file__).parents[2] / "purelb/kube").glob("*.py"))
 
@@ -40,18 +43,21 @@ PURE: tuple[Any, ...] = (
     Correlator,
     Election,
     Exponential,
+    Gathering,
     Heartbeat,
     InitialState,
     LineSplitter,
     MaxOf,
     Observations,
     Paging,
+    Position,
     QueueCore,
     Reflector,
     Replacement,
     Sharing,
     Snapshot,
     Store,
+    Waiting,
     WriteOrder,
     retry_delay,
 )
