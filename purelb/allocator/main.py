@@ -20,6 +20,7 @@ from purelb.allocator.access import access
 from purelb.allocator.metrics import METRICS
 from purelb.allocator.observed import Claims
 from purelb.allocator.serving import Rules
+from purelb.allocator.showing import shown as shown_state
 from purelb.allocator.slimming import slim
 from purelb.allocator.sources.source import Factory
 from purelb.allocator.state import Config
@@ -198,6 +199,20 @@ class Allocator:
     def at_rest(self) -> bool:
         """The term has begun, and nothing waits to be decided or answered."""
         return self._term is not None and self._term.ready and self._term.at_rest()
+
+    def show(self, *, most: int) -> Mapping[str, object]:
+        """Who leads, the queue, and the view of the term if there is one."""
+        elector, term, now = self._elector, self._term, self._deps.clock.now()
+        found: dict[str, object] = {
+            "leader": None if elector is None else {"identity": elector.leader, "us": elector.leading},
+            "informers": {}
+            if self._informers is None
+            else {each.resource.name: each.synced for each in self._informers},
+        }
+        if term is not None:
+            found["queue"] = term.queue_state()
+            found["view"] = shown_state(term.state, now=now, answered_at=self._answered_at(), most=most)
+        return found
 
     def samples(self) -> Iterable[Sample]:
         """All gauges, computed now."""

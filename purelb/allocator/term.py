@@ -37,7 +37,7 @@ from purelb.kube.resources import SERVICES, Resource
 from purelb.kube.writer import Fence, Target, Write, Writer, WriteResult, Written
 from purelb.process.shutdown import Shutdown
 from purelb.process.supervision import TaskEnded, unending
-from purelb.process.turns import counted
+from purelb.process.turns import counted, turn_of
 
 log: Final = logging.getLogger(__name__)
 
@@ -238,6 +238,10 @@ class Term:
     def at_rest(self) -> bool:
         """Nothing waits for a turn, and no write for its answer."""
         return len(self._queue) == 0 and self.owner.turn is None and self._writer.idle
+
+    def queue_state(self) -> dict[str, object]:
+        """What waits, and whose turn it is."""
+        return {"ready": len(self._queue), "writerIdle": self._writer.idle, **turn_of(self.owner)}
 
     def samples(self, now: float) -> list[Sample]:
         """The gauges of this term."""

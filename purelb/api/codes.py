@@ -55,6 +55,7 @@ CODES: Final[tuple[Code, ...]] = (
         "The new certificate of the listener cannot be used; the old one stays in force.",
         failure=True,
     ),
+    _row("process", "stateSocketFailed", "There is no state socket; the process goes on without.", failure=True),
     _row("process", "phaseChanged", "The process entered another phase."),
     _row(
         "process", "selfCheckFailed", "Something this process needs is missing; `hint` says what to do.", failure=True

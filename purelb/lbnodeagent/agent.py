@@ -32,6 +32,7 @@ from purelb.lbnodeagent.host import Kernel, Wire
 from purelb.lbnodeagent.kernel import Netlink
 from purelb.lbnodeagent.leaving import Leaving
 from purelb.lbnodeagent.samples import samples, slices
+from purelb.lbnodeagent.showing import shown
 from purelb.lbnodeagent.state import State
 from purelb.lbnodeagent.wire import PacketWire
 from purelb.lbnodeagent.wiring import Parts, wire_up
@@ -41,7 +42,7 @@ from purelb.process.reach import reach
 from purelb.process.runtime import build_version
 from purelb.process.shutdown import Shutdown
 from purelb.process.supervision import TaskEnded, unending
-from purelb.process.turns import trouble
+from purelb.process.turns import trouble, turn_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping
@@ -191,6 +192,15 @@ class Agent:
         unknown = any(claim.endpoints_unknown for claim in state.asked.claims.values())
         busy = len(self._queue) > 0 or parts.owner.turn is not None or bool(state.dirty)
         return parts.writer.idle and not unknown and not busy
+
+    def show(self, *, most: int) -> Mapping[str, object]:
+        """Everything the owner knows."""
+        parts = self._parts
+        found: dict[str, object] = dict(shown(self.state, now=self._clock.now(), most=most))
+        if parts is not None:
+            queue = {"ready": len(self._queue), "writerIdle": parts.writer.idle, **turn_of(parts.owner)}
+            found |= {"queue": queue, "informers": {each.resource.name: each.synced for each in parts.inputs.informers}}
+        return found
 
     def samples(self) -> Iterable[Sample]:
         """All gauges, computed now."""

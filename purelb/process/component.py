@@ -51,6 +51,10 @@ class Component(Protocol):
         """Liveness: must this process be restarted? Never depends on another machine."""
         ...
 
+    def show(self, *, most: int) -> Mapping[str, object]:
+        """What it knows, for who looks for a fault: text, numbers, lists and mappings. No list holds more than `most`."""
+        ...
+
     def samples(self) -> Iterable[Sample]:
         """Gauges, computed from the immutable view at each scrape."""
         ...

@@ -22,7 +22,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from purelb.kube.metrics import Metric, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client.core import Metric as Family
 
@@ -67,6 +67,18 @@ METRICS: Final = (
 
 SERIES_MAX: Final = 2000
 """Of all metrics `per_object` together: what is beyond it is left out of the scrape and counted in `metrics_series_dropped`."""
+
+
+LIMITS: Final = frozenset(
+    {
+        "purelb_log_lines_suppressed_total",
+        "purelb_lbnodeagent_netlink_overruns_total",
+        "writer_hold_seconds_total",
+        "reflector_undecodable_total",
+        "informer_handler_errors_total",
+    }
+)
+"""Counters that grow when something was cut, dropped or held back."""
 
 
 class _Histogram:
@@ -119,6 +131,15 @@ class Registry:
     def value(self, metric: Metric, *labels: str) -> float:
         """The present value of a counter; 0 for a series that does not exist yet."""
         return self._counters[metric.name].get(labels, 0.0)
+
+    def limits(self) -> Mapping[str, float]:
+        """The limits that were reached, by the counters that say so."""
+        return {
+            ",".join((name, *labels)): value
+            for name in LIMITS & self._counters.keys()
+            for labels, value in sorted(self._counters[name].items())
+            if value
+        }
 
     def text(self) -> bytes:
         """What `/metrics` answers, in the text format of Prometheus."""

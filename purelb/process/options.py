@@ -12,6 +12,8 @@ from msgspec import Struct
 
 from purelb.process.settings import Duration, Problem, Setting
 
+STATE_SOCKET: Final = "/run/purelb/state.sock"
+
 
 class ProcessSettings(Struct, frozen=True, kw_only=True):
     """What every component's process can be told."""
@@ -32,6 +34,7 @@ class ProcessSettings(Struct, frozen=True, kw_only=True):
         Literal["none", "kubernetes"],
         Setting(help="who may read /metrics: everybody, or tokens that the API server allows"),
     ] = "none"
+    state_socket: Annotated[str, Setting(help="Unix socket of `purelb state`; empty: none")] = STATE_SOCKET
     max_loop_lag: Annotated[Duration, Setting(help="loop lag at which /healthz fails", low=0.1)] = Duration(5.0)
     max_owner_turn: Annotated[
         Duration, Setting(help="length of one turn of the owner at which /healthz fails", low=0.1)

@@ -29,7 +29,7 @@ from purelb.kube.client import ApiClient
 from purelb.kube.clock import Clock, SystemClock
 from purelb.kube.errors import AccessError
 from purelb.kube.metrics import Metric, Sink
-from purelb.process import dryrun, http, logs, scrapers
+from purelb.process import dryrun, http, logs, scrapers, statedoc, statesocket
 from purelb.process import metrics as process_metrics
 from purelb.process.command import ANSWER_IS_NO, BAD_USAGE, CANNOT_WORK_HERE, DONE
 from purelb.process.component import PHASES, CannotStart, Component
@@ -38,7 +38,8 @@ from purelb.process.metrics import Registry, process_samples
 from purelb.process.options import RULES, Modes, ProcessSettings
 from purelb.process.reach import reach
 from purelb.process.settings import Loaded, Problem, add_flags, as_yaml, load
-from purelb.process.signals import Signals
+from purelb.process.signals import Signals, tasks
+from purelb.process.statedoc import Decisions, settings_of
 from purelb.process.supervision import supervise, tell, verdict
 from purelb.process.tls import Certificates
 
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LAG_JUDGED_S: Final = 30.0
+DUMP_BYTES: Final = 44 * 1024
+"""Of the state in the log: the tasks come on top, and a line holds 64 KiB."""
 GC_AFTER_ALLOCATIONS: Final = 10_000
 
 
@@ -142,6 +145,8 @@ class ComponentCommand(Generic[S]):
             return ANSWER_IS_NO if failures else DONE
         if failures:
             return CANNOT_WORK_HERE
+        decisions = Decisions(clock)
+        logging.getLogger("purelb").addHandler(decisions)
         _say_starting(loaded)
         component = self._build(loaded.settings, Edges(clock, registry))
         # What is imported lives for ever, and most of what comes later is trees that hold no cycles: look for cycles
@@ -156,6 +161,8 @@ class ComponentCommand(Generic[S]):
                 settings=loaded.settings,
                 clock=clock,
                 registry=registry,
+                decisions=decisions,
+                sources=loaded.sources,
                 summaries=lines.sum_up,
             )
         )
@@ -168,9 +175,14 @@ async def serve(
     settings: ProcessSettings,
     clock: Clock,
     registry: Registry,
+    decisions: Decisions,
+    sources: Mapping[str, str],
     summaries: Callable[[], Coroutine[Any, Any, Never]],
 ) -> int:
-    """Run `component` with its listener until it is told to stop; the answer is the exit code. `summaries` runs beside it."""
+    """Run `component` with its listener until it is told to stop; the answer is the exit code. `summaries` runs beside it.
+
+    `sources`: where each setting came from; `decisions` were collected since the start.
+    """
     lag = Lag()
     version, revision = build_version()
 
@@ -186,13 +198,30 @@ async def serve(
         late = worst >= settings.max_loop_lag
         return {"loop": f"the event loop was {worst:.1f} s late" if late else None, **component.health()}
 
-    def state() -> Mapping[str, object]:
+    def state(most: int) -> Mapping[str, object]:
         said = {"checks": component.checks(), "health": health()}
-        answers = {name: {check: text or "ok" for check, text in found.items()} for name, found in said.items()}
-        return {"phase": component.phase(), **answers}
+        answers = {what: {check: text or "ok" for check, text in found.items()} for what, found in said.items()}
+        return {
+            "version": version,
+            "revision": revision,
+            "time": clock.wall().isoformat(timespec="milliseconds"),
+            "phase": component.phase(),
+            **answers,
+            "settings": settings_of(settings, sources),
+            "loopLag": round(lag.worst(clock.now()), 3),
+            "limits": registry.limits(),
+            "decisions": decisions.last(most),
+            **component.show(most=most),
+        }
+
+    def whole() -> Mapping[str, object]:
+        return {"component": name, **state(statedoc.ITEMS_MAX), "tasks": tasks()}
+
+    def brief() -> Mapping[str, object]:
+        return statedoc.fitting(state, max_bytes=DUMP_BYTES)
 
     registry.samples = samples
-    signals = Signals(level=settings.log_level, state=state, clock=clock)
+    signals = Signals(level=settings.log_level, state=brief, clock=clock)
     beside = {"lag": sample(lag, clock), "log": summaries(), "debug": signals.calm()}
     try:
         async with AsyncExitStack() as stack:
@@ -208,6 +237,7 @@ async def serve(
             )
             sockets = http.listen(settings.host, settings.port)
             await stack.enter_async_context(http.serving(app, sockets))
+            await stack.enter_async_context(statesocket.answering(settings.state_socket, whole))
             _say_listening(sockets[0].getsockname())
             if certificates is not None:
                 beside["tls"] = certificates.keep(clock)

@@ -43,3 +43,13 @@ def trouble(owner: Owner[Any] | None, *, now: float, limit: float) -> str | None
     if owner.panicking:
         return f"steps keep raising for {', '.join(map(str, owner.panicking))}"
     return None
+
+
+def turn_of(owner: Owner[Any]) -> dict[str, object]:
+    """Whose turn it is and since when, and which keys keep raising: for the state of a process."""
+    key, since = owner.turn if owner.turn is not None else (None, None)
+    return {
+        "turn": None if key is None else str(key),
+        "turnSince": since,
+        "raising": [str(each) for each in owner.panicking],
+    }

@@ -47,6 +47,9 @@ class Waiting:
     def health(self) -> Mapping[str, str | None]:
         return {"owner": None}
 
+    def show(self, *, most: int) -> Mapping[str, object]:
+        return {"view": {"behaviour": self._behaviour}, "queue": ["key"] * most}
+
     def samples(self) -> Iterable[Sample]:
         return ()
 
@@ -78,6 +81,9 @@ class Later:
 
     def health(self) -> Mapping[str, str | None]:
         return self.made.health()
+
+    def show(self, *, most: int) -> Mapping[str, object]:
+        return self.made.show(most=most)
 
     def samples(self) -> Iterable[Sample]:
         return self.made.samples()

@@ -46,7 +46,8 @@ class Running:
 
 @contextmanager
 def running(behaviour: str, *arguments: str) -> Iterator[Running]:
-    command = [sys.executable, str(COMPONENT), "--host=127.0.0.1", "--port=0", f"--namespace={behaviour}", *arguments]
+    told = ["--host=127.0.0.1", "--port=0", "--state-socket=", f"--namespace={behaviour}", *arguments]
+    command = [sys.executable, str(COMPONENT), *told]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     with process:
         try:

@@ -129,6 +129,9 @@ class Working:
     def health(self) -> Mapping[str, str | None]:
         return {}
 
+    def show(self, *, most: int) -> Mapping[str, object]:
+        return {}
+
     def samples(self) -> Iterable[Sample]:
         return ()
 
