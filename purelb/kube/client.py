@@ -121,8 +121,12 @@ class ApiClient:
         match: str | None = None,
         limit: int = 0,
         continue_: str | None = None,
+        transform: Callable[[T], T] | None = None,
     ) -> Page[T]:
-        """One page of a list; `rv` None or empty reads from the quorum. Objects that do not decode are in `poison`."""
+        """One page of a list; `rv` None or empty reads from the quorum. Objects are as `transform` makes them.
+
+        Those that do not decode, or make it raise, are in `poison`.
+        """
         path = r.path(namespace)
         self._check("list", r, namespace=namespace, name=None, fields=fields)
         target = path + query(
@@ -145,7 +149,7 @@ class ApiClient:
         poison: list[Poison] = []
         until = self.clock.now() + SLICE
         for raw in raws:
-            match codec.item(raw):
+            match codec.item(raw, transform=transform):
                 case Poison() as bad:
                     poison.append(bad)
                 case good:
@@ -199,8 +203,12 @@ class ApiClient:
         rv: str,
         timeout_s: float,
         initial_events: bool = False,
+        transform: Callable[[T], T] | None = None,
     ) -> AsyncIterator[WatchStream[T]]:
-        """Events after `rv`. The server ends the stream after `timeout_s`; if it does not, we do, 30 s later."""
+        """Events after `rv`, their objects as `transform` makes them; one that makes it raise is `Spoiled`.
+
+        The server ends the stream after `timeout_s`; if it does not, we do, 30 s later.
+        """
         path = r.path(namespace)
         self._check("watch", r, namespace=namespace, name=None, fields=fields)
         target = path + query(
@@ -218,7 +226,7 @@ class ApiClient:
         async with AsyncExitStack() as stack:
             body = await self._calls.open(stack, target, accept=accept(r))
             deadline = self.clock.now() + timeout_s + WATCH_GRACE
-            yield WatchStream(body, self._codec(r), clock=self.clock, deadline=deadline)
+            yield WatchStream(body, self._codec(r), clock=self.clock, deadline=deadline, transform=transform)
 
     async def create(
         self,

@@ -6,17 +6,22 @@ items first and each item is decoded alone; a line of a watch is decoded in one 
 again. What is left of a bad object is a `Poison`: its key, uid and version, and why. What has not even readable metadata has
 an empty key.
 
+What a consumer does not want of an object is left out here, before the next one is decoded (`transform`): the memory of the
+rest is free for the next. Rejected: leaving it out when the object is stored; by then ten thousand whole ones have been
+decoded, and the few strings that stay hold the pages of all the others (10,000 Services for an agent: 34 MiB instead of 12).
+
 Rejected: decoding into dicts and converting (three times the CPU, four times the memory); ending the watch on a bad object
 (one Service with a wrong type would stop every other one).
 """
 
+from collections.abc import Callable
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Struct, field
 
 from purelb.kube.errors import ApiError, DecodeError, Status, api_error, cleaned, plain
-from purelb.kube.model import KubeObject
+from purelb.kube.model import KubeObject, key
 from purelb.kube.resources import Resource
 from purelb.kube.sharing import Sharing
 from purelb.kube.wire import retry_after
@@ -143,6 +148,16 @@ def poison_of(raw: msgspec.Raw | bytes, error: Exception) -> Poison:
     return Poison(key=key, uid=meta.uid or "", rv=meta.resource_version or "", error=why(error))
 
 
+def transformed(obj: T, transform: Callable[[T], T]) -> T | Poison:
+    """What `transform` makes of an object. An object that makes it raise is fenced off from its neighbours."""
+    try:
+        return transform(obj)
+    except Exception as error:  # noqa: BLE001  one object is fenced off from its neighbours
+        meta = obj.metadata
+        reason = f"it cannot be transformed: {type(error).__name__}: {error}"
+        return Poison(key=key(obj), uid=meta.uid, rv=meta.resource_version, error=reason)
+
+
 class Paging:
     """Watches that the pages of one list come to an end."""
 
@@ -187,14 +202,14 @@ class Codec(Generic[T]):
         except REFUSALS as error:
             raise DecodeError(f"{self._resource.name}: {why(error)}") from error
 
-    def item(self, raw: msgspec.Raw) -> T | Poison:
-        """One item of a list."""
+    def item(self, raw: msgspec.Raw, *, transform: Callable[[T], T] | None = None) -> T | Poison:
+        """One item of a list, as `transform` makes it."""
         try:
             item = self._object.decode(raw)
         except REFUSALS as error:
             return poison_of(raw, error)
         self._sharing.within(item)  # type: ignore[arg-type]
-        return item
+        return item if transform is None else transformed(item, transform)
 
     def envelope(self, body: bytes) -> tuple[list[msgspec.Raw], str, str | None]:
         """Items, version and continuation of a list, the items not yet decoded. Raises `DecodeError`."""
@@ -224,6 +239,14 @@ class Codec(Generic[T]):
         elif event.type == "ERROR":
             return self._second_look(line, ValueError("an error without a tag"))
         return self._of_our_kind(event, line) if self._untagged else event
+
+    def event_as(self, transform: Callable[[T], T], line: bytes) -> WatchEvent[T]:
+        """One line of a watch, its object as `transform` makes it; one that makes it raise is `Spoiled`."""
+        event = self.event(line)
+        if not isinstance(event, Event) or event.type == "BOOKMARK":
+            return event
+        found = transformed(event.object, transform)
+        return Spoiled(type=event.type, poison=found) if isinstance(found, Poison) else Event(event.type, found)
 
     def _of_our_kind(self, event: Event[T], line: bytes) -> WatchEvent[T]:
         """A type without a tag decodes anything."""

@@ -8,6 +8,7 @@ the loop its turns all the same. A stream that outlives its own limit is ended b
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
 
 from purelb.kube.clock import breathe
@@ -16,7 +17,7 @@ from purelb.kube.lines import LineSplitter
 from purelb.kube.model import KubeObject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from purelb.kube.clock import Clock
     from purelb.kube.decode import Codec, WatchEvent
@@ -30,9 +31,17 @@ SLICE: Final = 0.005
 class WatchStream(Generic[T]):
     """Batches of events, one or more for each chunk that arrived. Ends when the server ends it; a line without its end is dropped."""
 
-    def __init__(self, body: ByteStream, codec: Codec[T], *, clock: Clock, deadline: float) -> None:
+    def __init__(
+        self,
+        body: ByteStream,
+        codec: Codec[T],
+        *,
+        clock: Clock,
+        deadline: float,
+        transform: Callable[[T], T] | None = None,
+    ) -> None:
         self._chunks = body.__aiter__()
-        self._codec = codec
+        self._event = codec.event if transform is None else partial(codec.event_as, transform)
         self._clock = clock
         self._deadline = deadline
         self._splitter = LineSplitter()
@@ -56,6 +65,6 @@ class WatchStream(Generic[T]):
     def _decoded(self) -> Iterable[WatchEvent[T]]:
         until = self._clock.now() + SLICE
         while self._lines:
-            yield self._codec.event(self._lines.popleft())
+            yield self._event(self._lines.popleft())
             if self._clock.now() >= until:
                 return
