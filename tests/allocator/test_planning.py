@@ -502,3 +502,37 @@ def test_the_older_of_two_groups_keeps_the_addresses_both_claim() -> None:
         assert standing["purelb-system", "zzz"].ready
         assert standing["purelb-system", "aaa"].reason == "Overlap"
         assert standing["purelb-system", "aaa"].text == "shares 192.0.2.10-192.0.2.20 with zzz"
+
+
+@pytest.mark.parametrize(
+    ("older", "younger"),
+    [
+        pytest.param("192.0.2.10-192.0.2.20", "192.0.2.12", id="the younger lies inside"),
+        pytest.param("192.0.2.12", "192.0.2.10-192.0.2.20", id="the older lies inside"),
+        pytest.param("192.0.2.10-192.0.2.12", "192.0.2.12-192.0.2.14", id="they share the end of one"),
+        pytest.param("192.0.2.12-192.0.2.14", "192.0.2.10-192.0.2.12", id="they share the start of one"),
+    ],
+)
+def test_of_two_groups_with_an_address_in_common_the_younger_is_refused_whatever_its_name(
+    older: str, younger: str
+) -> None:
+    for first, second in (("aaa", "default"), ("default", "aaa")):
+        old = group(first, v4(older), created="2026-01-01T00:00:00Z")
+        young = group(second, v4(younger), created="2026-01-02T00:00:00Z")
+        for order in ([old, young], [young, old]):
+            standing = Desk(*order).groups.standings
+            assert standing["purelb-system", first].ready
+            refused = standing["purelb-system", second]
+            assert (refused.ready, refused.reason) == (False, "Overlap")
+            assert "192.0.2.12" in refused.text
+            assert refused.text.endswith(f"with {first}")
+
+
+def test_without_first_and_last_a_full_24_serves_254_and_says_so() -> None:
+    desk = Desk(group("default", v4("192.0.2.0/24", exclude_first_last=True)))
+    given = [desk.get(service(f"s{n}")) for n in range(254)]
+    assert given[0] == ("192.0.2.1",)
+    assert given[-1] == ("192.0.2.254",)
+    refusal = desk.ask(service("late"))
+    assert refusal is not None
+    assert refusal.text == "default: 254 of 254 IPv4 addresses in use"

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A live address moves only because its own user asked: wishes are edited, groups come, go, grow and change their names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from purelb.api.kinds import SERVICE_GROUPS
+from purelb.kube.resources import SERVICES
+from tests.allocator.cluster import Cluster, pool
+from tests.allocator.objects import INSTALL
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    made = Cluster()
+    async with made.admin:
+        await made.prepare()
+        await made.create(SERVICE_GROUPS, pool(), INSTALL)
+        yield made
+
+
+async def edit(cluster: Cluster, name: str = "web", **annotations: str | None) -> None:
+    noted = {f"purelb.io/{word.replace('_', '-')}": text for word, text in annotations.items()}
+    await cluster.patch(SERVICES, name, {"metadata": {"annotations": noted}}, "shop")
+    await cluster.clock.advance(1.0)
+
+
+async def noted(cluster: Cluster, word: str, name: str = "web") -> str | None:
+    return ((await cluster.service(name)).metadata.annotations or {}).get(f"purelb.io/{word}")
+
+
+async def said(cluster: Cluster, name: str = "web") -> tuple[str, str, str]:
+    found = await cluster.condition(name=name)
+    assert found is not None
+    return found.status, found.reason, found.message
+
+
+async def resize(cluster: Cluster, name: str, text: str) -> None:
+    await cluster.patch(SERVICE_GROUPS, name, {"spec": {"local": {"v4pool": {"pool": text}}}}, INSTALL)
+    await cluster.clock.advance(1.0)
+
+
+async def test_who_names_a_full_group_keeps_what_it_has_until_that_group_grows(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool("small", "192.0.2.50/32"), INSTALL)
+    async with cluster.allocator():
+        await cluster.serve("there", annotations={"purelb.io/service-group": "small"})
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        await edit(cluster, service_group="small")
+        assert await cluster.addresses() == ("192.0.2.10",)
+        assert await said(cluster) == (
+            "False",
+            "PoolExhausted",
+            "small: 1 of 1 IPv4 addresses in use; keeps 192.0.2.10",
+        )
+        assert await noted(cluster, "allocated-wish") == "any", "what was agreed is still the old wish"
+        count = cluster.status_writes()
+        await resize(cluster, "small", "192.0.2.50-192.0.2.51")
+        assert await cluster.addresses() == ("192.0.2.51",)
+        assert cluster.status_writes() == count + 1, "it moves in one write"
+        assert await said(cluster) == ("True", "AddressAssigned", "192.0.2.51 from small")
+        assert await noted(cluster, "allocated-wish") == "group=small"
+        await cluster.serve("next")
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses("next") == ("192.0.2.10",), "the old one is free once the move is confirmed"
+
+
+@pytest.mark.parametrize(
+    ("asked", "addresses", "reason"),
+    [
+        pytest.param("192.0.2.12", "192.0.2.12", "AddressAssigned", id="free"),
+        pytest.param("192.0.2.11", "192.0.2.10", "InUse", id="held"),
+        pytest.param("203.0.113.1", "192.0.2.10", "NotInAnyPool", id="foreign"),
+        pytest.param("192.0.2.61", "192.0.2.10", "AddressReserved", id="excluded"),
+    ],
+)
+async def test_who_asks_for_another_address_moves_or_keeps(
+    cluster: Cluster, asked: str, addresses: str, reason: str
+) -> None:
+    entry = {"pool": "192.0.2.60-192.0.2.69", "subnet": "192.0.2.0/24", "exclude": ["192.0.2.61"]}
+    await cluster.create(SERVICE_GROUPS, {"metadata": {"name": "other"}, "spec": {"local": {"v4pool": entry}}}, INSTALL)
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        await cluster.serve("neighbour")
+        await cluster.clock.advance(1.0)
+        await edit(cluster, addresses=asked)
+        assert await cluster.addresses() == (addresses,)
+        status, why, text = await said(cluster)
+        assert (status == "True", why) == (reason == "AddressAssigned", reason)
+        assert text.endswith("; keeps 192.0.2.10") == (reason != "AddressAssigned")
+
+
+@pytest.mark.parametrize("word", ["addresses", "service_group"])
+async def test_who_takes_a_wish_back_keeps_its_address(cluster: Cluster, word: str) -> None:
+    await cluster.create(SERVICE_GROUPS, pool("other", "192.0.2.50-192.0.2.59"), INSTALL)
+    text = "192.0.2.55" if word == "addresses" else "other"
+    async with cluster.allocator():
+        await cluster.serve(annotations={f"purelb.io/{word.replace('_', '-')}": text})
+        await cluster.clock.advance(1.0)
+        held = await cluster.addresses()
+        assert held[0].startswith("192.0.2.5")
+        given_up: dict[str, str | None] = {word: None}
+        await edit(cluster, "web", **given_up)
+        assert await cluster.addresses() == held
+        assert await noted(cluster, "allocated-wish") == "any"
+
+
+async def test_ranges_that_change_groups_take_their_services_along_on_paper(cluster: Cluster) -> None:
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        before = (await cluster.service()).status
+        await cluster.admin.delete(SERVICE_GROUPS, "default", namespace=INSTALL)
+        await cluster.create(SERVICE_GROUPS, pool("renamed"), INSTALL)
+        await cluster.clock.advance(2.0)
+        assert await cluster.addresses() == ("192.0.2.10",)
+        assert await noted(cluster, "allocated-from") == "renamed"
+        assert await said(cluster) == ("True", "AddressAssigned", "192.0.2.10 from renamed")
+        assert before is not None
+        now = (await cluster.service()).status
+        assert now is not None
+        assert now.load_balancer == before.load_balancer
+
+
+async def test_a_new_group_of_both_families_moves_nobody(cluster: Cluster) -> None:
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        count = cluster.status_writes()
+        spec: dict[str, Any] = {
+            "local": {
+                "v4pool": {"pool": "192.0.2.50-192.0.2.59", "subnet": "192.0.2.0/24"},
+                "v6pool": {"pool": "2001:db8::10-2001:db8::19", "subnet": "2001:db8::/64"},
+            },
+            "namespaces": ["shop"],
+            "priority": 1,
+        }
+        await cluster.create(SERVICE_GROUPS, {"metadata": {"name": "new"}, "spec": spec}, INSTALL)
+        await cluster.clock.advance(2.0)
+        assert await cluster.addresses() == ("192.0.2.10",)
+        assert cluster.status_writes() == count
+        await cluster.serve("next")
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses("next") == ("192.0.2.50",), "whoever comes now gets its address there"
+
+
+async def test_a_re_evaluated_address_that_is_good_stays_and_the_annotation_goes_in_one_write(
+    cluster: Cluster,
+) -> None:
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        count = cluster.status_writes()
+        await edit(cluster, re_evaluate="true")
+        assert await cluster.addresses() == ("192.0.2.10",)
+        assert await noted(cluster, "re-evaluate") is None
+        assert cluster.status_writes() == count + 1
+
+
+async def test_who_waits_for_its_quota_is_not_woken_by_an_address_of_another_namespace(cluster: Cluster) -> None:
+    await resize(cluster, "default", "192.0.2.10-192.0.2.19")
+    await cluster.patch(SERVICE_GROUPS, "default", {"spec": {"quotaPerNamespace": 1}}, INSTALL)
+    async with cluster.allocator():
+        await cluster.serve("bank", namespace="default")
+        await cluster.serve("first")
+        await cluster.clock.advance(1.0)
+        for number in range(20):
+            await cluster.serve(f"waits{number}")
+        await cluster.clock.advance(2.0)
+        assert await said(cluster, "waits0") == (
+            "False",
+            "QuotaExceeded",
+            "default: namespace shop holds 1 of 1 IPv4 addresses",
+        )
+        turns = cluster.sink.counts["purelb_k8s_client_updates_total",]
+        await cluster.admin.delete(SERVICES, "bank", namespace="default")
+        await cluster.clock.advance(2.0)
+        assert cluster.sink.counts["purelb_k8s_client_updates_total",] - turns <= 4, "nobody was asked in vain"
+        await cluster.admin.delete(SERVICES, "first", namespace="shop")
+        await cluster.clock.advance(2.0)
+        served = [n for n in range(20) if await cluster.addresses(f"waits{n}")]
+        assert len(served) == 1, "one address of its own namespace is one for the next of it"

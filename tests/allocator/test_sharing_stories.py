@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Services that share an address come, change and go, in every order."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.allocator.desk import Desk
+from tests.allocator.objects import group, ip, key, service, v4
+
+if TYPE_CHECKING:
+    from purelb.kube.model import Service
+
+KEY = {"purelb.io/allow-shared-ip": "k"}
+
+
+def sharer(name: str, port: int, *, protocol: str = "TCP", **spec: Any) -> Service:
+    return service(name, annotations=KEY, ports=((protocol, port),), **spec)
+
+
+def reason(refusal: Any) -> str | None:
+    return None if refusal is None else str(refusal.reason)
+
+
+def test_one_port_of_two_protocols_is_two_ports() -> None:
+    desk = Desk(group("default", v4("192.0.2.10/32")))
+    assert desk.get(sharer("tcp", 53)) == ("192.0.2.10",)
+    assert desk.get(sharer("udp", 53, protocol="UDP")) == ("192.0.2.10",)
+
+
+def test_a_port_that_was_given_up_is_there_for_a_third() -> None:
+    desk = Desk(group("default", v4("192.0.2.10/32")))
+    for port in (81, 82, 81):
+        desk.get(sharer("a", 80))
+        assert desk.get(sharer("b", port)) == ("192.0.2.10",)
+    assert reason(desk.ask(sharer("c", 81))) == "SharingPortClash"
+    assert desk.get(sharer("c", 82)) == ("192.0.2.10",)
+    assert desk.get(sharer("b", 83)) == ("192.0.2.10",)
+    assert desk.get(sharer("d", 81)) == ("192.0.2.10",)
+
+
+@pytest.mark.parametrize("order", list(permutations("abc")), ids="".join)
+def test_the_address_of_three_is_free_with_the_last_of_them(order: tuple[str, ...]) -> None:
+    desk = Desk(group("default", v4("192.0.2.10/32")))
+    ports = {"a": 80, "b": 81, "c": 82}
+    for name, port in ports.items():
+        desk.get(sharer(name, port))
+    for name in order:
+        assert reason(desk.ask(service("waits"))) == "PoolExhausted"
+        assert desk.ledger.bound("default", 4, "k") == ip("192.0.2.10")
+        desk.gone(sharer(name, ports[name]))
+    assert desk.ledger.bound("default", 4, "k") is None
+    assert desk.get(service("waits")) == ("192.0.2.10",)
+
+
+def test_under_local_only_services_with_the_same_pods_share_and_under_cluster_all_do() -> None:
+    desk = Desk(group(remote=True))
+    local: dict[str, Any] = {"external_traffic_policy": "Local"}
+    desk.get(sharer("a", 80, selector={"app": "x"}, **local))
+    other = sharer("b", 81, selector={"app": "y"}, **local)
+    refusal = desk.ask(other)
+    assert reason(refusal) == "SharingPolicyMismatch"
+    assert refusal is not None
+    assert refusal.text == (
+        "192.0.2.10 is shared with shop/a, which selects other Pods under externalTrafficPolicy Local"
+    )
+    assert desk.get(sharer("same", 82, selector={"app": "x"}, **local)) == ("192.0.2.10",)
+    elsewhere = sharer("far", 83, namespace="bank", selector={"app": "x"}, **local)
+    assert reason(desk.ask(elsewhere)) == "SharingPolicyMismatch"
+    for name, port in (("a", 80), ("same", 82)):
+        desk.get(sharer(name, port, selector={"app": "x"}))
+    assert desk.get(sharer("b", 81, selector={"app": "y"})) == ("192.0.2.10",)
+
+
+def test_a_key_is_joined_in_the_group_where_it_is_bound_even_when_that_is_full() -> None:
+    first = group("first", v4("192.0.2.10/32"), auto_assign=True, priority=1)
+    second = group("second", v4("198.51.100.1/32", "198.51.100.0/24"), auto_assign=True, priority=2)
+    desk = Desk(first, second)
+    assert desk.get(service("early")) == ("192.0.2.10",)
+    assert desk.get(sharer("a", 80)) == ("198.51.100.1",), "the first is full"
+    desk.gone(service("early"))
+    assert desk.get(sharer("b", 81)) == ("198.51.100.1",), "the first has room again, the key is bound in the second"
+    assert desk.get(service("late")) == ("192.0.2.10",)
+    assert desk.get(sharer("c", 82)) == ("198.51.100.1",), "both are full"
+    assert set(desk.ledger.claims[ip("198.51.100.1")].holders) == {key("a"), key("b"), key("c")}
