@@ -116,6 +116,7 @@ def test_the_runtime_could_be_lifted_out(path: Path) -> None:
 
 REVEALING = {
     "purelb/kube/calls.py": "puts a token into the header of a request",
+    "purelb/kube/credentials.py": "reads whose a token is",
     "purelb/kube/secret.py": "compares two secrets",
     "purelb/process/scrapers.py": "has a scraper's token reviewed",
 }

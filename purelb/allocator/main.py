@@ -45,7 +45,7 @@ from purelb.process.component import Component, Phase, PhaseTracker
 from purelb.process.dryrun import Plan, Rehearsal
 from purelb.process.metrics import CONFIG_LOADED
 from purelb.process.options import ProcessSettings
-from purelb.process.preflight import Preflight
+from purelb.process.preflight import Needs, Preflight
 from purelb.process.reach import reach, reading
 from purelb.process.runtime import ComponentCommand, Edges, build_version
 from purelb.process.settings import Duration, Problem, Setting
@@ -135,13 +135,7 @@ class Allocator:
             sink=deps.sink,
         )
         async with client, asyncio.TaskGroup() as group:
-            self._preflight = Preflight(
-                client,
-                who="the allocator",
-                rows=(*rows, *scrapers.rows(self._settings.metrics_auth)),
-                kinds=(SERVICE_GROUPS, LB_NODE_AGENTS, LB_NODE_STATUSES),
-                clock=deps.clock,
-            )
+            self._preflight = Preflight(client, needs=needs(self._settings), clock=deps.clock)
             world = _world(client, self._namespace)
             self._informers = InformerSet(client)
             for informer in world.all():
@@ -351,6 +345,16 @@ class Allocator:
         return None if elector.leader else "nobody leads yet"
 
 
+def needs(settings: AllocatorSettings) -> Needs:
+    """What the allocator needs of the API server."""
+    rows = access(settings.namespace or _own_namespace())
+    return Needs(
+        who="the allocator",
+        rows=(*rows, *scrapers.rows(settings.metrics_auth)),
+        kinds=(SERVICE_GROUPS, LB_NODE_AGENTS, LB_NODE_STATUSES),
+    )
+
+
 def build(settings: AllocatorSettings, deps: Deps) -> Component:
     """The component from its adapters."""
     return Allocator(settings, deps)
@@ -436,6 +440,7 @@ command = ComponentCommand(
     settings=AllocatorSettings,
     build=_component,
     rehearsal=_rehearsal,
+    needs=needs,
     metrics=METRICS,
     rules=(_rules, _timing_rule, _not_built),
 )

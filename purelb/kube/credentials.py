@@ -10,12 +10,14 @@ cancelled, the next takes over. No token, key or password appears in a `repr`, a
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import ssl
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
+import msgspec
 from msgspec import Struct
 
 from purelb.kube.errors import AccessError
@@ -253,6 +255,22 @@ class KubeconfigCredentials:
 def bearer(token: str) -> Secret:
     """The header that carries a token."""
     return Secret(f"Bearer {token}")
+
+
+def subject(credential: Credential) -> str | None:
+    """Whom the token of a credential says it is of, unverified, for people. None where there is none that can be read."""
+    if credential.authorization is None:
+        return None
+    parts = credential.authorization.reveal().removeprefix("Bearer ").split(".")
+    try:
+        claims = msgspec.json.decode(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)), type=_Claims)
+    except (IndexError, ValueError):
+        return None
+    return claims.sub[:256] or None
+
+
+class _Claims(Struct):
+    sub: str = ""
 
 
 def _token_in(path: Path) -> Secret:

@@ -305,6 +305,21 @@ class SelfSubjectAccessReview(
     status: AccessReviewStatus | None = AccessReviewStatus()
 
 
+class UserInfo(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    username: str = ""
+
+
+class SelfReviewStatus(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    user_info: UserInfo = UserInfo()
+
+
+class SelfSubjectReview(
+    Struct, frozen=True, gc=False, kw_only=True, rename="camel", tag_field="kind", tag="SelfSubjectReview"
+):
+    metadata: ObjectMeta = ObjectMeta()
+    status: SelfReviewStatus | None = SelfReviewStatus()
+
+
 O = TypeVar("O", bound=KubeObject)  # noqa: E741  an object of any kind
 
 

@@ -139,3 +139,11 @@ ACCESS_REVIEWS: Final = Resource(
     namespaced=False,
     type=model.SelfSubjectAccessReview,
 )
+SELF_REVIEWS: Final = Resource(
+    group="authentication.k8s.io",
+    version="v1",
+    plural="selfsubjectreviews",
+    kind="SelfSubjectReview",
+    namespaced=False,
+    type=model.SelfSubjectReview,
+)

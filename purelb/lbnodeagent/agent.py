@@ -108,7 +108,6 @@ class Agent:
                 client=client,
                 kernel=host[0],
                 wire=host[1],
-                rows=rows,
                 state=self.state,
                 queue=self._queue,
                 instance=self._instance,

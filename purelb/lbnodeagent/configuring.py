@@ -17,6 +17,7 @@ from purelb.lbnodeagent import keys
 from purelb.lbnodeagent.config import Configuration, LabelsUnknown, configuration
 from purelb.lbnodeagent.fitness import NOT_READY_S, fitness
 from purelb.lbnodeagent.links import matches_any
+from purelb.process.preflight import no_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +62,7 @@ class Configuring:
         """Why there is no configuration yet, for people."""
         if self._core.state.synced or not self._inputs.synced:
             return None
-        return f'Node "{self._core.state.node}" does not exist: PURELB_NODE_NAME must be spec.nodeName'
+        return no_node(self._core.state.node)
 
     async def step(self, now: float) -> None:
         state, inputs = self._core.state, self._inputs

@@ -15,6 +15,7 @@ from purelb.lbnodeagent.metrics import METRICS
 from purelb.lbnodeagent.rehearsing import ReadOnlyKernel, SilentWire, handed_over, why
 from purelb.lbnodeagent.selfchecks import self_checks
 from purelb.lbnodeagent.settings import RULES, AgentSettings
+from purelb.lbnodeagent.wiring import needs
 from purelb.process.dryrun import Rehearsal
 from purelb.process.reach import reading
 from purelb.process.runtime import ComponentCommand
@@ -83,6 +84,7 @@ command = ComponentCommand(
     settings=AgentSettings,
     build=_component,
     rehearsal=_rehearsal,
+    needs=needs,
     metrics=METRICS,
     rules=RULES,
     self_checks=_self_checks,

@@ -12,12 +12,14 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from purelb.lbnodeagent import rtnetlink
 from purelb.process.component import CannotStart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 OLDEST: Final = (4, 18)
+ANSWER_S: Final = 5.0
 _CAPABILITIES: Final = {
     "NET_ADMIN": (12, "without it no address can be added"),
     "NET_RAW": (13, "without it no ARP or neighbour announcement can be sent"),
@@ -47,7 +49,18 @@ def _kernel(release: str | None) -> Iterator[CannotStart]:
 
 
 def _netlink() -> Iterator[CannotStart]:
+    """One dump of the links: that sockets can be made does not say that they are answered."""
     try:
-        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE).close()
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as asking:
+            asking.settimeout(ANSWER_S)
+            asking.bind((0, 0))
+            asking.send(rtnetlink.dump_request(rtnetlink.GETLINK, family=socket.AF_UNSPEC, sequence=1))
+            while True:
+                for message in rtnetlink.messages(asking.recv(65536)):
+                    if message.type == rtnetlink.DONE:
+                        return
+                    if message.type == rtnetlink.ERROR:
+                        raise OSError(0, message.error or "refused")
     except OSError as error:
-        yield CannotStart("netlink", f"netlink does not work here: {error.strerror}", "allow AF_NETLINK sockets")
+        text = f"netlink does not work here: {error.strerror or error}"
+        yield CannotStart("netlink", text, "allow AF_NETLINK sockets")

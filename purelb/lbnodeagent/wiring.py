@@ -16,6 +16,7 @@ from purelb.kube.queue import URGENT, WorkQueue
 from purelb.kube.recorder import Recorder, Reference
 from purelb.kube.writer import Writer
 from purelb.lbnodeagent import keys
+from purelb.lbnodeagent.access import access
 from purelb.lbnodeagent.applying import Applier
 from purelb.lbnodeagent.asking import Asking
 from purelb.lbnodeagent.configuring import Configuring
@@ -29,17 +30,16 @@ from purelb.lbnodeagent.reconciler import Reconciler, Slices
 from purelb.lbnodeagent.reporting import Reporting
 from purelb.lbnodeagent.settings import AgentSettings, timing
 from purelb.process import scrapers
-from purelb.process.preflight import Preflight
+from purelb.process.preflight import Needs, Preflight
 from purelb.process.runtime import build_version
 from purelb.process.turns import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from purelb.kube.client import ApiClient
     from purelb.kube.clock import Clock
     from purelb.kube.metrics import Sink
-    from purelb.kube.resources import Access
     from purelb.lbnodeagent.config import Finding
     from purelb.lbnodeagent.host import Kernel, Wire
     from purelb.lbnodeagent.state import State
@@ -64,13 +64,23 @@ class Parts(Struct, frozen=True, kw_only=True):
     preflight: Preflight
 
 
+def needs(settings: AgentSettings) -> Needs:
+    """What an agent needs of the API server."""
+    rows = access(settings.namespace, scope=settings.config_scope)
+    return Needs(
+        who="the agent",
+        rows=(*rows, *scrapers.rows(settings.metrics_auth)),
+        kinds=(SERVICE_GROUPS, LB_NODE_AGENTS, LB_NODE_STATUSES),
+        node=settings.node_name,
+    )
+
+
 def wire_up(
     settings: AgentSettings,
     *,
     client: ApiClient,
     kernel: Kernel,
     wire: Wire,
-    rows: Sequence[Access],
     state: State,
     queue: WorkQueue[keys.Key],
     instance: str,
@@ -165,13 +175,7 @@ def wire_up(
         reporting=reporting,
         reconciler=reconciler,
         owner=Owner(name="lbnodeagent", queue=queue, step=step, clock=clock, sink=sink),
-        preflight=Preflight(
-            client,
-            who="the agent",
-            rows=(*rows, *scrapers.rows(settings.metrics_auth)),
-            kinds=(SERVICE_GROUPS, LB_NODE_AGENTS, LB_NODE_STATUSES),
-            clock=clock,
-        ),
+        preflight=Preflight(client, needs=needs(settings), clock=clock),
     )
 
 

@@ -18,9 +18,10 @@ import msgspec
 from msgspec import Struct
 
 from purelb.kube.bell import Bell
-from purelb.kube.errors import ApiError, KubeError, NotFound
+from purelb.kube.credentials import subject
+from purelb.kube.errors import ApiError, DecodeError, Forbidden, KubeError, NotFound
 from purelb.kube.failures import failure
-from purelb.kube.resources import ACCESS_REVIEWS, Access
+from purelb.kube.resources import ACCESS_REVIEWS, NODES, SELF_REVIEWS, Access, Resource
 from purelb.process.component import CannotStart
 from purelb.process.logs import bare_urls
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from purelb.kube.client import ApiClient
     from purelb.kube.clock import Clock
-    from purelb.kube.resources import Resource
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +93,30 @@ def refusal(question: Question, *, who: str) -> str:
     return f"RBAC: {who} may not {question.verb} {resource}{where}{reason}; see purelb rbac"
 
 
+def no_node(name: str) -> str:
+    """The sentence about a Node that is not there."""
+    return f'Node "{name}" does not exist: PURELB_NODE_NAME must be spec.nodeName'
+
+
+def account(user: str) -> str:
+    """A user as people name it: `namespace/name` of a ServiceAccount."""
+    return (
+        user.removeprefix("system:serviceaccount:").replace(":", "/")
+        if user.startswith("system:serviceaccount:")
+        else user
+    )
+
+
+class Needs(Struct, frozen=True, kw_only=True):
+    """What one component needs of the API server. `who`: how it is called where its account is not known."""
+
+    who: str
+    rows: tuple[Access, ...]
+    kinds: tuple[Resource[Any], ...]
+    node: str = ""
+    """Its Node, which has to exist."""
+
+
 class Preflight:
     """The checks of one component. `checks` is what readiness shows: None once everything passed."""
 
@@ -100,16 +124,13 @@ class Preflight:
         self,
         client: ApiClient,
         *,
-        who: str,
-        rows: Sequence[Access],
-        kinds: Sequence[Resource[Any]],
+        needs: Needs,
         clock: Clock,
     ) -> None:
         self._client = client
-        self._who = who
-        self._rows = rows
-        self._kinds = kinds
+        self._needs = needs
         self._clock = clock
+        self._account: str | None = None
         self.checks: Mapping[str, str | None] = {"access": "the API server was not asked yet"}
         self._refused = False
         self._bell = Bell(clock)
@@ -122,8 +143,7 @@ class Preflight:
             try:
                 problems = [problem async for problem in self._problems()]
             except KubeError as error:
-                server = self._client.access.server
-                self._say([bare_urls(f"waiting for the API server at {server}: {error}")])
+                self._say([self._away(error)])
                 await self._clock.until(self._clock.now() + wait)
                 wait = min(UNREACHABLE_CAP, 2 * wait)
                 continue
@@ -137,6 +157,30 @@ class Preflight:
             while not self._refused:
                 await self._bell.wait(None)
             await self._clock.until(asked_at + DOUBT_EVERY)
+
+    async def once(self) -> tuple[CannotStart, ...]:
+        """All that is missing now, asked once."""
+        try:
+            problems = [problem async for problem in self._problems()]
+            if self._needs.node and not await self._node_exists(self._needs.node):
+                problems.append(no_node(self._needs.node))
+        except CannotStart as failed:
+            return (failed,)
+        except KubeError as error:
+            problems = [self._away(error)]
+        return tuple(CannotStart("access", problem) for problem in problems)
+
+    def _away(self, error: KubeError) -> str:
+        return bare_urls(f"waiting for the API server at {self._client.access.server}: {error}")
+
+    async def _node_exists(self, name: str) -> bool:
+        try:
+            await self._client.get(NODES, name)
+        except NotFound:
+            return False
+        except Forbidden:
+            return True  # that the right is missing is said already
+        return True
 
     def _doubt(self) -> None:
         self._refused = True
@@ -158,17 +202,31 @@ class Preflight:
 
     async def _problems(self) -> AsyncIterator[str]:
         await self._old_enough()
-        for kind in self._kinds:
+        for kind in self._needs.kinds:
             if not await self._is_served(kind):
                 yield f"CRD {kind.name} is not served as {kind.version}: apply crds/ or run purelb crds --apply"
-        for question in questions(self._rows):
+        for question in questions(self._needs.rows):
             match await self._allowed(question):
                 case True:
                     pass
                 case False:
-                    yield refusal(question, who=self._who)
+                    yield refusal(question, who=await self._whoami())
                 case None:  # a server without reviews counts as allowing
                     return
+
+    async def _whoami(self) -> str:
+        """The account that lacks a right: as the server knows us, or as our token says, where the server is too old to tell."""
+        if self._account is None:
+            name = ""
+            try:
+                body = {"apiVersion": SELF_REVIEWS.api_version, "kind": SELF_REVIEWS.kind}
+                review = await self._client.create(SELF_REVIEWS, body)
+                name = review.status.user_info.username if review.status is not None else ""
+            except (ApiError, DecodeError):
+                credentials = self._client.access.credentials
+                name = subject(credentials.current(self._clock.now())) or ""
+            self._account = account(name) or self._needs.who
+        return self._account
 
     async def _old_enough(self) -> None:
         answer = await self._client.raw("GET", "/version")

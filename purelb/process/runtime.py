@@ -16,6 +16,7 @@ import importlib.metadata
 import logging
 import os
 import platform
+import socket
 import sys
 from contextlib import AsyncExitStack
 from functools import partial
@@ -36,6 +37,7 @@ from purelb.process.component import PHASES, CannotStart, Component
 from purelb.process.lag import Lag, sample
 from purelb.process.metrics import Registry, process_samples
 from purelb.process.options import RULES, Modes, ProcessSettings
+from purelb.process.preflight import Needs, Preflight
 from purelb.process.reach import reach
 from purelb.process.settings import Loaded, Problem, add_flags, as_yaml, load
 from purelb.process.signals import Signals, tasks
@@ -68,6 +70,37 @@ class Edges(Struct, frozen=True):
     sink: Sink
 
 
+class Ground(Struct, frozen=True):
+    """What a process stands on before anything runs: its listener's sockets and certificate, or why it has none."""
+
+    sockets: list[socket.socket]
+    certificates: Certificates | None
+    failures: tuple[CannotStart, ...]
+
+    @classmethod
+    def of(cls, settings: ProcessSettings) -> Ground:
+        """Take the port and read the files."""
+        sockets: list[socket.socket] = []
+        certificates: Certificates | None = None
+        failures: list[CannotStart] = []
+        try:
+            sockets = http.listen(settings.host, settings.port)
+        except CannotStart as failure:
+            failures.append(failure)
+        cert, key = settings.metrics_tls_cert, settings.metrics_tls_key
+        try:
+            if cert is not None and key is not None:
+                certificates = Certificates(cert=cert, key=key, client_ca=settings.metrics_client_ca)
+        except CannotStart as failure:
+            failures.append(failure)
+        return cls(sockets, certificates, tuple(failures))
+
+    def close(self) -> None:
+        """Give the port back."""
+        for each in self.sockets:
+            each.close()
+
+
 class ComponentCommand(Generic[S]):
     """The subcommand that runs a component until a signal.
 
@@ -85,6 +118,7 @@ class ComponentCommand(Generic[S]):
         settings: type[S],
         build: Callable[[S, Edges], Component],
         metrics: Sequence[Metric],
+        needs: Callable[[S], Needs],
         rehearsal: Callable[[S, Edges, Plan], AbstractAsyncContextManager[Rehearsal]],
         rules: Sequence[Callable[[S], Iterable[Problem]]] = (),
         self_checks: Callable[[S], Sequence[CannotStart]] = lambda _: (),
@@ -94,6 +128,7 @@ class ComponentCommand(Generic[S]):
         self._settings = settings
         self._build = build
         self._rehearsal = rehearsal
+        self._needs = needs
         self._metrics = (*process_metrics.METRICS, *kube_metrics.METRICS, *metrics)
         self._rules = rules
         self._self_checks = self_checks
@@ -138,12 +173,18 @@ class ComponentCommand(Generic[S]):
                 lines.addFilter(dryrun.quiet)
             prepare = partial(self._rehearsal, loaded.settings, Edges(clock, registry))
             return asyncio.run(dryrun.rehearse(prepare, name=self.name, how=modes.dry_run, clock=clock))
-        failures = self._self_checks(loaded.settings)
+        ground = Ground.of(loaded.settings)
+        failures = [*self._self_checks(loaded.settings), *ground.failures]
+        if modes.check:
+            ground.close()
+            needs = self._needs(loaded.settings)
+            failures += asyncio.run(ask_once(loaded.settings, needs, name=self.name, clock=clock, sink=registry))
         for failure in failures:
             tell(failure)
         if modes.check:
             return ANSWER_IS_NO if failures else DONE
         if failures:
+            ground.close()
             return CANNOT_WORK_HERE
         decisions = Decisions(clock)
         logging.getLogger("purelb").addHandler(decisions)
@@ -159,6 +200,7 @@ class ComponentCommand(Generic[S]):
                 component,
                 name=self.name,
                 settings=loaded.settings,
+                ground=ground,
                 clock=clock,
                 registry=registry,
                 decisions=decisions,
@@ -173,6 +215,7 @@ async def serve(
     *,
     name: str,
     settings: ProcessSettings,
+    ground: Ground,
     clock: Clock,
     registry: Registry,
     decisions: Decisions,
@@ -225,7 +268,7 @@ async def serve(
     beside = {"lag": sample(lag, clock), "log": summaries(), "debug": signals.calm()}
     try:
         async with AsyncExitStack() as stack:
-            certificates = _certificates(settings)
+            certificates = ground.certificates
             app = http.application(
                 metrics=registry.text,
                 health=health,
@@ -235,10 +278,9 @@ async def serve(
                 client_certificate=settings.metrics_client_ca is not None,
                 admit=await _admission(settings, clock=clock, sink=registry, stack=stack),
             )
-            sockets = http.listen(settings.host, settings.port)
-            await stack.enter_async_context(http.serving(app, sockets))
+            await stack.enter_async_context(http.serving(app, ground.sockets))
             await stack.enter_async_context(statesocket.answering(settings.state_socket, whole))
-            _say_listening(sockets[0].getsockname())
+            _say_listening(ground.sockets[0].getsockname())
             if certificates is not None:
                 beside["tls"] = certificates.keep(clock)
             with signals:
@@ -256,11 +298,19 @@ async def serve(
         return verdict(group)
 
 
-def _certificates(settings: ProcessSettings) -> Certificates | None:
-    cert, key = settings.metrics_tls_cert, settings.metrics_tls_key
-    if cert is None or key is None:
-        return None
-    return Certificates(cert=cert, key=key, client_ca=settings.metrics_client_ca)
+async def ask_once(
+    settings: ProcessSettings, needs: Needs, *, name: str, clock: Clock, sink: Sink
+) -> tuple[CannotStart, ...]:
+    """What is missing at the API server."""
+    try:
+        reached = await reach(settings, sink=sink)
+    except AccessError as error:
+        return (CannotStart("access", str(error)),)
+    client = ApiClient(
+        reached, user_agent=f"purelb-{name}/{build_version()[0]}", clock=clock, allow=needs.rows, sink=sink
+    )
+    async with client:
+        return await Preflight(client, needs=needs, clock=clock).once()
 
 
 async def _admission(

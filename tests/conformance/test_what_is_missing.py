@@ -38,7 +38,12 @@ def test_without_its_rights_the_allocator_names_those_that_it_misses(installed: 
     control = installed.topology.control
     try:
         with installed.stray(control, "allocator", kubeconfig) as process:
-            wait_said(installed, process, control, "may not patch services/status, needed to publish addresses")
+            wait_said(
+                installed,
+                process,
+                control,
+                "RBAC: purelb-system/nobody may not patch services/status, needed to publish addresses",
+            )
             wait_said(installed, process, control, "see purelb rbac")
     finally:
         installed.api.delete(installed.applier.path(account)).ok()

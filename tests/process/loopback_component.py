@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 from purelb.kube.metrics import Sample
+from purelb.kube.resources import Access
 from purelb.process.component import CannotStart, Phase, PhaseTracker
 from purelb.process.dryrun import Plan, Rehearsal
 from purelb.process.options import ProcessSettings
+from purelb.process.preflight import Needs
 from purelb.process.runtime import ComponentCommand, Edges
 
 
@@ -93,6 +95,11 @@ def build(settings: ProcessSettings, _: Edges) -> Later:
     return Later(settings.namespace)
 
 
+def needs(_: ProcessSettings) -> Needs:
+    rows = (Access(resource="services", subresource="status", verbs=("patch",), reason="publish addresses"),)
+    return Needs(who="the waiting one", rows=rows, kinds=())
+
+
 @asynccontextmanager
 async def rehearsal(settings: ProcessSettings, edges: Edges, plan: Plan) -> AsyncIterator[Rehearsal]:
     """Says what its name says it would do; one that hangs is never at rest."""
@@ -106,7 +113,13 @@ async def rehearsal(settings: ProcessSettings, edges: Edges, plan: Plan) -> Asyn
 
 if __name__ == "__main__":
     command = ComponentCommand(
-        name="waiting", help="waits", settings=ProcessSettings, build=build, rehearsal=rehearsal, metrics=()
+        name="waiting",
+        help="waits",
+        settings=ProcessSettings,
+        build=build,
+        rehearsal=rehearsal,
+        needs=needs,
+        metrics=(),
     )
     parser = argparse.ArgumentParser(allow_abbrev=False)
     command.configure(parser)

@@ -2,6 +2,8 @@
 """What is said when the API server is away, too old, without our kinds or without our rights."""
 
 import asyncio
+import base64
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,7 +15,7 @@ from purelb.kube.errors import Forbidden
 from purelb.kube.model import PartialObject
 from purelb.kube.resources import Access, Resource
 from purelb.process.component import CannotStart
-from purelb.process.preflight import Preflight, questions
+from purelb.process.preflight import Needs, Preflight, questions
 from tests.kube.scripted import Call, Scripted, client_over
 from tests.virtual_clock import VirtualClock
 
@@ -39,6 +41,15 @@ ROWS = (
 )
 
 
+def token_of(subject: str) -> str:
+    """A token as the API server signs them, for who does not look at the signature."""
+    claims = base64.urlsafe_b64encode(json.dumps({"sub": subject}).encode()).decode().rstrip("=")
+    return f"head.{claims}.signature"
+
+
+NEEDS = Needs(who="allocator", rows=ROWS, kinds=(GROUPS,))
+
+
 class Server:
     """What the API server is like, as each request finds it."""
 
@@ -49,6 +60,7 @@ class Server:
         self.reviews = True
         self.asked: list[dict[str, str]] = []
         self.away = False
+        self.user: str | None = None
 
     def respond(self, call: Call) -> None:
         if self.away:
@@ -59,7 +71,12 @@ class Server:
             call.reply(self.version)
         elif call.path == "/apis/purelb.io/v2":
             call.reply({"resources": [{"name": name} for name in self.kinds]})
-        elif not self.reviews:
+        elif call.path == "/apis/authentication.k8s.io/v1/selfsubjectreviews":
+            if self.user is None:
+                call.refuse(404, "NotFound")
+            else:
+                call.reply({"kind": "SelfSubjectReview", "status": {"userInfo": {"username": self.user}}}, status=201)
+        elif call.path == "/api/v1/nodes/n1" or not self.reviews:
             call.refuse(404, "NotFound")
         else:
             self.asked.append(call.json["spec"]["resourceAttributes"])
@@ -84,7 +101,7 @@ async def client(server: Server, clock: VirtualClock) -> AsyncIterator[ApiClient
 
 @pytest.fixture
 def preflight(client: ApiClient, clock: VirtualClock) -> Preflight:
-    return Preflight(client, who="allocator", rows=ROWS, kinds=(GROUPS,), clock=clock)
+    return Preflight(client, needs=NEEDS, clock=clock)
 
 
 @asynccontextmanager
@@ -158,7 +175,7 @@ async def test_a_password_in_the_address_of_the_server_is_not_shown(server: Serv
     access = fixed_access("http://someone:password@host.example:6443")
     transport = Scripted(server.respond)
     async with ApiClient(access, user_agent="test", clock=clock, transport=transport) as client:
-        preflight = Preflight(client, who="allocator", rows=ROWS, kinds=(GROUPS,), clock=clock)
+        preflight = Preflight(client, needs=NEEDS, clock=clock)
         async with running(preflight, clock):
             await clock.advance(10.0)
             said = preflight.checks["access"]
@@ -231,3 +248,45 @@ async def test_only_a_server_that_is_too_old_ends_the_process(
 def test_a_create_is_asked_for_without_a_name_as_the_server_judges_it() -> None:
     asked = [(question.verb, question.name) for question in questions(ROWS)]
     assert asked == [("patch", ""), ("create", ""), ("patch", "purelb-allocator")]
+
+
+@pytest.mark.parametrize(
+    ("user", "token", "named"),
+    [
+        pytest.param("system:serviceaccount:purelb:allocator", None, "purelb/allocator", id="by the server"),
+        pytest.param("jane", None, "jane", id="by the server, a person"),
+        pytest.param(None, token_of("system:serviceaccount:lb:agent"), "lb/agent", id="by the token, at an old server"),
+        pytest.param(None, "a.b.c", "allocator", id="not at all, by a token that says nothing"),
+        pytest.param(None, "opaque", "allocator", id="not at all, by a token that is none of ours"),
+        pytest.param(None, None, "allocator", id="not at all, without a token"),
+    ],
+)
+async def test_who_lacks_a_right_is_named(
+    server: Server, clock: VirtualClock, user: str | None, token: str | None, named: str
+) -> None:
+    server.user, server.allowed = user, False
+    access = fixed_access("http://host.example", token=token)
+    async with ApiClient(access, user_agent="test", clock=clock, transport=Scripted(server.respond)) as client:
+        found = await Preflight(client, needs=NEEDS, clock=clock).once()
+    assert found[0].error == (
+        f"RBAC: {named} may not patch services/status, needed to publish addresses; see purelb rbac"
+    )
+
+
+async def test_asked_once_everything_that_is_missing_is_told(
+    client: ApiClient, server: Server, clock: VirtualClock
+) -> None:
+    needs = Needs(who="the agent", rows=ROWS, kinds=(GROUPS,), node="n1")
+    asking = Preflight(client, needs=needs, clock=clock)
+    server.kinds = []
+    assert [failed.error for failed in await asking.once()] == [
+        "CRD servicegroups.purelb.io is not served as v2: apply crds/ or run purelb crds --apply",
+        'Node "n1" does not exist: PURELB_NODE_NAME must be spec.nodeName',
+    ]
+    server.version = {"major": "1", "minor": "24"}
+    assert [failed.error for failed in await asking.once()] == [
+        "Kubernetes 1.24 is older than 1.25, the oldest supported"
+    ]
+    server.away = True
+    (away,) = await asking.once()
+    assert away.error.startswith("waiting for the API server at http")

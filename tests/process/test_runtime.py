@@ -137,6 +137,18 @@ def test_wrong_settings_are_exit_2_with_a_line_each() -> None:
         ]
 
 
+def test_a_check_tells_all_that_is_missing_and_serves_nothing() -> None:
+    with running("waits") as first:
+        port = first.wait_for("listening")["address"].rpartition(":")[2]
+        with running("waits", f"--port={port}", "--kubeconfig=/nowhere", "--check") as second:
+            assert second.end() == 1
+            assert [(line["code"], line["check"]) for line in second.lines] == [
+                ("selfCheckFailed", "http"),
+                ("selfCheckFailed", "access"),
+            ]
+            assert second.lines[1]["error"].startswith("kubeconfig '/nowhere' does not exist")
+
+
 def test_modes_are_judged_with_the_settings() -> None:
     with running("waits", "--dry-run=twice", "--check=perhaps", "--metrics-auth=kubernetes") as it:
         assert it.process.wait(10) == 2
