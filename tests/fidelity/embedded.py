@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The embedded server as a child of a test run: `python -m tests.fidelity.embedded DIRECTORY`.
 
-Prints the path of a kubeconfig, then obeys lines on stdin: `compact` forgets the past and answers `done`. The end of stdin,
+Prints the path of a kubeconfig, then obeys lines on stdin: `compact` forgets the past and `skip SECONDS` moves its clock; both answer `done`. The end of stdin,
 which is also the end of the parent, ends it. Rejected: a server in the test's own process, for then neither could wait for the other.
 """
 
@@ -29,6 +29,9 @@ async def main(directory: Path) -> None:
             match command.strip():
                 case b"compact":
                     core.compact()
+                    print("done", flush=True)
+                case command if command.startswith(b"skip "):
+                    server.skip(float(command[5:]))
                     print("done", flush=True)
                 case other:
                     raise ValueError(f"no such command: {other!r}")

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from hack.processes import wait_until
 from tests.fidelity.normal import Normaliser, without_ages
-from tests.fidelity.steps import Compact, Events, From, Kubectl, Open, Request, Step
+from tests.fidelity.steps import Compact, Events, From, Kubectl, Open, Request, Step, Wait
 from tests.fidelity.wire import WITHIN_S, Answer, Stream
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Run:
         self._values: dict[str, str] = dict(names)
         self._objects: dict[str, Any] = {}
         self._streams: dict[str, Stream] = {}
+        self._skipped = 0.0
         sent = json.dumps([_sent(step) for step in steps])
         self._normal = Normaliser({value: f"<{name}>" for name, value in names.items()}, sent=sent)
 
@@ -51,6 +52,9 @@ class Run:
                 return self._opened(step)
             case Events():
                 return self._events(step)
+            case Wait():
+                self._skipped += self._target.wait(step.seconds)
+                return {"asked": f"wait {step.seconds:g} s"}
             case Compact():
                 self._target.compact()
                 return {"asked": "compact"}
@@ -125,7 +129,7 @@ class Run:
         record: Record = {"asked": f"events of {step.watch}", "events": seen, "ended": ended}
         if step.lasting is not None:
             least, most = step.lasting
-            lasted = time.monotonic() - stream.started
+            lasted = time.monotonic() - stream.started + self._skipped
             record["lasted"] = f"{least}-{most} s" if least <= lasted <= most else f"{lasted:.1f} s"
         return record
 

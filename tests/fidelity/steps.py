@@ -67,6 +67,12 @@ class Events(Struct, frozen=True, kw_only=True):
     leave_out: tuple[str, ...] = ()
 
 
+class Wait(Struct, frozen=True, kw_only=True):
+    """Time passes: for the real server by waiting, for the embedded one by moving its clock."""
+
+    seconds: float
+
+
 class Compact(Struct, frozen=True):
     """The past is forgotten: lists and watches of revisions up to now expire."""
 
@@ -78,7 +84,7 @@ class Kubectl(Struct, frozen=True, kw_only=True):
     stdin: object = None
 
 
-Step = Request | Open | Events | Compact | Kubectl
+Step = Request | Open | Events | Wait | Compact | Kubectl
 
 
 class Room(Struct, frozen=True, kw_only=True):

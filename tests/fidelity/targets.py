@@ -11,6 +11,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,6 +35,9 @@ class Target(NamedTuple):
     version: str  # "1.34"
     compact: Callable[[], None]
     can_compact: bool
+    wait: Callable[
+        [float], float
+    ]  # returns once so many seconds have passed there; answers how many of them were skipped
 
 
 @contextlib.contextmanager
@@ -53,8 +57,15 @@ def embedded(directory: Path) -> Iterator[Target]:
                 print("compact", file=child.stdin, flush=True)
                 assert child.stdout.readline() == "done\n"
 
+            def skip(seconds: float) -> float:
+                assert child.stdin is not None
+                assert child.stdout is not None
+                print(f"skip {seconds}", file=child.stdin, flush=True)
+                assert child.stdout.readline() == "done\n"
+                return seconds
+
             with Wire(kubeconfig) as wire:
-                yield Target(kubeconfig, directory, wire, _version(wire), compact, can_compact=True)
+                yield Target(kubeconfig, directory, wire, _version(wire), compact, can_compact=True, wait=skip)
         finally:
             child.stdin.close()
             child.wait(10)
@@ -66,7 +77,7 @@ def real(directory: Path) -> Iterator[Target]:
     given = os.environ.get(KUBECONFIG)
     if given:
         with Wire(Path(given)) as wire:
-            yield Target(Path(given), directory, wire, _version(wire), _not_ours, can_compact=False)
+            yield Target(Path(given), directory, wire, _version(wire), _not_ours, can_compact=False, wait=_waited)
         return
     with (
         ControlPlane.start(directory / "control-plane", controllers=_CONTROLLERS) as cluster,
@@ -77,7 +88,12 @@ def real(directory: Path) -> Iterator[Target]:
             cluster.forget()
             wire.close()  # the server has gone and come back
 
-        yield Target(cluster.kubeconfig, directory, wire, _version(wire), compact, can_compact=True)
+        yield Target(cluster.kubeconfig, directory, wire, _version(wire), compact, can_compact=True, wait=_waited)
+
+
+def _waited(seconds: float) -> float:
+    time.sleep(seconds)
+    return 0.0
 
 
 def _not_ours() -> None:

@@ -17,15 +17,27 @@ from tests.conftest import MISSING
 from tests.fidelity import transcripts
 from tests.fidelity.cases import CASES
 from tests.fidelity.conftest import unavailable
+from tests.fidelity.steps import Wait
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.fidelity.rooms import Rooms
     from tests.fidelity.steps import Case
     from tests.fidelity.targets import Target
 
+
+def waits(case: Case) -> Iterator[float]:
+    return (step.seconds for step in case.steps if isinstance(step, Wait))
+
+
 EACH_CASE = pytest.mark.parametrize(
     ("module", "case"),
-    [pytest.param(module, case, id=f"{module}: {case.name}") for module, cases in CASES.items() for case in cases],
+    [
+        pytest.param(module, case, id=f"{module}: {case.name}", marks=pytest.mark.timeout(60 + sum(waits(case))))
+        for module, cases in CASES.items()
+        for case in cases
+    ],
 )
 
 

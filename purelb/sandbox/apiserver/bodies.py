@@ -22,6 +22,7 @@ from purelb.sandbox.apiserver.answers import (
 )
 from purelb.sandbox.apiserver.builtins import METADATA_NODE, NODES
 from purelb.sandbox.apiserver.defaults import fill, prune
+from purelb.sandbox.apiserver.go_words import said
 from purelb.sandbox.apiserver.paths import Target
 from purelb.sandbox.apiserver.protobuf import PROTOBUF, decode_protobuf
 from purelb.sandbox.apiserver.state import State
@@ -112,7 +113,7 @@ def shaped(
     metadata = rules.without_nulls(metadata)
     unknown = [f"metadata.{path}" for path in prune(METADATA_NODE, metadata, root=False)]
     if wrong := validate(METADATA_NODE, metadata, "metadata"):
-        raise _unreadable(target, str(wrong[0]))
+        raise _unreadable(target, said(kind.kind, METADATA_NODE, metadata, wrong[0], root="metadata"))
     for name in ("labels", "annotations", "finalizers", "ownerReferences"):
         if name in metadata and not metadata[name]:
             del metadata[name]
@@ -132,7 +133,7 @@ def shaped(
         if tree is not None:
             unknown += prune(tree, rest, root=False)
             if wrong := validate(tree, rest):
-                raise _unreadable(target, str(wrong[0]))
+                raise _unreadable(target, said(kind.kind, tree, rest, wrong[0]))
         obj = judged | rest
     complaints = [f'unknown field "{path}"' for path in unknown]
     complaints += [f'duplicate field "{path}"' for path in body.duplicates]

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from purelb.sandbox.apiserver.answers import (
+    Expired,
     FieldError,
     Refusal,
     bad_request,
@@ -230,8 +231,10 @@ class Reads:
             done=lambda gone: self._state.detach(collection, gone),
         )
         floor = store.floor_of(collection)
-        if start < floor:
-            watcher.expire(f"too old resource version: {start} ({floor})")
+        if initial_events and asked > store.revision:
+            watcher.fail(too_large_revision(asked, store.revision))
+        elif start < floor:
+            watcher.fail(Expired(f"too old resource version: {start} ({floor})"))
         self._state.attach(collection, watcher)
         return watcher
 

@@ -11,7 +11,7 @@ from datetime import datetime
 
 import msgspec
 
-from purelb.sandbox.apiserver.answers import Obj, status
+from purelb.sandbox.apiserver.answers import Obj, Refusal
 from purelb.sandbox.apiserver.empty import EMPTY
 from purelb.sandbox.apiserver.exchange import JSON_TYPE, Head, Watcher
 from purelb.sandbox.apiserver.labels import LabelSelector
@@ -106,10 +106,10 @@ class ObjectWatch(Watcher):
             self._initial = []
             self._done(self)
 
-    def expire(self, message: str) -> None:
-        """End with the in-stream ERROR of a revision that is gone."""
+    def fail(self, why: Refusal) -> None:
+        """End with an ERROR in the stream: a revision that is gone, or one that is yet to come."""
         self._initial = []
-        self._error = status(410, "Expired", message)
+        self._error = why.status()
 
     def frames(self, now: float) -> list[bytes]:
         out: list[bytes] = []

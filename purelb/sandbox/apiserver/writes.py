@@ -190,7 +190,8 @@ class Writes:
                 raise
             # What the patch made cannot be read: the real server blames the patch.
             strict = refusal.message.find("strict decoding error: ")
-            why = refusal.message[strict:] if strict >= 0 else refusal.message
+            decoder = refusal.message.find("json: cannot unmarshal")
+            why = refusal.message[max(strict, decoder, 0) :]
             raise invalid_object("", "", "", [invalid("patch", made, why)]) from refusal
         return self._replaced(target, obj, version, query, now, warnings)
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from tests.fidelity.cases.objects import EVENTS, LONG_AGO, SERVICES, config_map, event, named, service
+from tests.fidelity.cases.objects import EVENTS, LEASES, LONG_AGO, SERVICES, config_map, event, named, pod, service
 from tests.fidelity.steps import Case, case, get, kubectl, patch, post
 
 CM = {**config_map("one", data={"a": "1"})}
@@ -65,4 +65,24 @@ CASES: tuple[Case, ...] = (
     case("kubectl events", post(EVENTS, event("seen", type="Warning", lastTimestamp=LONG_AGO)), kubectl("events", "--types=Warning", "-o", "name")),
     case("kubectl get -w and a timeout", kubectl("create", "-f", "-", stdin=CM), kubectl("get", "configmap", "one", "-w", "--request-timeout=1s")),
     case("kubectl and a kind that is none", kubectl("get", "frobnicators"), get("/apis/none.example.com/v1")),
+    case("kubectl describe of a Service", kubectl("create", "-f", "-", stdin=WEB), kubectl("describe", "service", "web"), kubectl("describe", "service", "none")),
+    case("kubectl describe of a Pod", kubectl("create", "-f", "-", stdin=pod("one")), kubectl("describe", "pod", "one")),
+    case("kubectl describe of a Lease", kubectl("create", "-f", "-", stdin=named("coordination.k8s.io/v1", "Lease", "one", spec={"holderIdentity": "me"})),
+         patch(f"{LEASES}/one", {"metadata": {"labels": {"a": "b"}}}, only=("kind",)), kubectl("get", "lease", "one", "--show-labels")),
+    case("kubectl dry runs on the server", kubectl("create", "--dry-run=server", "-f", "-", stdin=CM), kubectl("get", "configmap", "one"),
+         kubectl("create", "-f", "-", stdin=CM), kubectl("patch", "configmap", "one", "--dry-run=server", "-p", '{"data":{"a":"2"}}'),
+         kubectl("label", "configmap", "one", "a=b", "--dry-run=server"), kubectl("delete", "configmap", "one", "--dry-run=server"),
+         kubectl("get", "configmap", "one", "-o", "jsonpath={.data}{.metadata.labels}")),
+    case("kubectl delete in its ways", kubectl("create", "-f", "-", stdin=CM), kubectl("delete", "configmap", "one", "--cascade=background", "--wait=true"),
+         kubectl("create", "-f", "-", stdin=config_map("two", metadata={"labels": {"a": "b"}})), kubectl("delete", "configmap", "-l", "a=c"),
+         kubectl("delete", "configmap", "-l", "a=b", "--now"), kubectl("delete", "configmap", "two", "--ignore-not-found")),
+    case("kubectl and a selector that is none", kubectl("get", "configmap", "-l", "a in ("), kubectl("get", "configmap", "-l", "a is b"),
+         kubectl("get", "configmap", "-l", "a=-"), kubectl("get", "configmap", "-l", "a>x"), kubectl("get", "configmap", "-l", "a>1")),
+    case("kubectl warns of what the server warns of", kubectl("create", "-f", "-", stdin=service("web", loadBalancerSourceRanges=["192.0.2.1/24"]))),
+    case("kubectl and a wrong type", kubectl("create", "-f", "-", stdin=service("web", ports=[{"port": "http"}])),
+         kubectl("create", "--validate=false", "-f", "-", stdin=service("web", ports=[{"port": "http"}]))),
+    case("kubectl wait for what comes", kubectl("create", "-f", "-", stdin=CM), kubectl("wait", "configmap/one", "--for=create", "--timeout=5s")),
+    case("kubectl annotate in its ways", kubectl("create", "-f", "-", stdin=CM), kubectl("annotate", "configmap", "one", "a=1", "b=2"), kubectl("annotate", "configmap", "one", "a=2"),
+         kubectl("annotate", "configmap", "one", "a=2", "--overwrite"), kubectl("annotate", "configmap", "one", "--list"), kubectl("annotate", "configmap", "one", "b-", "c-"),
+         kubectl("annotate", "configmap", "one", "bad key=1")),
 )  # fmt: skip

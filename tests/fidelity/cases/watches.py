@@ -4,8 +4,38 @@ counted only where a case asks for them."""
 
 from __future__ import annotations
 
-from tests.fidelity.cases.objects import LEASES, SERVICES, crd, labelled, lease, named, service, version
-from tests.fidelity.steps import Case, Compact, From, Open, Room, case, delete, events, get, patch, post, put, watch
+from tests.fidelity.cases.objects import (
+    CONFIG_MAPS,
+    EVENTS,
+    LEASES,
+    NAMESPACES,
+    NODES,
+    PODS,
+    SERVICES,
+    SLICES,
+    crd,
+    labelled,
+    lease,
+    named,
+    service,
+    version,
+)
+from tests.fidelity.steps import (
+    Case,
+    Compact,
+    From,
+    Open,
+    Room,
+    Wait,
+    case,
+    delete,
+    events,
+    get,
+    patch,
+    post,
+    put,
+    watch,
+)
 
 ONE = Room(name="one lease", prepare=(post(LEASES, labelled("a", app="web")),))
 PARTIAL = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
@@ -169,6 +199,19 @@ MARKS = (
         events(bookmarks=False, lasting=(3.0, 6.0)),
     ),
     case(
+        "a bookmark each minute",
+        get(LEASES, keep="l"),
+        watch(f"{LEASES}?resourceVersion=<l.rv>&{BOOKMARKS}&timeoutSeconds=300"),
+        post(LEASES, labelled("a")),
+        events(1),
+        Wait(seconds=54),
+        events(1, lasting=(58.0, 64.0)),
+        patch(f"{LEASES}/a", LABEL_A),
+        events(1),
+        Wait(seconds=54),
+        events(1, lasting=(118.0, 126.0)),
+    ),
+    case(
         "no bookmarks unless they were asked for",
         get(LEASES, keep="l"),
         post(LEASES, labelled("a")),
@@ -179,6 +222,11 @@ MARKS = (
     case("initial events of nothing", watch(f"{LEASES}?{INITIAL}&{BOOKMARKS}&timeoutSeconds=9"), events(1)),
     case("initial events of revision 0", watch(f"{LEASES}?resourceVersion=0&{INITIAL}&{BOOKMARKS}&timeoutSeconds=9"), events(2), room=ONE),
     case("initial events of revision 1", watch(f"{LEASES}?resourceVersion=1&{INITIAL}&{BOOKMARKS}&timeoutSeconds=9"), events(2), room=ONE),
+    case("initial events of a revision to come", watch(f"{LEASES}?resourceVersion={FUTURE}&{INITIAL}&{BOOKMARKS}&timeoutSeconds=9"), events(lasting=(0.0, 1.0)), room=ONE),
+    *(
+        case(f"the bookmark of no {path.rpartition('/')[2]}", watch(f"{path}?{INITIAL}&{BOOKMARKS}&labelSelector=no=such&timeoutSeconds=9"), events(1))
+        for path in (SERVICES, SLICES, EVENTS, PODS, CONFIG_MAPS, NODES, NAMESPACES)
+    ),
     case("initial events without bookmarks", watch(f"{LEASES}?{INITIAL}&timeoutSeconds=1"), events(), room=ONE),
     case("initial events of a selection", watch(f"{LEASES}?{INITIAL}&{BOOKMARKS}&labelSelector=app=db&timeoutSeconds=9"), events(1), room=ONE),
     case("initial events of metadata only", watch(f"{LEASES}?{INITIAL}&{BOOKMARKS}&timeoutSeconds=9", accept=PARTIAL), events(2), room=ONE),

@@ -251,3 +251,15 @@ def test_due_and_tick_wake_a_watch_at_its_time(api: Api) -> None:
     api.core.tick(api.now)
     stream.events()
     assert (woken, api.core.due(api.now)) == ([1], None)
+
+
+def test_a_list_by_watch_does_not_go_back_in_time(api: Api) -> None:
+    """A client that has seen a later revision must not be given an older state: it is told, and lists elsewhere or later."""
+    api.post(SERVICES, service())
+    asked = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan", "allowWatchBookmarks": "true"}
+    stream = api.watch(SERVICES, resourceVersion=api.core.revision + 1, **asked)
+    [(kind, status)] = stream.events()
+    assert (kind, status["code"], status["reason"], stream.watcher.ended) == ("ERROR", 504, "Timeout", True)
+    assert status["details"]["causes"][0]["reason"] == "ResourceVersionTooLarge"
+    now = api.watch(SERVICES, resourceVersion=api.core.revision, **asked)
+    assert [kind for kind, _ in now.events()] == ["ADDED", "ADDED", "BOOKMARK"]
