@@ -10,13 +10,14 @@ from collections.abc import Collection
 from msgspec import Struct
 from msgspec.structs import replace
 
+from purelb.allocator.attribution import kinds_of
 from purelb.allocator.groups import Groups
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.ledger import Ledger, Plan
 from purelb.allocator.observed import Claims, branded, has_class, marked, published
 from purelb.allocator.planning import Planned, keep, plan
 from purelb.allocator.refusals import Refusal
-from purelb.allocator.serving import Rules
+from purelb.allocator.serving import Rules, effective_local
 from purelb.allocator.sources.loans import Loans
 from purelb.allocator.wish import Wish, read_wish, rough_wish
 from purelb.api import annotations as words
@@ -29,7 +30,7 @@ class Ignore(Struct, frozen=True, gc=False):
 
 
 class Wait(Struct, frozen=True, gc=False):
-    """It is being deleted: no change of addresses until it is gone."""
+    """It is being deleted, and nothing about it that matters has changed."""
 
 
 class Foreign(Struct, frozen=True, gc=False):
@@ -89,7 +90,7 @@ def decide(
         rough = rough_wish(service)
         return Leave(Plan(key, rough.uid, rough.created, (), rough.facts(local=False)))
     if service.metadata.deletion_timestamp:
-        return Wait()
+        return _terminating(service, _recorded(service), ledger=ledger, groups=groups, rules=rules)
     wish = read_wish(service)
     recorded = _recorded(service)
     if isinstance(wish, Refusal):
@@ -121,6 +122,25 @@ def _unreadable(
     kept = keep(rough, refusal, ledger=ledger, groups=groups, rules=rules)
     text = recorded or rough.text
     return Settle(kept, kept.plan.shortfall if kept is not None else refusal, rough, text)
+
+
+def _terminating(
+    service: Service, recorded: str | None, *, ledger: Ledger, groups: Groups, rules: Rules
+) -> Settle | Wait:
+    """Nothing is given to it and nothing taken, but its ports and its key of now count: the next term reads them from its spec.
+
+    So an edit that disturbs somebody else's live traffic costs it the address now, and not that other one after a restart.
+    """
+    rough = rough_wish(service)
+    record = ledger.records.get(rough.service)
+    if record is None:
+        return Wait()
+    kinds = kinds_of(record.addresses, ledger=ledger, groups=groups)
+    facts = rough.facts(local=effective_local(rough, kinds, rules))
+    if all(ledger.claims[address].holders[rough.service].facts == facts for address in record.addresses):
+        return Wait()
+    kept = keep(rough, None, ledger=ledger, groups=groups, rules=rules)
+    return Wait() if kept is None else Settle(kept, kept.plan.shortfall, rough, recorded or rough.text)
 
 
 def _adopt(service: Service, wish: Wish, *, ledger: Ledger, groups: Groups, rules: Rules) -> Settle | Foreign | None:

@@ -103,8 +103,8 @@ def plan(
     return made if agreed or isinstance(made, Refusal) else replace(made, agreed=False)
 
 
-def keep(wish: Wish, refusal: Refusal, *, ledger: Ledger, groups: Groups, rules: Rules) -> Planned | None:
-    """What a Service keeps that asks for nothing that could be read; None when it holds nothing.
+def keep(wish: Wish, refusal: Refusal | None, *, ledger: Ledger, groups: Groups, rules: Rules) -> Planned | None:
+    """What a Service keeps that asks for nothing, or for nothing that could be read; None when it holds nothing.
 
     Its ports, key and policy of now count, as they will when the next term reads them from its spec: on a port that is
     another holder's it loses the address, and where it may only not share it is contested.
@@ -115,7 +115,8 @@ def keep(wish: Wish, refusal: Refusal, *, ledger: Ledger, groups: Groups, rules:
     standing = ledger.standing(wish.service, wish.text)
     staying = {*mine.kept, *mine.movable}
     if mine.objection is not None and not staying.issuperset(standing):  # why an address is gone
-        refusal = replace(refusal, text=f"{refusal.text}; {mine.objection.text}")
+        objection = mine.objection
+        refusal = replace(refusal, text=f"{refusal.text}; {objection.text}") if refusal is not None else objection
     given = Given(tuple(address for address in standing if address in staying), refusal)
     kept = _planned(wish, given, mine, ledger=ledger, groups=groups, rules=rules)
     return None if isinstance(kept, Refusal) else replace(kept, agreed=False)
