@@ -37,6 +37,18 @@ spec:
   local:
     v4pools: [{pool: 192.0.2.10-192.0.2.20, subnet: 192.0.2.0/24}]
 """
+NODE = """
+apiVersion: v1
+kind: Node
+metadata: {name: n1}
+spec: {podCIDRs: [10.244.1.0/24, "fd00:244:1::/64"]}
+"""
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: one}
+spec: {nodeName: n1, containers: [{name: main, image: echo}]}
+"""
 EVENT = """
 apiVersion: events.k8s.io/v1
 kind: Event
@@ -249,3 +261,66 @@ async def test_custom_resources_are_applied_shown_explained_and_deleted(kubectl:
     assert "deleted" in await kubectl.run("delete sg default")
     assert "deleted" in await kubectl.run("delete crd servicegroups.purelb.io")
     assert "could not find the requested resource" in await kubectl.run("get sg", code=1)
+
+
+async def test_apply_of_a_directory_with_a_kustomization(kubectl: Kubectl, tmp_path: Path) -> None:
+    await kubectl.run(f"apply -f {CRDS}/servicegroups.purelb.io.yaml")
+    written = {
+        "kustomization.yaml": "resources: [web.yaml, group.yaml]\nnamePrefix: my-\n",
+        "web.yaml": SERVICE,
+        "group.yaml": GROUP,
+    }
+    for name, text in written.items():
+        (tmp_path / name).write_text(text)
+    said = await kubectl.run(f"apply -k {tmp_path}")
+    assert "service/my-web created" in said
+    assert "servicegroup.purelb.io/my-default created" in said
+    assert "unchanged" in await kubectl.run(f"apply -k {tmp_path}")
+    assert 'service "my-web" deleted' in await kubectl.run(f"delete -k {tmp_path}")
+
+
+async def test_describe_shows_nodes_pods_and_groups(kubectl: Kubectl) -> None:
+    await kubectl.run("apply -f -", given=NODE)
+    address = '{"status":{"addresses":[{"type":"InternalIP","address":"192.0.2.1"}],"conditions":[{"type":"Ready","status":"True","reason":"Yes"}]}}'
+    await kubectl.run(f"patch node n1 --subresource=status --type=merge -p {address}")
+    shown = await kubectl.run("describe node n1")
+    assert re.search(r"^PodCIDRs: +10.244.1.0/24,fd00:244:1::/64$", shown, re.MULTILINE)
+    assert re.search(r"^ +InternalIP: +192.0.2.1$", shown, re.MULTILINE)
+    assert re.search(r"^ +Ready +True ", shown, re.MULTILINE)
+    assert re.search(r"^n1 +Ready +<none> +\d+s", await kubectl.run("get nodes"), re.MULTILINE)
+    assert "192.0.2.1" in await kubectl.run("get nodes -o wide")
+    await kubectl.run("apply -f -", given=POD)
+    shown = await kubectl.run("describe pod one")
+    assert re.search(r"^Node: +n1", shown, re.MULTILINE)
+    assert re.search(r"^ +Image: +echo$", shown, re.MULTILINE)
+    assert re.search(r"^one +0/1 +Pending +0 ", await kubectl.run("get pods"), re.MULTILINE)
+    assert await kubectl.run("get pods --field-selector spec.nodeName=n1 -o name") == "pod/one\n"
+    assert 'pod "one" force deleted' in await kubectl.run("delete pod one --force --grace-period=0")
+    await kubectl.run(f"apply -f {CRDS}/servicegroups.purelb.io.yaml")
+    await kubectl.run("apply -f -", given=GROUP)
+    assert re.search(
+        r"^ +Pool: +192.0.2.10-192.0.2.20$", await kubectl.run("describe servicegroup default"), re.MULTILINE
+    )
+
+
+async def test_delete_waits_for_finalizers_or_does_not(kubectl: Kubectl) -> None:
+    await kubectl.run("create configmap c --from-literal=a=b")
+    await kubectl.run('patch configmap c --type=merge -p {"metadata":{"finalizers":["purelb.io/hold"]}}')
+    assert "deleted" in await kubectl.run("delete configmap c --wait=false")
+    assert "timed out waiting" in await kubectl.run("delete configmap c --timeout=1s", code=1)
+    async with asyncio.TaskGroup() as group:
+        gone = group.create_task(kubectl.run("delete configmap c --timeout=20s"))
+        await kubectl.watching()
+        group.create_task(kubectl.run('patch configmap c --type=merge -p {"metadata":{"finalizers":null}}'))
+    assert "deleted" in gone.result()
+    assert "NotFound" in await kubectl.run("get configmap c", code=1)
+    await kubectl.run("create configmap d --from-literal=a=b")
+    assert "needs a garbage collector" in await kubectl.run("delete configmap d --cascade=foreground", code=1)
+    assert "deleted" in await kubectl.run("delete configmap d --cascade=orphan")
+
+
+async def test_what_the_server_warns_of_is_shown(kubectl: Kubectl) -> None:
+    given = SERVICE.replace("type: LoadBalancer", "type: LoadBalancer\n  loadBalancerSourceRanges: [192.0.2.1/24]")
+    said = await kubectl.run("apply -f -", given=given)
+    assert "service/web created" in said
+    assert 'Warning: spec.loadBalancerSourceRanges[0]: CIDR value "192.0.2.1/24" is ambiguous in this context' in said
