@@ -23,6 +23,7 @@ from purelb.allocator.refusals import AddressChanges, SubnetActive
 from purelb.allocator.state import Hands, State
 from purelb.allocator.taken import on_lan
 from purelb.api import leases
+from purelb.api.groups import Group
 from purelb.api.kinds import ConfigReport, LBNodeStatus
 from purelb.kube.owner import Fatal
 from purelb.kube.queue import INITIAL
@@ -48,12 +49,11 @@ def read_groups(state: State) -> Groups:
 def groups_changed(state: State, hands: Hands) -> None:
     """Some group was edited."""
     old, new = state.groups, read_groups(state)
-    claims = state.ledger.claims
-    before = {address: _look(old, address, claim) for address, claim in claims.items()}
-    state.groups = new
-    state.ledger.configure(new.layouts, new.atlas, reuse_delays=new.reuse_delays, elsewhere=new.elsewhere)
-    for address, look in before.items():
+    claims, state.groups = state.ledger.claims, new
+    moved = state.ledger.configure(new.layouts, new.atlas, reuse_delays=new.reuse_delays, elsewhere=new.elsewhere)
+    for address in claims if _looks_differ(old, new) else moved:
         claim = claims[address]
+        look = _look(old, address, claim)
         if claim.entry is None and (group := old.holding(old.atlas.where(address))) is not None:
             state.ledger.trace(address, origin_of(group))
         if _look(new, address, claim) != look:
@@ -79,12 +79,24 @@ def groups_changed(state: State, hands: Hands) -> None:
             hands.soon(StatusDue(*place), priority=INITIAL)
 
 
+def _looks_differ(old: Groups, new: Groups) -> bool:
+    """Whether an address may look different although the same group holds it."""
+    both = old.accepted.keys() & new.accepted.keys()
+    return old.refused.keys() != new.refused.keys() or any(
+        _style(old.accepted[name]) != _style(new.accepted[name]) for name in both
+    )
+
+
+def _style(group: Group) -> tuple[object, ...]:
+    return (group.name, group.announce, group.skip_ipv6_dad, group.off_subnet)
+
+
 def _look(groups: Groups, address: Address, claim: Claim) -> tuple[object, ...]:
     """What of a group shows in a Service that holds the address."""
     group = groups.holding(groups.atlas.where(address)) or groups.elsewhere.get(claim.origin.group)
     if group is None:
         return (claim.origin.group in groups.refused,)
-    return (group.name, group.announce, group.skip_ipv6_dad, group.off_subnet)
+    return _style(group)
 
 
 def _to_grow(state: State, old: Groups, new: Groups) -> Iterator[ServiceKey]:

@@ -12,7 +12,8 @@ Rejected: parallel dicts of addresses, ports and keys that every caller keeps in
 Not promised: that the holders of a *contested* claim may share. They were found like that, or one of them changed under it.
 """
 
-from collections.abc import Container, Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Literal
 
 from msgspec import Struct
@@ -109,7 +110,7 @@ class Ledger:
         self.reserved: dict[Address, tuple[Source, ...]] = {}
         self.pools = Pools()
         self._delays: Mapping[str, float] = {}
-        self._elsewhere: Container[str] = ()
+        self._elsewhere: Collection[str] = ()
         self._keyed: dict[tuple[str, Family, str], dict[Address, int]] = {}
         self._by_namespace: dict[tuple[str, str, Family], int] = {}
         self._by_source: dict[Source, tuple[Address, ...]] = {}
@@ -194,29 +195,44 @@ class Ledger:
         atlas: Atlas,
         *,
         reuse_delays: Mapping[str, float] | None = None,
-        elsewhere: Container[str] = (),
-    ) -> None:
+        elsewhere: Collection[str] = (),
+    ) -> tuple[Address, ...]:
         """Take over what the accepted groups say. No claim is lost: it is attributed anew, or becomes stray.
 
-        `elsewhere` are the groups whose addresses a source gives: theirs is what came from them and lies in no pool.
+        Costs what moves and not what is held; answers the addresses in use that were attributed anew. `elsewhere` are the groups whose addresses a source gives: theirs is what came from them and lies in no pool.
         """
+        moved = self._moved(atlas, elsewhere)
+        for address in moved:
+            self.pools.move(address, self.category(address), "free")
+            if (claim := self.claims.get(address)) is not None:
+                self._count_stray(address, claim, -1)
+                for service, holder in _one_by_one(claim):
+                    self._unindex(address, claim, service, holder)
         self.pools.configure(entries, atlas)
         self._delays = reuse_delays or {}
         self._elsewhere = elsewhere
-        self._keyed.clear()
-        self._by_namespace.clear()
-        self._strays.clear()
-        for address in {*self.quarantine, *self.reserved}:
-            if address not in self.claims:
-                self._account(address, "free")
-        for address, claim in self.claims.items():
-            claim.entry = self.attribution(address, claim.origin)
-            self._count_stray(address, claim, 1)
+        for address in moved:
             self._account(address, "free")
-            holders, claim.holders = claim.holders, {}
-            for service, holder in holders.items():  # one after the other, so that a namespace counts once
-                claim.holders[service] = holder
-                self._index(address, claim, service, holder)
+            if (claim := self.claims.get(address)) is not None:
+                claim.entry = self.attribution(address, claim.origin)
+                self._count_stray(address, claim, 1)
+                for service, holder in _one_by_one(claim):
+                    self._index(address, claim, service, holder)
+        return tuple(address for address in moved if address in self.claims)
+
+    def _moved(self, atlas: Atlas, elsewhere: Collection[str]) -> tuple[Address, ...]:
+        """The known addresses that another entry hands out under `atlas`, or that a source gave whose group came or went."""
+        found: dict[Address, None] = {}
+        for family, bounds in self.pools.moved(atlas).items():
+            if bounds:
+                lows, highs = [low for low, _ in bounds], [high for _, high in bounds]
+                least, most = lows[0], highs[-1]
+                for known in (self.claims, self.quarantine, self.reserved):
+                    near = [a for a in known if a[0] == family and least <= a[1] <= most]
+                    found |= dict.fromkeys(a for a in near if a[1] <= highs[bisect_right(lows, a[1]) - 1])
+        if other := {*self._elsewhere} ^ {*elsewhere}:
+            found |= dict.fromkeys(address for address, claim in self.claims.items() if claim.origin.group in other)
+        return tuple(found)
 
     def reserve(self, source: Source, addresses: Iterable[Address]) -> tuple[Address, ...]:
         """Replace what a source keeps from being handed out; answers the addresses it no longer reserves."""
@@ -292,13 +308,10 @@ class Ledger:
         self._count_stray(address, claim, -1)
         claim.origin = origin
         if (entry := self.attribution(address, origin)) != claim.entry:
-            holders, claim.holders = claim.holders, {}
-            for service, holder in holders.items():
-                claim.holders[service] = holder
+            for service, holder in _one_by_one(claim):
                 self._unindex(address, claim, service, holder)
-            claim.entry, claim.holders = entry, {}
-            for service, holder in holders.items():
-                claim.holders[service] = holder
+            claim.entry = entry
+            for service, holder in _one_by_one(claim):
                 self._index(address, claim, service, holder)
         self._count_stray(address, claim, 1)
 
@@ -439,3 +452,11 @@ class Ledger:
 
     def _account(self, address: Address, before: Category) -> None:
         self.pools.move(address, before, self.category(address))
+
+
+def _one_by_one(claim: Claim) -> Iterator[tuple[ServiceKey, Holder]]:
+    """The holders of a claim, put into it one after the other, so that a namespace with several of them counts once."""
+    holders, claim.holders = claim.holders, {}
+    for service, holder in holders.items():
+        claim.holders[service] = holder
+        yield service, holder

@@ -2,7 +2,8 @@
 """How full each pool entry is: what is free, what is next, and how many addresses are in which category.
 
 An index of the ledger, which alone calls `move`. It knows no Services: an address is free, claimed, quarantined or reserved, and the
-numbers of an entry always add up to its size. Swapped as a whole when groups are edited; the ledger then moves every address again.
+numbers of an entry always add up to its size. When groups are edited, what stays in its entry is carried over; the ledger frees
+what goes to another one before that, and moves it again afterwards.
 """
 
 from collections.abc import Iterable, Mapping
@@ -34,6 +35,17 @@ class _Entry(Struct):
     reserved: int = 0
 
 
+def _continued(known: _Entry | None, layout: Layout) -> _Entry:
+    """An entry with what is not free in it, by runs and not by address."""
+    if known is None:
+        return _Entry(layout, FreeSet(layout.size))
+    if known.layout == layout:
+        return known
+    used = (run for numbers in known.free.taken(known.layout.size) for run in known.layout.addresses_of(*numbers))
+    free = FreeSet.without(layout.size, (run for bounds in used for run in layout.numbers_of(*bounds)))
+    return _Entry(layout, free, known.claimed, known.quarantined, known.reserved)
+
+
 class Pools:
     def __init__(self) -> None:
         self._atlas = Atlas(())
@@ -41,13 +53,17 @@ class Pools:
         self._of_group: dict[tuple[str, Family], tuple[EntryId, ...]] = {}
 
     def configure(self, entries: Mapping[EntryId, Layout], atlas: Atlas) -> None:
-        """Begin anew with these entries, all free."""
+        """Go on with these entries. What other entries hand out now than before must be free while this is called."""
         self._atlas = atlas
-        self._entries = {entry: _Entry(layout, FreeSet(layout.size)) for entry, layout in entries.items()}
+        self._entries = {entry: _continued(self._entries.get(entry), layout) for entry, layout in entries.items()}
         of_group: dict[tuple[str, Family], list[EntryId]] = {}
         for entry in sorted(entries):
             of_group.setdefault((entry.group, entry.family), []).append(entry)
         self._of_group = {place: tuple(found) for place, found in of_group.items()}
+
+    def moved(self, atlas: Atlas) -> Mapping[Family, tuple[tuple[int, int], ...]]:
+        """Which addresses other entries hand out under `atlas`, or none: sorted bounds by family."""
+        return self._atlas.moved(atlas)
 
     def where(self, address: Address) -> Place | None:
         """Which accepted group mentions an address."""

@@ -13,8 +13,10 @@ Not promised: any order between entries. That is the caller's, because balancing
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from itertools import pairwise
+from typing import Self
 
 from msgspec import Struct
 
@@ -66,6 +68,31 @@ class Layout:
         """The (low, high) bounds sorted by address."""
         return zip(self._lows, self._highs, strict=True)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether the other one hands out the same addresses in the same order."""
+        if not isinstance(other, Layout):
+            return NotImplemented
+        return (self.size, self._starts, self._bases) == (other.size, other._starts, other._bases)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def addresses_of(self, low: int, high: int) -> Iterator[tuple[int, int]]:
+        """The addresses with the numbers `low` to `high`, as bounds."""
+        at = bisect_right(self._bases, low) - 1
+        while low <= high:
+            end = self._bases[at + 1] - 1 if at + 1 < len(self._bases) else self.size - 1
+            ahead = self._starts[at] - self._bases[at]
+            yield ahead + low, ahead + min(high, end)
+            low, at = end + 1, at + 1
+
+    def numbers_of(self, low: int, high: int) -> Iterator[tuple[int, int]]:
+        """The numbers of the addresses `low` to `high`, all of which it has, as bounds."""
+        at = bisect_right(self._lows, low) - 1
+        while low <= high:
+            ahead = self._bases[self._by_address[at]] - self._lows[at]
+            yield ahead + low, ahead + min(high, self._highs[at])
+            low, at = self._highs[at] + 1, at + 1
+
 
 class FreeSet:
     """A set of numbers below `size`, kept as intervals. Starts full."""
@@ -76,6 +103,27 @@ class FreeSet:
         self._lows: list[int] = [0] if size else []
         self._highs: list[int] = [size - 1] if size else []
         self.count = size
+
+    @classmethod
+    def without(cls, size: int, taken: Iterable[tuple[int, int]]) -> Self:
+        """All numbers below `size` but those within some disjoint bounds."""
+        found = cls(size)
+        found._lows, found._highs, low = [], [], 0
+        for first, last in (*sorted(taken), (size, size)):
+            if first > low:
+                found._lows.append(low)
+                found._highs.append(first - 1)
+            low = last + 1
+        found.count = sum(found._highs) - sum(found._lows) + len(found._lows)
+        return found
+
+    def taken(self, size: int) -> Iterator[tuple[int, int]]:
+        """The numbers below `size` that are not free, as sorted bounds."""
+        low = 0
+        for first, last in zip((*self._lows, size), (*self._highs, size), strict=True):
+            if first > low:
+                yield low, first - 1
+            low = last + 1
 
     def lowest(self) -> int | None:
         """The smallest free number, None when nothing is free."""
@@ -152,13 +200,22 @@ class Atlas:
 
     def __init__(self, known: Iterable[tuple[Place, Interval]]) -> None:
         rows = list(known)
-        self._known = {family: _Sorted(rows, family, excluded=False) for family in (4, 6)}
-        self._excluded = {family: _Sorted(rows, family, excluded=True) for family in (4, 6)}
+        families: tuple[Family, ...] = (4, 6)
+        self._known = {family: _Sorted(rows, family, excluded=False) for family in families}
+        self._excluded = {family: _Sorted(rows, family, excluded=True) for family in families}
 
     def where(self, address: Address) -> Place | None:
         """The place of an address, None when no accepted group mentions it."""
         family, number = address
         return self._known[family].at(number) or self._excluded[family].at(number)
+
+    def handing_out(self, family: Family) -> "_Sorted":
+        """The intervals that are handed out, excluded ones left out."""
+        return self._known[family]
+
+    def moved(self, other: "Atlas") -> Mapping[Family, tuple[tuple[int, int], ...]]:
+        """Where another entry hands the addresses out than in the other atlas, or none of one: sorted bounds by family."""
+        return {family: tuple(known.moved(other.handing_out(family))) for family, known in self._known.items()}
 
 
 class _Sorted:
@@ -179,6 +236,21 @@ class _Sorted:
                 self._highs.append(high)
                 self._places.append(place)
                 end = high
+
+    def moved(self, other: "_Sorted") -> Iterator[tuple[int, int]]:
+        mine, theirs = self.rows(), other.rows()
+        both = min(len(mine), len(theirs))
+        head = next((n for n in range(both) if mine[n] != theirs[n]), both)
+        tail = next((n for n in range(both - head) if mine[-1 - n] != theirs[-1 - n]), both - head)
+        mine, theirs = mine[head : len(mine) - tail], theirs[head : len(theirs) - tail]
+        edges = sorted({edge for low, high, _ in (*mine, *theirs) for edge in (low, high + 1)})
+        for low, end in pairwise(edges):
+            before, after = self.at(low), other.at(low)
+            if (before and before.entry) != (after and after.entry):
+                yield low, end - 1
+
+    def rows(self) -> list[tuple[int, int, Place]]:
+        return list(zip(self._lows, self._highs, self._places, strict=True))
 
     def at(self, number: int) -> Place | None:
         index = bisect_right(self._lows, number) - 1
