@@ -220,7 +220,49 @@ class Emptying:
         assert self.handled == ["a", "b", "c", "drained"]
 
 
-MORE = [Calling, Listing, Emptying]
+class Slow:
+    """A clock on which everything takes 3 ms: after two objects, others have their turn."""
+
+    def __init__(self, inner: VirtualClock) -> None:
+        self._inner = inner
+        self.wall, self.random = inner.wall, inner.random
+        self.until, self.timeout_at = inner.until, inner.timeout_at
+
+    def now(self) -> float:
+        self._inner.jump(0.003)
+        return self._inner.now()
+
+
+class Slicing:
+    """An informer that takes many turns to store a list, to tell of it, and to compare it in an audit."""
+
+    lasts = 10.0
+    grace = 0.1  # time that passes while it is looked at
+
+    def __init__(self, clock: VirtualClock) -> None:
+        server = self.server = ModelServer()
+        for name in "abcde":
+            server.write(name, "good")
+        self.scripted = Scripted(server.respond)
+        self.transport = Turns(self.scripted)
+        slow = Slow(clock)
+        client = ApiClient(fixed_access("http://api.test"), user_agent="tests", clock=slow, transport=self.transport)
+        self.informer: Informer[Service] = Informer(client, SERVICES, mode="list", audit=3.0)
+        self.story: Sequence[tuple[float, Callable[[], None]]] = ()
+
+    async def run(self) -> None:
+        await self.informer.run()
+
+    async def check(self, *, cancelled: int) -> None:
+        assert cancelled
+        self.scripted.assert_all_closed()
+        assert len(self.informer.store) in {0, 5}, "half of a list can be seen"
+
+    async def complete(self) -> None:
+        assert len(self.informer.store) == 5
+
+
+MORE = [Calling, Listing, Emptying, Slicing]
 
 
 @pytest.mark.parametrize("case", MORE, ids=lambda case: str(case.__name__).lower())
