@@ -15,6 +15,7 @@ import json
 import os
 import socket
 import ssl
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -73,6 +74,8 @@ class Api:
         self._netns = netns
         self._timeout_s = timeout_s
         self._connection: http.client.HTTPConnection | None = None
+        self._watching: http.client.HTTPConnection | None = None
+        self._aborted = False
 
     def get(self, path: str) -> Answer:
         return self.request("GET", path)
@@ -88,6 +91,29 @@ class Api:
 
     def delete(self, path: str) -> Answer:
         return self.request("DELETE", path)
+
+    def watch(self, path: str) -> Iterator[Any]:
+        """The events of a watch, on a connection of its own, until the server or `abort` ends it. Raises Unreachable when it is cut."""
+        connection = self._watching = self._connect()
+        try:
+            connection.request("GET", path, headers=self._headers)
+            response = connection.getresponse()
+            if response.status != HTTPStatus.OK:
+                raise AssertionError(f"HTTP {response.status}: {response.read().decode(errors='replace')}")
+            while line := response.readline():
+                yield json.loads(line)
+        except (OSError, http.client.HTTPException, ValueError) as broken:
+            if not self._aborted:
+                raise Unreachable(f"GET {path}: {broken}") from broken
+        finally:
+            connection.close()
+
+    def abort(self) -> None:
+        """End a watch that another thread reads. The one method that may be called from there."""
+        self._aborted = True
+        if self._watching is not None and self._watching.sock is not None:
+            with contextlib.suppress(OSError):  # it has just ended by itself
+                self._watching.sock.shutdown(socket.SHUT_RDWR)
 
     def request(self, method: str, path: str, body: object = None, *, content_type: str = JSON) -> Answer:
         """Send one request. Raises Unreachable when nobody answers."""
