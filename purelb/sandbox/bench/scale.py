@@ -12,19 +12,21 @@ What the server sends and when is not ours: two cores carry etcd, the API server
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import json
 import os
 import sys
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
 
 from purelb.kube.client import ApiClient, PatchType
-from purelb.kube.errors import KubeError
+from purelb.kube.errors import AlreadyExists, KubeError
 from purelb.kube.resources import ENDPOINT_SLICES, NAMESPACES, SERVICES
 from purelb.kube.retry import retry_delay
 from purelb.sandbox.bench import objects, recorded
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from purelb.kube.resources import Resource
     from purelb.sandbox.bench.suites import Stage
 
+T = TypeVar("T")
+
 SUITE: Final = "scale"
 NAMESPACE: Final = "bench-scale"
 OBJECTS: Final = 10_000
@@ -46,7 +50,6 @@ RATE: Final = 500
 LATE_S: Final = 1.0  # for the last events
 WRITERS: Final = 8
 UPDATERS: Final = 16
-ATTEMPTS: Final = 5
 STRETCH_MAX_MS: Final = 50.0
 
 
@@ -101,11 +104,11 @@ def endpoint_slice(number: int) -> dict[str, Any]:
 async def scale(stage: Stage, *, variants: tuple[Variant, ...] = VARIANTS, count: int = OBJECTS) -> list[Row]:
     """Make the objects, measure each variant, remove them."""
     client = stage.client
-    await client.create(NAMESPACES, objects.namespace(NAMESPACE))
-    numbers = range(count)
+    with contextlib.suppress(AlreadyExists):
+        await client.create(NAMESPACES, objects.namespace(NAMESPACE))
     began = time.perf_counter()
-    await _in_parallel(numbers, lambda number: _make(client, number))
-    _say(f"made {2 * count} objects in {time.perf_counter() - began:.0f} s")
+    await _make(client, count=count)
+    _say(f"{2 * count} objects are there after {time.perf_counter() - began:.0f} s")
     try:
         rows: list[Row] = []
         for variant in variants:
@@ -113,35 +116,51 @@ async def scale(stage: Stage, *, variants: tuple[Variant, ...] = VARIANTS, count
             _say(f"measured {variant.name}")
         return rows
     finally:
-        await _in_parallel(numbers, lambda number: _remove(client, number))
+        await client.delete(NAMESPACES, NAMESPACE)  # and the cluster's controllers remove what is in it
 
 
-async def _make(client: ApiClient, number: int) -> None:
-    made = service(number)
-    name = made["metadata"]["name"]
-    await client.create(SERVICES, made, namespace=NAMESPACE)
-    status = {"status": recorded.service(number)["status"]}
-    await client.patch(
-        SERVICES, name, status, kind=PatchType.MERGE, namespace=NAMESPACE, subresource="status", field_manager="purelb"
-    )
-    await client.create(ENDPOINT_SLICES, endpoint_slice(number), namespace=NAMESPACE)
+async def _make(client: ApiClient, *, count: int) -> None:
+    """All that is not there yet, an answer that was lost included."""
+    there = set()
+    async for page in client.list_pages(ENDPOINT_SLICES, namespace=NAMESPACE):
+        there |= {found.metadata.name for found in page.objects}
+    left = deque(number for number in range(count) if endpoint_slice(number)["metadata"]["name"] not in there)
 
-
-async def _remove(client: ApiClient, number: int) -> None:
-    await client.delete(SERVICES, service(number)["metadata"]["name"], namespace=NAMESPACE)
-    await client.delete(ENDPOINT_SLICES, endpoint_slice(number)["metadata"]["name"], namespace=NAMESPACE)
-
-
-async def _in_parallel(numbers: range, work: Callable[[int], Awaitable[object]]) -> None:
-    left = deque(numbers)
-
-    async def worker() -> None:
+    async def maker() -> None:
         while left:
-            await work(left.popleft())
+            number = left.popleft()
+            made = service(number)
+            with contextlib.suppress(AlreadyExists):
+                await _sent(client, lambda made=made: client.create(SERVICES, made, namespace=NAMESPACE))  # type: ignore[misc]
+            await _sent(client, lambda number=number: _assign(client, number))  # type: ignore[misc]
+            with contextlib.suppress(AlreadyExists):
+                part = endpoint_slice(number)
+                await _sent(client, lambda part=part: client.create(ENDPOINT_SLICES, part, namespace=NAMESPACE))  # type: ignore[misc]
 
     async with asyncio.TaskGroup() as group:
         for _ in range(WRITERS):
-            group.create_task(worker())
+            group.create_task(maker())
+
+
+async def _assign(client: ApiClient, number: int) -> object:
+    shape = recorded.service(number)
+    status, name = {"status": shape["status"]}, shape["metadata"]["name"]
+    return await client.patch(
+        SERVICES, name, status, kind=PatchType.MERGE, namespace=NAMESPACE, subresource="status", field_manager="purelb"
+    )
+
+
+async def _sent(client: ApiClient, call: Callable[[], Awaitable[T]]) -> T:
+    """The answer to `call`, which is made again when a busy server did not give one."""
+    for attempt in itertools.count():
+        try:
+            return await call()
+        except KubeError as error:
+            delay = retry_delay(error, attempt, client.clock.random)
+            if delay is None:
+                raise
+            await asyncio.sleep(delay)
+    raise AssertionError("counting never ends")
 
 
 async def _measured(stage: Stage, variant: Variant, *, count: int) -> list[Row]:
@@ -226,20 +245,15 @@ class Changes:
 
     async def _one(self, number: int) -> None:
         resource, name, body = self._wanted(number)
-        sent = time.monotonic()
-        for attempt in range(ATTEMPTS):
-            try:
-                obj = await self._client.patch(resource, name, body, kind=PatchType.MERGE, namespace=NAMESPACE)
-            except KubeError as error:
-                delay = retry_delay(error, attempt, self._client.clock.random)
-                if delay is None:
-                    raise
-                await asyncio.sleep(delay)
-                continue
-            rv = int(obj.metadata.resource_version)
-            self.sent_at[rv], self.answered_at[rv] = sent, time.monotonic()
-            return
-        raise RuntimeError(f"{resource.name} {name} could not be changed in {ATTEMPTS} attempts")
+        at: list[float] = []
+
+        async def call() -> Any:
+            at.append(time.monotonic())
+            return await self._client.patch(resource, name, body, kind=PatchType.MERGE, namespace=NAMESPACE)
+
+        obj = await _sent(self._client, call)
+        rv = int(obj.metadata.resource_version)
+        self.sent_at[rv], self.answered_at[rv] = at[-1], time.monotonic()
 
     def _wanted(self, number: int) -> tuple[Resource[Any], str, dict[str, object]]:
         which, unique = number // 2 % self._count, str(time.monotonic_ns())  # so that it is a change after each variant
