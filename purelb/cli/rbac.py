@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Final
 import yaml
 
 from purelb.allocator.access import access as allocator_access
-from purelb.api.roles import people, roles
+from purelb.api.roles import labels_of, people, roles, rule_of
 from purelb.lbnodeagent.access import access as lbnodeagent_access
 from purelb.process.command import DONE
+from purelb.process.scrapers import ACCESS as METRICS_AUTH
+from purelb.process.scrapers import PATH as METRICS_PATH
 
 if TYPE_CHECKING:
     import argparse
@@ -53,6 +55,28 @@ def render(namespace: str) -> str:
     return HEADER + "---\n".join([*documents, *map(as_yaml, people())])
 
 
+def render_metrics_auth(namespace: str) -> str:
+    """What `--metrics-auth=kubernetes` needs in addition, and a role for who scrapes."""
+    head = {"apiVersion": "rbac.authorization.k8s.io/v1"}
+    metadata = {"name": "purelb:metrics-auth", "labels": labels_of("metrics-auth")}
+    role = head | {"kind": "ClusterRole", "metadata": metadata, "rules": [rule_of(row) for row in METRICS_AUTH]}
+    binding = head | {
+        "kind": "ClusterRoleBinding",
+        "metadata": metadata,
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": metadata["name"]},
+        "subjects": [
+            {"kind": "ServiceAccount", "name": component, "namespace": namespace} for component in sorted(COMPONENTS)
+        ],
+    }
+    reader = head | {
+        "kind": "ClusterRole",
+        "metadata": {"name": "purelb:metrics-reader", "labels": labels_of("metrics-auth")},
+        "rules": [{"nonResourceURLs": [METRICS_PATH], "verbs": ["get"]}],
+    }
+    documents = [as_yaml(role, [row.reason for row in METRICS_AUTH]), as_yaml(binding), as_yaml(reader)]
+    return HEADER + "---\n".join(documents)
+
+
 class Rbac:
     name = "rbac"
     help = "print the roles of the components as YAML, each rule with its reason"
@@ -60,9 +84,13 @@ class Rbac:
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--namespace", default=DEFAULT_NAMESPACE, help="install namespace")
+        parser.add_argument(
+            "--metrics-auth", action="store_true", help="print what --metrics-auth=kubernetes needs in addition instead"
+        )
 
     def run(self, arguments: argparse.Namespace) -> int:
-        print(render(arguments.namespace), end="")
+        chosen = render_metrics_auth if arguments.metrics_auth else render
+        print(chosen(arguments.namespace), end="")
         return DONE
 
 

@@ -83,7 +83,7 @@ def test_no_secret_of_the_run_stands_in_anything_that_was_put_out(installed: Ins
 
     def dumped() -> object:
         late = [each.name for each in installed.components.values() if '"stateDump"' not in each.log.read_text()]
-        return late if late else True
+        return late or True
 
     wait_until("every process wrote its state", dumped, within_s=15)
     wait_until(

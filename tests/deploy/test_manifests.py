@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `kubectl kustomize` makes of deploy/: complete, least privileged, and in step with the code."""
 
+import os
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from purelb.cli.rbac import COMPONENTS, DEFAULT_NAMESPACE, render
+from purelb.cli.rbac import COMPONENTS, DEFAULT_NAMESPACE, render, render_metrics_auth
+from purelb.process.options import ProcessSettings
 from purelb.process.settings import fields_of
 
 ROOT = Path(__file__).parents[2]
@@ -63,6 +65,8 @@ def test_the_namespace_lets_the_agent_use_the_hosts_network() -> None:
 
 def test_the_committed_rbac_is_what_the_access_tables_say() -> None:
     assert (ROOT / "deploy/base/rbac.yaml").read_text() == render(DEFAULT_NAMESPACE)
+    committed = (ROOT / "deploy/components/metrics-auth/rbac.yaml").read_text()
+    assert committed == render_metrics_auth(DEFAULT_NAMESPACE)
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
@@ -121,3 +125,51 @@ def test_each_variable_of_a_manifest_is_a_setting_of_its_component(kind: str, na
     known = {field.env for field in fields_of(Settings)}
     given = {variable["name"] for variable in container(kind, name)["env"]}
     assert given <= known
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The default overlay with the component `metrics-auth`."""
+    overlay = tmp_path_factory.mktemp("overlay")
+    content = {
+        "resources": [os.path.relpath(ROOT / "deploy/overlays/default", overlay)],
+        "components": [os.path.relpath(ROOT / "deploy/components/metrics-auth", overlay)],
+    }
+    (overlay / "kustomization.yaml").write_text(yaml.safe_dump(content))
+    text = subprocess.run(["kubectl", "kustomize", str(overlay)], check=True, capture_output=True, text=True).stdout
+    return list(yaml.safe_load_all(text))
+
+
+@pytest.mark.parametrize(("kind", "name"), WORKLOADS, ids=["allocator", "lbnodeagent"])
+def test_metrics_auth_adds_tls_and_changes_nothing_else(closed: list[dict[str, Any]], kind: str, name: str) -> None:
+    (found,) = (item for item in closed if item["kind"] == kind and item["metadata"]["name"] == name)
+    (changed,) = found["spec"]["template"]["spec"]["containers"]
+    before = container(kind, name)
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert changed[probe]["httpGet"].pop("scheme") == "HTTPS"
+        assert changed[probe] == before[probe]
+    added = {item["name"]: item.get("value") for item in changed["env"] if item not in before["env"]}
+    assert added == {
+        "PURELB_METRICS_TLS_CERT": "/etc/purelb/metrics/tls.crt",
+        "PURELB_METRICS_TLS_KEY": "/etc/purelb/metrics/tls.key",
+        "PURELB_METRICS_AUTH": "kubernetes",
+    }
+    assert added.keys() <= {field.env for field in fields_of(ProcessSettings)}
+    assert changed["securityContext"] == before["securityContext"]
+
+
+def test_the_rights_of_metrics_auth_are_those_of_both_accounts_and_no_others(closed: list[dict[str, Any]]) -> None:
+    names = {(item["kind"], item["metadata"]["name"]) for item in closed}
+    base = {(item["kind"], item["metadata"]["name"]) for item in built()}
+    assert names - base == {
+        ("ClusterRole", "purelb:metrics-auth"),
+        ("ClusterRole", "purelb:metrics-reader"),
+        ("ClusterRoleBinding", "purelb:metrics-auth"),
+    }
+    (role,) = (
+        item for item in closed if item["metadata"]["name"] == "purelb:metrics-auth" and item["kind"] == "ClusterRole"
+    )
+    assert [(rule["resources"], rule["verbs"]) for rule in role["rules"]] == [
+        (["tokenreviews"], ["create"]),
+        (["subjectaccessreviews"], ["create"]),
+    ]
