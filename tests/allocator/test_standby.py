@@ -13,6 +13,8 @@ from purelb.allocator.main import Allocator, AllocatorSettings, Deps
 from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.access import fixed_access
 from purelb.kube.resources import SERVICES
+from purelb.sandbox.apiserver.faults import DropEvent, Rule
+from purelb.sandbox.apiserver.identity import User
 from purelb.sandbox.apiserver.memory import MemoryTransport
 from tests.allocator.cluster import ALLOCATOR, Cluster, pool
 from tests.allocator.nodes import Node
@@ -45,9 +47,9 @@ class Listening(MemoryTransport):
 
 
 class Standby:
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, user: User = ALLOCATOR) -> None:
         self.asked: list[tuple[str, str, str]] = []
-        transport = Listening(cluster.core, clock=cluster.clock, user=ALLOCATOR)
+        transport = Listening(cluster.core, clock=cluster.clock, user=user)
         transport.asked = self.asked
         settings = AllocatorSettings(namespace=INSTALL, leader_elect=True)
         edges = Deps(cluster.clock, cluster.sink, access=fixed_access("http://memory"), transport=transport)
@@ -64,8 +66,8 @@ class Standby:
 
 
 @asynccontextmanager
-async def standby(cluster: Cluster) -> AsyncIterator[Standby]:
-    made = Standby(cluster)
+async def standby(cluster: Cluster, user: User = ALLOCATOR) -> AsyncIterator[Standby]:
+    made = Standby(cluster, user)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(made.component.run())
         await cluster.clock.advance(3.0)
@@ -122,3 +124,27 @@ async def test_a_standby_that_takes_over_lists_only_the_services_again_and_serve
             assert (await cluster.addresses("a"), await cluster.addresses("b")) == (("192.0.2.10",), ("192.0.2.11",))
             again = [path for path in second.lists() if path != "leases"]  # the lease of the leader is read by name
             assert again == ["services"]
+
+
+async def test_what_the_former_leader_wrote_last_is_known_although_its_event_never_came(cluster: Cluster) -> None:
+    deaf = User(name="deaf", groups=("system:masters", "system:authenticated"))
+    # What comes before it: the list's end, the older one, its condition, the younger one.
+    lost = Rule(effect=DropEvent(after_events=4), subject="deaf", verb="watch", resource="services", count=1)
+    async with asyncio.TaskGroup() as group:
+        first = Standby(cluster)
+        leading = group.create_task(first.component.run())
+        await cluster.clock.advance(3.0)
+        cluster.core.faults.add(lost)
+        async with standby(cluster, deaf) as second:
+            await cluster.serve("older", annotations={"purelb.io/service-group": "nowhere"})
+            await cluster.clock.advance(1.5)
+            await cluster.serve("younger")
+            await cluster.clock.advance(1.0)
+            assert await cluster.addresses("younger") == ("192.0.2.10",)
+            leading.cancel()
+            anything = {"metadata": {"annotations": {"purelb.io/service-group": None}}}
+            await cluster.patch(SERVICES, "older", anything, "shop")
+            await cluster.clock.advance(25.0)
+            assert second.component.phase() == "Running"
+            given = (await cluster.addresses("younger"), await cluster.addresses("older"))
+            assert given == (("192.0.2.10",), ("192.0.2.11",)), "an address of the last second is not given twice"
