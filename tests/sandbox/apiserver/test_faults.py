@@ -2,6 +2,7 @@
 """Each hook does what it says, to whom it says, as often as it says."""
 
 import msgspec
+import pytest
 
 from purelb.sandbox.apiserver.core import ApiResponse, Watcher
 from purelb.sandbox.apiserver.faults import Answer, CutStream, Delay, Hang, LoseAnswer, Reset, Rule
@@ -79,3 +80,19 @@ def test_rules_in_force_can_be_read_with_their_count(api: Api) -> None:
     api.get("/api/v1/nodes")
     assert [(one, fired) for one, _, fired in api.core.faults] == [(number, 1)]
     assert isinstance(api.raw("GET", "/api/v1/nodes"), ApiResponse)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ('{"effect":{"type":"Delay","seconds":2}}', Rule(effect=Delay(seconds=2.0))),
+        ('{"effect":{"type":"Hang"},"verb":"get","count":1}', Rule(effect=Hang(), verb="get", count=1)),
+        (
+            '{"effect":{"type":"CutStream","after_frames":3,"clean":true},"subject":"*:agent"}',
+            Rule(effect=CutStream(after_frames=3, clean=True), subject="*:agent"),
+        ),
+    ],
+)
+def test_a_rule_can_be_written_as_json(text: str, rule: Rule) -> None:
+    assert msgspec.json.decode(text, type=Rule) == rule
+    assert msgspec.json.decode(msgspec.json.encode(rule), type=Rule) == rule

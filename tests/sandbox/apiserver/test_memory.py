@@ -5,6 +5,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,7 +18,7 @@ from purelb.kube.model import Service
 from purelb.kube.resources import SERVICES
 from purelb.kube.transport import Request
 from purelb.sandbox.apiserver.core import ApiCore
-from purelb.sandbox.apiserver.faults import Answer, CutStream, Delay, LoseAnswer, Rule
+from purelb.sandbox.apiserver.faults import Answer, CutStream, Delay, Expire, LoseAnswer, Older, Rule
 from purelb.sandbox.apiserver.memory import MemoryTransport
 from tests.virtual_clock import VirtualClock
 
@@ -25,9 +26,9 @@ WEB = {"metadata": {"name": "web"}, "spec": {"type": "LoadBalancer", "ports": [{
 
 
 class World:
-    def __init__(self) -> None:
+    def __init__(self, **settings: Any) -> None:
         self.clock = VirtualClock(chance=0.5)
-        self.core = ApiCore(rng=random.Random(1).random, epoch=datetime(2026, 1, 1, tzinfo=UTC))
+        self.core = ApiCore(rng=random.Random(1).random, epoch=datetime(2026, 1, 1, tzinfo=UTC), **settings)
         self.transport = MemoryTransport(self.core, clock=self.clock)
         self.client = self.client_with(None)
 
@@ -134,3 +135,36 @@ async def test_a_watch_brings_its_bookmark_at_the_minute_whatever_the_clock_read
             reading = group.create_task(read())
             await world.clock.advance(60.001)
             assert b"BOOKMARK" in reading.result()
+
+
+@pytest.mark.parametrize("watch_list", ["on", "off", "ignore"])
+async def test_our_informer_is_in_step_with_servers_of_each_age(watch_list: str) -> None:
+    world = World(watch_list=watch_list)
+    async with world.client:
+        informer = Informer(world.client, SERVICES)
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(informer.run())
+            await world.clock.run_until(lambda: informer.synced)
+            assert world.clock.now() - 1000.0 < (60.0 if watch_list == "ignore" else 5.0)
+            await world.client.create(SERVICES, WEB, namespace="default")
+            await world.clock.run_until(lambda: set(informer.store.keys()) == {"default/kubernetes", "default/web"})
+            await world.clock.advance(400.0)
+            assert set(informer.store.keys()) == {"default/kubernetes", "default/web"}
+            running.cancel()
+
+
+async def test_our_informer_does_not_go_back_with_a_server_that_is_behind(world: World) -> None:
+    """After a cut it asks for what it has seen; a server that has not seen that yet says so, and is asked again."""
+    informer = Informer(world.client, SERVICES)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(informer.run())
+        await world.clock.run_until(lambda: informer.synced)
+        world.core.faults.add(Rule(effect=Older(revisions=1), verb="list", count=2))
+        await world.client.create(SERVICES, WEB, namespace="default")
+        await world.clock.run_until(lambda: "default/web" in set(informer.store.keys()))
+        world.core.compact()
+        world.core.faults.add(Rule(effect=Expire(), verb="watch", count=1))
+        for _ in range(20):
+            await world.clock.advance(30.0)
+            assert "default/web" in set(informer.store.keys())
+        running.cancel()
