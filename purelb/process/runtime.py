@@ -42,7 +42,7 @@ from purelb.process.reach import reach
 from purelb.process.settings import Loaded, Problem, add_flags, as_yaml, load
 from purelb.process.signals import Signals, tasks
 from purelb.process.statedoc import Decisions, settings_of
-from purelb.process.supervision import supervise, tell, verdict
+from purelb.process.supervision import Roll, supervise, tell, verdict
 from purelb.process.tls import Certificates
 
 if TYPE_CHECKING:
@@ -239,7 +239,8 @@ async def serve(
     def health() -> Mapping[str, str | None]:
         worst = lag.worst(clock.now(), within=LAG_JUDGED_S)
         late = worst >= settings.max_loop_lag
-        return {"loop": f"the event loop was {worst:.1f} s late" if late else None, **component.health()}
+        loop = f"the event loop was {worst:.1f} s late" if late else None
+        return {"loop": loop, **component.health(), "tasks": roll.trouble()}
 
     def state(most: int) -> Mapping[str, object]:
         said = {"checks": component.checks(), "health": health()}
@@ -265,6 +266,7 @@ async def serve(
 
     registry.samples = samples
     signals = Signals(level=settings.log_level, state=brief, clock=clock)
+    roll = Roll(signals.asked)
     beside = {"lag": sample(lag, clock), "log": summaries(), "debug": signals.calm()}
     try:
         async with AsyncExitStack() as stack:
@@ -289,7 +291,7 @@ async def serve(
                     name=name,
                     budget=settings.shutdown_budget,
                     clock=clock,
-                    asked=signals.asked,
+                    roll=roll,
                     beside=beside,
                 )
     except (CannotStart, AccessError) as failure:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Never
 
 from purelb.kube.errors import AccessError
@@ -37,9 +38,35 @@ class TaskEnded(Exception):
     """A task that should work until it is cancelled has returned."""
 
 
+class Roll:
+    """Which tasks of the process are gone although nobody asked them to go, for its liveness."""
+
+    def __init__(self, asked: asyncio.Future[Any]) -> None:
+        self.asked = asked
+        self.gone: list[str] = []
+
+    def trouble(self) -> str | None:
+        """A process in which a task ended ends by itself, unless another one refuses to; then a restart must help."""
+        return f"{', '.join(self.gone)} ended, and the others did not" if self.gone else None
+
+
+_ROLL: Final[ContextVar[Roll | None]] = ContextVar("roll", default=None)
+"""That of the supervised group, inherited by every task of it: no component has to hand it to its own tasks."""
+
+
 async def unending(work: Awaitable[object], *, name: str) -> Never:
     """Await `work`, which has no end: if it returns, that is a mistake of ours and ends the process."""
-    await work
+    roll = _ROLL.get()
+    try:
+        await work
+    except asyncio.CancelledError:
+        raise
+    except BaseException:
+        if roll is not None:
+            roll.gone.append(name)
+        raise
+    if roll is not None:
+        roll.gone.append(name)
     raise TaskEnded(f"{name} ended without being asked")
 
 
@@ -49,14 +76,16 @@ async def supervise(
     name: str,
     budget: float,
     clock: Clock,
-    asked: asyncio.Future[Any],
+    roll: Roll,
     beside: Mapping[str, Coroutine[Any, Any, Never]],
     end: Callable[[int], None] = os._exit,
 ) -> int:
-    """Run `component`, and `beside` it, until `asked` is done and it has stopped; the answer is the exit code.
+    """Run `component`, and `beside` it, until `roll.asked` is done and it has stopped; the answer is the exit code.
 
     Raises a group of what its tasks raised. `end` ends a process that does not end otherwise.
     """
+    asked = roll.asked
+    _ROLL.set(roll)
     async with asyncio.TaskGroup() as group:
         helpers = [
             group.create_task(unending(work, name=f"{name}:{what}"), name=f"{name}:{what}")

@@ -11,7 +11,7 @@ import pytest
 
 from purelb.process.component import Phase, PhaseTracker
 from purelb.process.shutdown import Shutdown
-from purelb.process.supervision import TaskEnded, supervise, verdict
+from purelb.process.supervision import Roll, TaskEnded, supervise, unending, verdict
 from tests.virtual_clock import START, VirtualClock
 
 if TYPE_CHECKING:
@@ -143,6 +143,7 @@ class Supervised:
         self.clock = clock
         self.component = Working(work)
         self.asked: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self.roll = Roll(self.asked)
         self.ended: list[tuple[int, float]] = []
         self.stubborn = True
 
@@ -160,7 +161,7 @@ class Supervised:
             name="c",
             budget=10.0,
             clock=self.clock,
-            asked=self.asked,
+            roll=self.roll,
             beside={name: endless(work) for name, work in beside.items()},
             end=self.end,
         )
@@ -270,3 +271,38 @@ async def test_a_component_that_ends_unasked_is_exit_code_5(clock: VirtualClock)
         await Supervised(clock, work).run()
     assert isinstance(raised.value.exceptions[0], TaskEnded)
     assert verdict(raised.value) == 5
+
+
+@pytest.mark.usefixtures("quiet_loop")
+async def test_a_task_that_died_among_others_that_do_not_end_is_seen_by_liveness(clock: VirtualClock) -> None:
+    async def stubborn() -> None:
+        while it.stubborn:
+            try:
+                await sleeping(clock, 1.0)
+            except asyncio.CancelledError:
+                continue
+
+    async def work(me: Working) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(unending(stubborn(), name="stubborn"))
+            group.create_task(unending(sleeping(clock, 2.0), name="mistaken"))
+            await me.told
+
+    it = Supervised(clock, work)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(failing(it))
+        await clock.advance(1.0)
+        before = it.roll.trouble()
+        await clock.advance(2.0)
+        after = it.roll.trouble()
+        it.stubborn = False  # before anything is asserted: nobody could end this process otherwise
+        await clock.advance(2.0)
+        assert (before, after) == (None, "mistaken ended, and the others did not")
+        assert running.result() == 5
+
+
+async def failing(it: Supervised) -> int:
+    try:
+        return await it.run()
+    except BaseExceptionGroup as group:
+        return verdict(group)
