@@ -130,6 +130,8 @@ class Processes:
         self._group = group
         self._way: Broken | None = None
         self._task: asyncio.Task[None] | None = None
+        self._others: list[asyncio.Task[None]] = []
+        self.allocator: Allocator | None = None
 
     def start_allocator(self, *, step_by_step: bool = False) -> Allocator:
         """`step_by_step`: each request takes turns of the loop, so that there is a middle to be killed in."""
@@ -140,13 +142,26 @@ class Processes:
             AllocatorDeps(self.town.clock, CountingSink(), access=fixed_access("http://memory"), transport=transport),
         )
         self._task = self._group.create_task(allocator.run(), name="allocator")
+        self.allocator = allocator
         return allocator
+
+    def another_allocator(self) -> Allocator:
+        """A second replica, which is ended with the first."""
+        first, way, allocator = self._task, self._way, self.allocator
+        second = self.start_allocator()
+        assert first is not None
+        assert self._task is not None
+        self._others.append(self._task)
+        self._task, self._way, self.allocator = first, way, allocator
+        return second
 
     async def kill_allocator(self) -> None:
         assert self._way is not None
         assert self._task is not None
         self._way.dead = True
         self._task.cancel()
+        for task in self._others:
+            task.cancel()
         await self.town.clock.run_until(self._task.done, within=30.0)
 
     async def power_off(self, name: str) -> None:
