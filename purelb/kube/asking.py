@@ -44,6 +44,7 @@ class Asking(Generic[T]):
         namespace: str | None,
         labels: str,
         fields: str,
+        transform: Callable[[T], T] | None,
         hand_over: Callable[[Input[T]], Awaitable[None]],
         lists_done: Callable[[], int],
     ) -> None:
@@ -55,6 +56,7 @@ class Asking(Generic[T]):
         self._resource = r
         self._name = name
         self._namespace, self._labels, self._fields = namespace, labels, fields
+        self._transform = transform
         self._receiver = hand_over
         self._lists_done = lists_done
         self._request: asyncio.Task[None] | None = None
@@ -86,6 +88,7 @@ class Asking(Generic[T]):
                 match=action.match,
                 limit=action.limit,
                 continue_=action.continue_,
+                transform=self._transform,
             )
         except KubeError as error:
             seen = ListFailed(error)
@@ -111,6 +114,7 @@ class Asking(Generic[T]):
                 rv=action.rv,
                 timeout_s=action.timeout_s,
                 initial_events=action.initial_events,
+                transform=self._transform,
             ) as stream:
                 await self._hand_over(Opened())
                 async for batch in stream:

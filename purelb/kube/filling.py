@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an informer does to its store, and whom it tells.
 
-An object that cannot be read, transformed or indexed never costs its neighbours anything: what was known of it stays, marked
-stale, and it is told of once. Long work (a replace and its delivery, a comparison) gives the loop a turn every 5 ms.
+An object that cannot be read or indexed never costs its neighbours anything: what was known of it stays, marked stale, and it
+is told of once. Objects come as they are to be stored, transformed where they were decoded. Long work (a replace and its delivery, a comparison) gives the loop a turn every 5 ms.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from purelb.kube.audit import Comparison
 from purelb.kube.clock import breathe
-from purelb.kube.decode import Poison
+from purelb.kube.decode import Poison, transformed
 from purelb.kube.handlers import Deliveries, Registration
 from purelb.kube.listwatch import Compare, Compared, Remove, Replace, Spoil, Upsert
 from purelb.kube.metrics import INFORMER_OVERLAY_DROPPED
@@ -31,7 +31,7 @@ SLICE: Final = 0.005
 
 
 class Filling(Generic[T]):
-    """The one place that changes the store of an informer. `transform` runs once for each object, before it is stored."""
+    """The one place that changes the store of an informer. `transform` is for what did not come by a list or a watch."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Filling(Generic[T]):
 
     def note_write(self, obj: T) -> None:
         """The server's answer to a write of ours."""
-        shaped = self._shaped(obj)
+        shaped = obj if self._transform is None else transformed(obj, self._transform)
         if isinstance(shaped, Poison):
             return  # it will come again through the watch, where it is counted and marked
         answer = self._store.note_write(shaped)
@@ -76,22 +76,16 @@ class Filling(Generic[T]):
     def remove(self, action: Remove[T]) -> None:
         """An object was deleted."""
         self._troubles.mended(action.key)
-        self._deliveries.tell(self._store.remove(action.key, self._shaped_or_none(action.obj), action.rv))
+        self._deliveries.tell(self._store.remove(action.key, action.obj, action.rv))
 
     def upsert(self, action: Upsert[T]) -> None:
         """An object is new, or changed."""
-        obj, rv = action.obj, action.rv
-        shaped = self._shaped(obj)
-        if isinstance(shaped, Poison):
-            self._troubles.spoiled(shaped)
-            self._store.spoil(shaped.key, shaped.error, rv)
-            return
-        answer = self._store.upsert(shaped, rv)
+        answer = self._store.upsert(action.obj, action.rv)
         if isinstance(answer, Rejected):
-            self._reject(answer, obj)
+            self._reject(answer, action.obj)
             return
         if self._troubles.any_spoiled:
-            self._troubles.mended(key(obj))
+            self._troubles.mended(key(action.obj))
         self._deliveries.tell(answer)
 
     async def replace(self, action: Replace[T]) -> None:
@@ -102,12 +96,7 @@ class Filling(Generic[T]):
             self._troubles.spoiled(bad)
         until = self._clock.now() + SLICE
         for obj in action.objects:
-            shaped = self._shaped(obj)
-            if isinstance(shaped, Poison):
-                self._troubles.spoiled(shaped)
-                replacement.refuse(shaped.key, shaped.error)
-            else:
-                replacement.take(shaped)
+            replacement.take(obj)
             if self._clock.now() >= until:
                 await breathe()
                 until = self._clock.now() + SLICE
@@ -137,20 +126,6 @@ class Filling(Generic[T]):
             return None
         differences, self._comparison = self._comparison.differences(), Comparison(self._store)
         return Compared(differences)
-
-    def _shaped(self, obj: T) -> T | Poison:
-        if self._transform is None:
-            return obj
-        try:
-            return self._transform(obj)
-        except Exception as error:  # noqa: BLE001  one object is fenced off from its neighbours
-            meta = obj.metadata
-            why = f"it cannot be transformed: {type(error).__name__}: {error}"
-            return Poison(key=key(obj), uid=meta.uid, rv=meta.resource_version, error=why)
-
-    def _shaped_or_none(self, obj: T | None) -> T | None:
-        shaped = None if obj is None else self._shaped(obj)
-        return None if isinstance(shaped, Poison) else shaped
 
     def _reject(self, rejected: Rejected, obj: T | None) -> None:
         meta = None if obj is None else obj.metadata

@@ -121,6 +121,7 @@ class Informer(Generic[T]):
             namespace=namespace,
             labels=labels,
             fields=fields,
+            transform=transform,
             hand_over=self._inbox.put,
             lists_done=lambda: self._filling.replaced,
         )

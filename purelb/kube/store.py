@@ -156,11 +156,6 @@ class Replacement(Generic[T]):
         self.put(name, obj, values)
         self.compared[name] = _NEW if old is None else (old, _changes(old, obj))
 
-    def refuse(self, name: str, why: str) -> None:
-        """The list has an object of this key, and it cannot be read; `name` `""`: nobody knows which."""
-        if name:
-            self.poison[name] = why
-
     def put(self, name: str, obj: T, values: Mapping[str, tuple[str, ...]]) -> None:
         """Hold `obj` without comparing it."""
         self.objects[name] = obj

@@ -172,7 +172,7 @@ async def test_what_cannot_be_read_keeps_its_readable_version_and_is_counted_onc
         assert len(said) == 3
 
 
-async def test_a_transform_runs_once_per_object() -> None:
+async def test_a_transform_runs_once_for_each_version_that_came() -> None:
     shaped: list[str] = []
 
     def transform(obj: Service) -> Service:
@@ -185,7 +185,7 @@ async def test_a_transform_runs_once_per_object() -> None:
             stream, change("ADDED", service("a", "1")), change("MODIFIED", service("a", "2")), end("10"),
             change("ADDED", service("b", "11")),
         )  # fmt: skip
-        assert shaped == ["2", "11"]
+        assert shaped == ["1", "2", "11"]
 
 
 async def test_a_gate_that_is_closed_costs_one_request_and_lists_from_then_on() -> None:
