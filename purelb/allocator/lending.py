@@ -27,6 +27,7 @@ from purelb.api import reasons
 from purelb.api.groups import Group
 from purelb.api.kinds import SERVICE_GROUPS
 from purelb.api.messages import shown
+from purelb.kube.failures import failure
 from purelb.kube.model import ObjectReference
 from purelb.kube.queue import INITIAL
 from purelb.net.ranges import Family, family_of, parse_address
@@ -184,7 +185,8 @@ def _allocated(state: State, hands: Hands, call: Call, asked: Ask, answer: Answe
         if bad.ours:
             loans.give_back(Loan(group.name, Held(key, asked.uid, bad.grant.ip, bad.grant.reference)), None, now)
     if checked.bad:
-        fields = {"code": "sourceLied", "service": str(key), "group": group.name, "error": problems(checked.bad)}
+        told = failure(problems(checked.bad), kind=reasons.IPAM_MISCONFIGURED)
+        fields = {"code": "sourceLied", "service": str(key), "group": group.name, **told}
         log.info("%s gave what cannot be used: %s", source_text(group), problems(checked.bad), extra=fields)
     if not checked.good and wanted:
         again = loans.bad(key, (bad.grant.ip for bad in checked.bad)) if checked.bad else False
@@ -219,12 +221,12 @@ def _released(state: State, hands: Hands, call: Call, answer: Answer, now: float
     if answer is not None:
         back.ticket, back.tries = None, back.tries + 1
         back.due = now + min(ASK_AGAIN, AWAY_FIRST * 2.0 ** min(back.tries, 30))
-        error = answer.text if isinstance(answer, Refusal) else ""
-        fields = {"code": "returnFailed", "group": back.loan.group, "ips": shown(back.loan.held.ip), "error": error}
-        log.info("%s was not given back: %s", shown(back.loan.held.ip), error, extra=fields)
+        told = failure(_error(answer), kind=_kind(answer), attempt=back.tries, retry_in=back.due - now)
+        fields = {"code": "returnFailed", "group": back.loan.group, "ips": shown(back.loan.held.ip), **told}
+        log.info("%s was not given back", shown(back.loan.held.ip), extra=fields)
         return
     loans.returned(back)
-    fields = {"code": "returned", "group": back.loan.group, "ips": shown(back.loan.held.ip)}
+    fields = {"code": "addressReturned", "group": back.loan.group, "ips": shown(back.loan.held.ip)}
     log.info("%s was given back to %s", shown(back.loan.held.ip), source_text(call.group), extra=fields)
     if back.address is not None:
         for service in state.waiting.wake(PoolHasRoom(back.loan.group, back.address[0])):
@@ -244,14 +246,15 @@ def _adopted(state: State, hands: Hands, call: Call, answer: Answer, now: float)
             lender.refusal = with_waits(lender.trouble, (GroupsChange(reasons.IPAM_UNAVAILABLE),))
         lender.adopt_due = now + min(AWAY_CAP, AWAY_FIRST * 2.0 ** min(lender.tries, 30))
         lender.tries += 1
-        text = lender.trouble.text if lender.trouble is not None else ""
-        log.info("%s", text, extra={"code": "adoptFailed", "group": group.name, "error": text})
+        told = failure(_error(answer), kind=_kind(answer), attempt=lender.tries, retry_in=lender.adopt_due - now)
+        fields = {"code": "adoptFailed", "group": group.name, **told}
+        log.info("%s did not say what it holds for us", source_text(group), extra=fields)
         _wake_all(state, hands)  # so that they say why
         return
     lender.trouble, lender.tries, lender.adopt_due = None, 0, now + ADOPT_EVERY
     _note_references(state.loans, group, answer)
     fields = {
-        "code": "adopted",
+        "code": "sourceAdopted",
         "group": group.name,
         "confirmed": len(answer.confirmed),
         "leftOver": len(answer.left_over),
@@ -260,12 +263,20 @@ def _adopted(state: State, hands: Hands, call: Call, answer: Answer, now: float)
     }
     log.info("%s was asked what it holds for us", source_text(group), extra=fields)
     for held in answer.conflicting[:10]:
-        told = occasion(rules.OWNERSHIP_LOST, f"{shown(held.ip)} of {held.service} is somebody else's", "ServiceGroup")
-        if told is not None and state.once.new(f"{group.name} {held.ip}", told.reason, "", now, again_after=HOUR):
-            hands.tell(_reference(state, group), told)
+        event = occasion(rules.OWNERSHIP_LOST, f"{shown(held.ip)} of {held.service} is somebody else's", "ServiceGroup")
+        if event is not None and state.once.new(f"{group.name} {held.ip}", event.reason, "", now, again_after=HOUR):
+            hands.tell(_reference(state, group), event)
     if lender.refusal is not None:
         lender.refusal, lender.usage_due = None, now
         _wake_all(state, hands)
+
+
+def _error(answer: Answer) -> str | None:
+    return answer.text if isinstance(answer, Refusal) else None
+
+
+def _kind(answer: Answer) -> str | None:
+    return answer.reason if isinstance(answer, Refusal) else None
 
 
 def _note_references(loans: Loans, group: Group, answer: Adopted) -> None:

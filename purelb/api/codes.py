@@ -150,6 +150,16 @@ CODES: Final[tuple[Code, ...]] = (
         "A mistake of ours in a source of addresses; the call is tried again.",
         failure=True,
     ),
+    _row("allocator", "sourceLied", "A source of addresses gave what cannot be used; it goes back.", failure=True),
+    _row("allocator", "sourceAdopted", "A source of addresses said what it holds for this cluster."),
+    _row(
+        "allocator",
+        "adoptFailed",
+        "A source of addresses did not say what it holds; it is asked again.",
+        failure=True,
+    ),
+    _row("allocator", "addressReturned", "An address was given back to the source it came from."),
+    _row("allocator", "returnFailed", "An address could not be given back; it is tried again.", failure=True),
     _row("allocator", "readFailed", "A Service could not be read again.", failure=True),
     _row(
         "lbnodeagent", "configuration", "Another configuration is in force: default, configured, deselected or invalid."
