@@ -14,6 +14,7 @@ from purelb.allocator.planning import Planned, plan
 from purelb.allocator.ranges import ip_text
 from purelb.allocator.refusals import Refusal
 from purelb.allocator.serving import Rules
+from purelb.allocator.sources.loans import Loans
 from purelb.allocator.wish import Wish, read_wish
 from tests.allocator.objects import INSTALL
 
@@ -33,11 +34,20 @@ class Desk:
         self.recorded: dict[ServiceKey, str] = {}
         self.now = 0.0
         self.advertised: tuple[IPNetwork, ...] = ()
+        self.loans = Loans()
         self.configure(*groups)
 
     def configure(self, *groups: ServiceGroup) -> None:
-        self.groups = Groups(groups, install_namespace=INSTALL, labels_of=lambda ns: self.labels.get(ns, {}))
-        self.ledger.configure(self.groups.layouts, self.groups.atlas, reuse_delays=self.groups.reuse_delays)
+        self.groups = Groups(
+            groups, install_namespace=INSTALL, labels_of=lambda ns: self.labels.get(ns, {}), sources={"netbox"}
+        )
+        self.ledger.configure(
+            self.groups.layouts,
+            self.groups.atlas,
+            reuse_delays=self.groups.reuse_delays,
+            elsewhere=self.groups.elsewhere,
+        )
+        self.loans.configure(self.groups.elsewhere, self.now)
         self.check()
 
     def plan(self, service: Service) -> Planned | Refusal:
@@ -51,6 +61,7 @@ class Desk:
             groups=self.groups,
             rules=self.rules,
             advertised=self.advertised,
+            loans=self.loans,
         )
 
     def live(self, *subnets: str) -> None:

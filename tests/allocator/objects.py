@@ -9,6 +9,7 @@ from purelb.allocator.keys import ServiceKey
 from purelb.api.kinds import (
     ClusterPools,
     LocalPools,
+    NetBoxSource,
     PoolEntryV4,
     PoolEntryV6,
     RemotePools,
@@ -94,6 +95,13 @@ def v4(pool: str, subnet: str = "192.0.2.0/24", **more: object) -> PoolEntryV4:
 
 def v6(pool: str, subnet: str = "2001:db8::/64", **more: object) -> PoolEntryV6:
     return PoolEntryV6(pool=pool, subnet=subnet, **more)  # type: ignore[arg-type]
+
+
+def elsewhere(name: str = "lent", *, created: str = "2026-01-01T00:00:00Z", **spec: object) -> ServiceGroup:
+    """A ServiceGroup whose addresses another system gives."""
+    source = NetBoxSource(url="https://ipam.example", tenant="t", announce="remote")
+    meta = ObjectMeta(name=name, namespace=INSTALL, uid=f"uid-of-{name}", creation_timestamp=created, generation=1)
+    return ServiceGroup(metadata=meta, spec=ServiceGroupSpec(netbox=source, **spec))  # type: ignore[arg-type]
 
 
 def group(
