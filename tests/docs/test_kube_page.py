@@ -4,8 +4,10 @@
 import asyncio
 import random
 import re
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -13,9 +15,10 @@ import pytest
 from purelb.kube.access import fixed_access
 from purelb.kube.client import ApiClient, PatchType
 from purelb.kube.model import labels
-from purelb.kube.resources import NAMESPACES, SERVICES
+from purelb.kube.resources import LEASES, NAMESPACES, SERVICES
 from purelb.sandbox.apiserver.core import ApiCore, History
 from purelb.sandbox.apiserver.memory import MemoryTransport
+from tests.kube.scripted import Scripted, client_over
 from tests.virtual_clock import VirtualClock
 
 PAGE = Path(__file__).parents[2] / "docs" / "kube.md"
@@ -26,10 +29,17 @@ def blocks() -> list[str]:
     return re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
 
 
+def names_of(*numbers: int) -> dict[str, Any]:
+    """What these blocks of the page define, one after the other in one module."""
+    made = ModuleType("page")
+    sys.modules["page"] = made  # where Structs look for what their annotations name
+    for number in numbers:
+        exec(compile(blocks()[number], str(PAGE), "exec"), made.__dict__)
+    return made.__dict__
+
+
 def controller() -> Any:
-    names: dict[str, Any] = {}
-    exec(compile(blocks()[0], str(PAGE), "exec"), names)
-    return names["label_services"]
+    return names_of(0)["label_services"]
 
 
 @pytest.fixture
@@ -80,3 +90,48 @@ async def test_each_service_carries_the_team_of_its_namespace(client: ApiClient,
         await set_team(None)
         assert await team() is None, "and a label that is gone is gone"
         running.cancel()
+
+
+async def test_of_two_replicas_one_works_and_the_other_takes_over(client: ApiClient, clock: VirtualClock) -> None:
+    async def team() -> str | None:
+        found = await client.get(SERVICES, "web", namespace="shop")
+        return labels(found).get("team")
+
+    alone = names_of(0, 2)["label_services_alone"]
+    await client.create(NAMESPACES, {"metadata": {"name": "shop", "labels": {"team": "a"}}})
+    await client.create(SERVICES, {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}}, namespace="shop")
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(alone(client, "one"))
+        await clock.advance(5.0)
+        assert await team() == "a"
+        second = group.create_task(alone(client, "two"))
+        await clock.advance(20.0)
+        lease = await client.get(LEASES, "team-labels", namespace="default")
+        assert lease.spec is not None
+        assert lease.spec.holder_identity == "one"
+        first.cancel()
+        await clock.advance(10.0)
+        await client.patch(NAMESPACES, "shop", {"metadata": {"labels": {"team": "b"}}}, kind=PatchType.MERGE)
+        await clock.advance(1.0)
+        assert await team() == "b"
+        second.cancel()
+
+
+async def test_a_kind_of_ones_own_is_read_like_any_other(clock: VirtualClock) -> None:
+    teams = names_of(3)["TEAMS"]
+    blue = {"kind": "Team", "metadata": {"name": "blue", "namespace": "shop"}, "spec": {"onCall": "eve", "x": 1}}
+    nobody = {"metadata": {"name": "nobody", "namespace": "shop"}, "spec": {"members": None}}
+    body = {"kind": "TeamList", "metadata": {"resourceVersion": "7"}, "items": [blue, nobody]}
+    transport = Scripted(lambda call: call.reply(body if call.path.endswith("/teams") else blue))
+    client = client_over(transport, clock)
+    page = await client.list_page(teams)
+    assert [(each.metadata.name, each.spec.on_call, each.spec.members or ()) for each in page.objects] == [
+        ("blue", "eve", ()),
+        ("nobody", "", ()),
+    ]
+    assert (await client.get(teams, "blue", namespace="shop")).spec.on_call == "eve"
+    assert transport.seen[-1].path == "/apis/example.com/v1/namespaces/shop/teams/blue"
+
+
+def test_no_block_of_the_page_is_left_untried() -> None:
+    assert len(blocks()) == 4
