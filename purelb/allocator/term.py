@@ -156,7 +156,10 @@ class Courier:
         self._callers.submit(call)
 
     def tell(self, regarding: ObjectReference, told: Occasion) -> None:
-        self._recorder.event(regarding, type=told.type, reason=told.reason, action=told.action, note=told.note)
+        note = told.note  # a series keeps its first one, and would tell of addresses that were given back
+        self._recorder.event(
+            regarding, type=told.type, reason=told.reason, action=told.action, note=note, distinct=note
+        )
 
     def wall(self) -> str:
         return self._clock.wall().replace(tzinfo=None).isoformat(timespec="seconds") + "Z"  # a tenth of strftime

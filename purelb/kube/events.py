@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which Events are written, and when. Pure; `recorder.py` sends them.
 
-An Event that says the same again (type, reason, action, regarding, related; the note does not count) is one of a series:
+An Event that says the same again (type, reason, action, regarding, related; the note does not count, unless whoever tells says
+by `distinct` that it differs) is one of a series:
 the first is written, the second makes it a series, later ones are counted here and written after 6 minutes of silence or
 every 30 minutes. A series that fell silent is forgotten; what happens then is a new Event.
 
@@ -34,13 +35,14 @@ Fate = Literal["new", "series", "spam", "queue_full"]
 
 
 class Subject(Struct, frozen=True):
-    """What makes two occurrences the same."""
+    """What makes two occurrences the same. `distinct`: anything more that their teller counts."""
 
     type: str
     reason: str
     action: str
     regarding: ObjectReference
     related: ObjectReference | None
+    distinct: str = ""
 
 
 class Happened(Struct, frozen=True):

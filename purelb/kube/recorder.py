@@ -88,14 +88,20 @@ class Recorder:
         action: str,
         note: str,
         related: Reference | None = None,
+        distinct: str = "",
     ) -> None:
-        """Say that something happened to `regarding`. A type other than Normal or Warning is a Warning."""
+        """Say that something happened to `regarding`. A type other than Normal or Warning is a Warning.
+
+        Occurrences of equal type, reason, action and objects are one series, which keeps the note of the first: the server lets
+        nobody change it. Those with another `distinct` are another.
+        """
         subject = Subject(
             type if type in {"Normal", "Warning"} else "Warning",
             clip(reason, _WORD_MAX_BYTES),
             clip(action, _WORD_MAX_BYTES),
             regarding,
             related,
+            distinct,
         )
         happened = Happened(subject, clip(note, _NOTE_MAX_BYTES), self._stamp(), micro_time(self._clock.wall()))
         fate = self._correlator.receive(happened, self._clock.now())

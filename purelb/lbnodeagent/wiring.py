@@ -194,4 +194,5 @@ def _tell(recorder: Recorder, finding: Finding) -> None:
         finding.text,
         extra={"code": "configFinding", "reason": finding.reason},
     )
-    recorder.event(about, type="Warning", reason=finding.reason, action="Configure", note=finding.text)
+    text = finding.text
+    recorder.event(about, type="Warning", reason=finding.reason, action="Configure", note=text, distinct=text)

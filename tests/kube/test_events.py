@@ -28,11 +28,18 @@ class Story:
         self.answer: Literal["stored", "gone", "failed", "unsent"] = "stored"
 
     def happens(
-        self, at: float, *, about: str = "web", reason: str = "Refused", note: str = "n", send: bool = True
+        self,
+        at: float,
+        *,
+        about: str = "web",
+        reason: str = "Refused",
+        note: str = "n",
+        distinct: str = "",
+        send: bool = True,
     ) -> Fate:
         self.send(at) if send else None
         self.stamp += 1
-        subject = Subject("Warning", reason, "Allocate", service(about), None)
+        subject = Subject("Warning", reason, "Allocate", service(about), None, distinct)
         fate = self.correlator.receive(Happened(subject, note, self.stamp, f"t{at:g}"), at)
         self.send(at) if send else None
         return fate
@@ -101,6 +108,21 @@ def test_the_note_does_not_make_an_event_another() -> None:
     story.happens(1, note="192.0.2.2 is taken")
     assert story.told() == [(0, "create", 1), (1, "series", 2)]
     assert story.written[0][1].note == "192.0.2.1 is taken"
+
+
+def test_what_its_teller_counts_as_another_is_another_event_within_the_same_bucket() -> None:
+    story = Story()
+    story.happens(0, note="192.0.2.1 from default", distinct="192.0.2.1")
+    story.happens(1, note="192.0.2.2 from default", distinct="192.0.2.2")
+    story.happens(2, note="192.0.2.2 from default", distinct="192.0.2.2")
+    assert story.told() == [(0, "create", 1), (1, "create", 1), (2, "series", 2)]
+    assert [send.note for _, send in story.written] == [
+        "192.0.2.1 from default",
+        "192.0.2.2 from default",
+        "192.0.2.2 from default",
+    ]
+    fates = [story.happens(3, distinct=str(number)) for number in range(30)]
+    assert fates.count("spam") == 30 - (25 - 2)
 
 
 def test_what_happens_before_the_first_write_goes_out_with_it() -> None:
