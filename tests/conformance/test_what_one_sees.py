@@ -23,6 +23,7 @@ pytestmark = pytest.mark.timeout(120)
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 REPORTS = f"/apis/purelb.io/v2/namespaces/{NAMESPACE}/lbnodestatuses"
 GROUPS = f"/apis/purelb.io/v2/namespaces/{NAMESPACE}/servicegroups"
+AGENTS = f"/apis/purelb.io/v2/namespaces/{NAMESPACE}/lbnodeagents"
 
 
 def events(installed: Installation, namespace: str, about: str) -> list[tuple[str, str, str]]:
@@ -158,3 +159,28 @@ def test_a_group_with_an_unreadable_range_says_so_and_the_others_go_on(installed
         assert "172.30.1.249-172.30.1.240" in message
         create(installed, namespace, "here")
         installed.wait_addresses(namespace, "here")
+
+
+def test_the_configuration_of_the_agents_says_how_many_nodes_use_it_and_one_that_nobody_uses_why(
+    installed: Installation,
+) -> None:
+    shadowed = {
+        "apiVersion": "purelb.io/v2",
+        "kind": "LBNodeAgent",
+        "metadata": {"name": "shadowed", "namespace": NAMESPACE},
+        "spec": {"local": {"localInterface": "default"}},
+    }
+
+    nodes = len(installed.topology.nodes)
+    expected = {"default": (nodes, ("True", "Applied")), "shadowed": (0, ("False", "ConfigIgnored"))}
+
+    def said() -> object:
+        bodies = {name: installed.api.get(f"{AGENTS}/{name}").ok() for name in expected}
+        seen = {name: (body.get("status", {}).get("nodes"), ready(body)) for name, body in bodies.items()}
+        return seen == expected or seen
+
+    installed.applier.apply([shadowed])
+    try:
+        wait_until("each LBNodeAgent says who uses it", said, within_s=20)
+    finally:
+        installed.api.delete(installed.applier.path(shadowed)).ok()

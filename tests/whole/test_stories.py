@@ -8,6 +8,7 @@ import logging
 
 import pytest
 
+from purelb.api.kinds import LB_NODE_AGENTS
 from purelb.kube.resources import SERVICES
 from purelb.sandbox.invariants import (
     ALLOW_SHARED,
@@ -17,6 +18,7 @@ from purelb.sandbox.invariants import (
     published_addresses_stay,
 )
 from tests.installed import SHOP
+from tests.lbnodeagent.lan import INSTALL
 from tests.whole.town import D, Town
 
 MINUTES = 60.0
@@ -275,3 +277,30 @@ async def test_at_rest_an_hour_passes_without_a_write_but_leases_and_without_a_l
         assert not nothing_moved(holders, town.holders())
         assert all(sight.holders == holders for sight in town.sights)
         await town.judge()
+
+
+async def test_the_agents_configuration_says_who_uses_it_and_what_is_wrong_with_it(town: Town) -> None:
+    async def said() -> tuple[int | None, str, str]:
+        found = await town.admin.get(LB_NODE_AGENTS, "default", namespace=INSTALL)
+        assert found.status is not None
+        (condition,) = found.status.conditions or ()
+        return found.status.nodes, condition.reason, condition.message
+
+    async def configure(**local: str) -> None:
+        await town.patch(LB_NODE_AGENTS, "default", {"spec": {"local": local}}, INSTALL)
+        await town.clock.advance(10.0)
+
+    count = len(town.hosts)
+    async with town.living() as processes:
+        await town.clock.advance(5.0)
+        assert await said() == (count, "Applied", f"used by {count} nodes")
+        await configure(localInterface="eth7")
+        nodes, reason, message = await said()
+        assert (nodes, reason) == (0, "ConfigError")
+        assert message.startswith(f"{min(host.name for host in town.hosts)}: ")
+        assert '"eth7"' in message
+        await configure(localInterface="default")
+        assert await said() == (count, "Applied", f"used by {count} nodes")
+        await processes.crew.leave(town.hosts[0].name)
+        await town.clock.advance(10.0)
+        assert await said() == (count - 1, "Applied", f"used by {count - 1} nodes")
