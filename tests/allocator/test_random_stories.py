@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from purelb.allocator.observed import published
+from purelb.allocator.ranges import ip_text
 from purelb.allocator.serving import Rules, effective_local
 from purelb.allocator.sharing import clash
 from purelb.allocator.wish import rough_wish
@@ -23,6 +24,7 @@ from purelb.kube.errors import KubeError
 from purelb.kube.resources import SERVICES
 from purelb.sandbox.apiserver.faults import Answer, Delay, LoseAnswer, Reset, Rule
 from tests.allocator.cluster import ALLOCATOR, Cluster, pool
+from tests.allocator.ipam import V4, Ipam, lie, netbox
 from tests.allocator.objects import INSTALL
 
 if TYPE_CHECKING:
@@ -34,8 +36,12 @@ NOTES = st.fixed_dictionaries(
     optional={
         "purelb.io/allow-shared-ip": st.sampled_from(["k1", "k2"]),
         "purelb.io/addresses": st.sampled_from(["192.0.2.10", "192.0.2.11", "203.0.113.1"]),
-        "purelb.io/service-group": st.sampled_from(["default", "far", "nowhere"]),
+        "purelb.io/service-group": st.sampled_from(["default", "far", "nowhere", "lent", "lent", "racks"]),
+        "purelb.io/multi-pool": st.sampled_from(["true", "false"]),
     },
+)
+MOODS = st.sampled_from(
+    ["hang", "raise", "cancelled", "away", "full", lie("192.0.2.10"), lie("224.0.0.1", "nonsense"), lie(*V4)]
 )
 POOLS = st.sampled_from(["192.0.2.10/32", "192.0.2.10-192.0.2.12", "192.0.2.11,192.0.2.10"])
 CREATE = st.tuples(st.just("create"), NAMES, NOTES, st.sampled_from([80, 81]))
@@ -45,6 +51,8 @@ CONFUSE = st.tuples(
 )
 DELETE = st.tuples(st.just("delete"), NAMES)
 GROUP = st.tuples(st.just("group"), st.sampled_from(["default", "far"]), st.one_of(st.none(), POOLS))
+RACKS = st.tuples(st.just("racks"), st.integers(0, 3), st.booleans())
+MOOD = st.tuples(st.just("mood"), st.sampled_from(["allocate", "release", "adopt", "usage"]), MOODS)
 CLEAR = st.tuples(st.just("clear"), NAMES)
 WAIT = st.tuples(st.just("wait"), st.sampled_from([1 / 64, 1 / 4, 2.0]))
 KILL = st.tuples(st.just("kill"))
@@ -56,6 +64,15 @@ FAULT = st.tuples(
 STORIES = st.lists(
     st.one_of(CREATE, CREATE, EDIT, CONFUSE, DELETE, GROUP, CLEAR, WAIT, KILL, FAULT), min_size=3, max_size=25
 )
+STORIES_OF_SOURCES = st.lists(
+    st.one_of(CREATE, CREATE, EDIT, DELETE, RACKS, MOOD, MOOD, WAIT, WAIT, KILL, FAULT), min_size=3, max_size=20
+)
+
+
+def racks(count: int, *, several: bool) -> dict[str, Any]:
+    """A remote group of some entries."""
+    entries = [{"pool": f"198.51.{n}.1-198.51.{n}.2", "subnet": f"198.51.{n}.0/24"} for n in range(count + 1)]
+    return {"metadata": {"name": "racks"}, "spec": {"remote": {"v4pools": entries, "multiPool": several}}}
 
 
 async def step(cluster: Cluster, what: tuple[Any, ...]) -> None:
@@ -68,6 +85,7 @@ async def step(cluster: Cluster, what: tuple[Any, ...]) -> None:
                     "purelb.io/allow-shared-ip": None,
                     "purelb.io/addresses": None,
                     "purelb.io/service-group": None,
+                    "purelb.io/multi-pool": None,
                 }
                 await cluster.patch(SERVICES, name, {"metadata": {"annotations": {**blank, **noted}}}, "shop")
             case ("confuse", name, key, port):  # an unreadable wish and other ports in one edit
@@ -84,6 +102,10 @@ async def step(cluster: Cluster, what: tuple[Any, ...]) -> None:
                     await cluster.create(SERVICE_GROUPS, body, INSTALL)
                 except KubeError:
                     await cluster.patch(SERVICE_GROUPS, name, {"spec": body["spec"]}, INSTALL)
+            case ("racks", count, several):
+                await cluster.patch(SERVICE_GROUPS, "racks", {"spec": racks(count, several=several)["spec"]}, INSTALL)
+            case ("mood", verb, mood):
+                ipam_of(cluster).mood[verb].append(mood)
             case ("clear", name):
                 status = {"status": {"loadBalancer": None}}
                 await cluster.patch(SERVICES, name, status, "shop", subresource="status")
@@ -101,9 +123,12 @@ async def step(cluster: Cluster, what: tuple[Any, ...]) -> None:
 
 async def tell(story: list[tuple[Any, ...]]) -> None:
     cluster = Cluster()
+    ipam = Ipam(cluster.clock)
+    cluster.sources = {"netbox": ipam}
     async with cluster.admin:
         await cluster.prepare()
-        await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+        for body in (pool(), racks(1, several=True), netbox("lent")):
+            await cluster.create(SERVICE_GROUPS, body, INSTALL)
         chapters: list[list[tuple[Any, ...]]] = [[]]
         for what in story:
             if what == ("kill",):
@@ -115,6 +140,8 @@ async def tell(story: list[tuple[Any, ...]]) -> None:
                 for what in chapter:
                     await step(cluster, what)
         cluster.core.faults.clear()
+        for moods in ipam.mood.values():
+            moods.clear()
         async with cluster.allocator():
             await cluster.clock.advance(400.0)
         before = await services(cluster)
@@ -125,6 +152,19 @@ async def tell(story: list[tuple[Any, ...]]) -> None:
         mine = [path for _, path in cluster.writes if "/services/" in path]
         assert not mine, "a fresh allocator found something to do"
         assert await services(cluster) == before
+        for service in before:
+            lent = [ip_text(address) for address in published(service) if ip_text(address) in ipam.addresses]
+            assert all(ip in ipam.records for ip in lent), "what is published is held where it came from"
+        held = {ip_text(address) for service in before for address in published(service)}
+        uids = {service.metadata.uid for service in before}
+        leaked = [ip for ip, (uid, _) in ipam.records.items() if ip not in held and uid in uids]
+        assert not leaked or ("kill",) in story, "what nobody wants goes back"
+
+
+def ipam_of(cluster: Cluster) -> Ipam:
+    found = cluster.sources["netbox"]
+    assert isinstance(found, Ipam)
+    return found
 
 
 async def services(cluster: Cluster) -> list[Service]:
@@ -150,7 +190,15 @@ def conditions(of: Service) -> tuple[Any, ...]:
 SHARED = {"purelb.io/allow-shared-ip": "k1"}
 
 
-@settings(max_examples=40)
+@settings(max_examples=12)
+@given(STORIES_OF_SOURCES)
+def test_after_any_story_of_sources_and_entries_a_fresh_allocator_has_nothing_to_do(
+    story: list[tuple[Any, ...]],
+) -> None:
+    asyncio.run(tell(story))
+
+
+@settings(max_examples=25)
 @given(STORIES)
 @example(
     [

@@ -13,7 +13,7 @@ from purelb.allocator.sources.loans import Loans
 from purelb.allocator.sources.source import Usage
 from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.resources import SERVICES
-from purelb.sandbox.apiserver.faults import Answer, Rule
+from purelb.sandbox.apiserver.faults import Answer, Delay, Rule
 from tests.allocator.cluster import Cluster, pool
 from tests.allocator.ipam import NAME, V4, V6, Ipam, lie, netbox
 from tests.allocator.objects import INSTALL, group
@@ -257,9 +257,11 @@ async def test_what_is_granted_while_the_allocator_leaves_goes_back_and_is_not_p
         async with site.allocator():
             await site.clock.advance(1.0)
             site.ipam.delay = 1.0
+            site.core.faults.add(Rule(effect=Delay(seconds=3), resource="services/status", verb="patch", count=1))
+            await site.serve("near")  # its write is waited for, and so the answer arrives
             await site.far()
             await site.clock.advance(0.2)
-        assert site.ipam.asked("allocate") == 1
+        assert (site.ipam.asked("allocate"), site.ipam.asked("release")) == (1, 1)
         assert not site.ipam.records
         assert not await site.addresses()
 
