@@ -17,9 +17,10 @@ from purelb.allocator.keys import Answered, Key, ReadAgain, ServiceKey, Wrote
 from purelb.allocator.occasions import Occasion
 from purelb.allocator.rebuild import rebuild
 from purelb.allocator.reconciler import Reconciler
+from purelb.allocator.sideline import Sideline
 from purelb.allocator.sources.calls import Callers
 from purelb.allocator.sources.source import Answer, Call, Factory
-from purelb.allocator.state import Config, State, Stores
+from purelb.allocator.state import PRIORITY_FOLD, Config, State, Stores
 from purelb.allocator.watching import watch
 from purelb.api.kinds import LBNodeAgent, LBNodeStatus, ServiceGroup
 from purelb.kube.bell import Bell
@@ -99,6 +100,7 @@ class Courier:
         self._world = world
         self._queue = queue
         self._writer = writer
+        self._sideline = Sideline(writer.submit)
         self._recorder = recorder
         self._clock = clock
         self._landed = landed
@@ -134,18 +136,20 @@ class Courier:
             self._landed(number, result)
             self._queue.add(Wrote(number), priority=URGENT)
 
-        self._writer.submit(
-            Write(
-                target=Target(resource, namespace, name),
-                verb="patch",
-                reply=reply,
-                body=body,
-                subresource=subresource,
-                rv=rv,
-                slot=slot,
-                priority=priority,
-            )
+        write = Write(
+            target=Target(resource, namespace, name),
+            verb="patch",
+            reply=reply,
+            body=body,
+            subresource=subresource,
+            rv=rv,
+            slot=slot,
+            priority=priority,
         )
+        if priority == PRIORITY_FOLD:
+            self._sideline.submit(write)
+        else:
+            self._writer.submit(write)
 
     def read(self, service: ServiceKey) -> None:
         if service not in self._reading:

@@ -26,7 +26,7 @@ from purelb.kube.access import load_access
 from purelb.kube.client import ApiClient
 from purelb.kube.clock import SystemClock
 from purelb.process.command import ANSWER_IS_NO, BAD_USAGE, CANNOT_WORK_HERE, DONE
-from purelb.sandbox.bench import api, deciding, runtime, suites
+from purelb.sandbox.bench import api, deciding, many, runtime, suites
 from purelb.sandbox.bench import scale as scaling
 from purelb.sandbox.bench.components import INSTALL_NAMESPACE, account_directory
 from purelb.sandbox.bench.results import Results, Row, machine, table
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 ALONE: Final = ("runtime", "api", deciding.SUITE)
 SUITES: Final = (*ALONE, "allocate", "announce", "steady", scaling.SUITE)
+CROWD: Final = 10_000
 MANIFESTS: Final = (
     "crds",
     "deploy/overlays/default/namespace.yaml",
@@ -50,6 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("suite", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)}; default: all")
     parser.add_argument("--kubeconfig", default=os.environ.get("KUBECONFIG"), help="an API server made for this")
     parser.add_argument("--trials", type=int, default=100, help="Services of the single-Service measurements")
+    parser.add_argument("--crowd", type=int, default=CROWD, help="Services that there are already when many are")
     parser.add_argument("--out", default="bench/results.json", help="where the results go")
 
 
@@ -130,14 +132,14 @@ async def _measure(arguments: argparse.Namespace) -> tuple[str, list[Row]]:
             version = json.loads((await client.raw("GET", "/version")).body)["gitVersion"]
             rows: list[Row] = []
             await suites.prepare(stage)
-            for suite, part in _parts(stage, trials=arguments.trials):
+            for suite, part in _parts(stage, trials=arguments.trials, crowd_of=arguments.crowd):
                 if not arguments.suite or suite in arguments.suite:
                     print(f"measuring {part.__name__} ...", file=sys.stderr, flush=True)
                     rows += await part()
     return f"kube-apiserver {version}", rows
 
 
-def _parts(stage: suites.Stage, *, trials: int) -> list[tuple[str, Callable[[], Awaitable[list[Row]]]]]:
+def _parts(stage: suites.Stage, *, trials: int, crowd_of: int) -> list[tuple[str, Callable[[], Awaitable[list[Row]]]]]:
     async def burst() -> list[Row]:
         return await suites.burst(stage)
 
@@ -153,6 +155,12 @@ def _parts(stage: suites.Stage, *, trials: int) -> list[tuple[str, Callable[[], 
     async def steady() -> list[Row]:
         return await suites.steady(stage)
 
+    async def dying() -> list[Row]:
+        return await many.dying(stage)
+
+    async def crowd() -> list[Row]:
+        return await many.crowd(stage, services=crowd_of)
+
     async def scale() -> list[Row]:
         return await scaling.scale(stage)
 
@@ -161,7 +169,9 @@ def _parts(stage: suites.Stage, *, trials: int) -> list[tuple[str, Callable[[], 
         ("allocate", arriving),
         ("allocate", alone),
         ("announce", single),
+        ("allocate", dying),
         ("steady", steady),
+        ("steady", crowd),
         (scaling.SUITE, scale),
     ]
 

@@ -16,8 +16,8 @@ def namespace(name: str) -> Mapping[str, Any]:
 
 
 def group(*, install_namespace: str) -> Mapping[str, Any]:
-    """A pool of 4,094 addresses in the subnet of the benchmark's one node."""
-    entry = {"pool": "172.30.16.1-172.30.31.254", "subnet": "172.30.0.0/16"}
+    """A pool of 16,382 addresses in the subnet of the benchmark's one node."""
+    entry = {"pool": "172.30.16.1-172.30.79.254", "subnet": "172.30.0.0/16"}
     return {
         "apiVersion": "purelb.io/v2",
         "kind": "ServiceGroup",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 NAMESPACE: Final = "bench"
 NODE: Final = "bench"
 NODE_ADDRESS: Final = "172.30.0.1"
+SUBNET: Final = "172.30.0.0/16"
 FOREIGN_CLASS: Final = "bench.example/bare"
 WRITERS: Final = 8
 CREATORS: Final = 8
@@ -100,12 +101,12 @@ async def burst(stage: Stage) -> list[Row]:
         events: list[float] = []
         writes: list[float] = []
         for _ in range(3):
-            await _create(stage.client, bare_names, lb_class=FOREIGN_CLASS)
+            await create_all(stage.client, bare_names, lb_class=FOREIGN_CLASS)
             await _bare(stage, bare_names, seen)
             await until("the bare client's writes", lambda: all(map(seen.address, bare_names)), within_s=30)
             bare.append(_rate(seen.served(bare_names)))  # by the same watch as the allocator's: one yardstick
-            await _remove(stage.client, bare_names)
-            await _create(stage.client, names, lb_class=None)
+            await remove_all(stage.client, bare_names)
+            await create_all(stage.client, names, lb_class=None)
             await until("the burst's Services", lambda: len(seen.versions.keys() & set(names)) == BURST, within_s=30)
             async with stage.allocator():
                 before = await _events(stage.client)
@@ -114,7 +115,7 @@ async def burst(stage: Stage) -> list[Row]:
                 rates.append(_rate(seen.served(names)))
                 await until_quiet(seen)
                 writes += [float(len(seen.versions[name]) - 1) for name in names]
-            await _remove(stage.client, names)
+            await remove_all(stage.client, names)
             seen.versions.clear()
     ratio = Ratio(to="bare PATCH rate", value=round(sorted(rates)[1] / sorted(bare)[1], 3))
     return [
@@ -145,13 +146,13 @@ async def arriving(stage: Stage) -> list[Row]:
         async with stage.allocator() as process:
             before = cpu_s(process.pid)
             began = time.perf_counter()
-            await _create(stage.client, names, lb_class=None)
+            await create_all(stage.client, names, lb_class=None)
             created = time.perf_counter() - began
             await until("addresses for the arriving", lambda: len(seen.served(names)) == BURST, within_s=120)
             took = max(seen.served(names)) - began
             await until_quiet(seen)
             cpu = (cpu_s(process.pid) - before) * 1000 / BURST
-        await _remove(stage.client, names)
+        await remove_all(stage.client, names)
     return [
         row(
             suite="allocate", case="1000 Services created by 8 clients: last POST answered", unit="s", values=[created]
@@ -226,7 +227,7 @@ async def steady(stage: Stage) -> list[Row]:
     ):
         before = (cpu_s(allocator.pid), cpu_s(agent.pid))
         began = time.perf_counter()
-        await _create(stage.client, names, lb_class=None)
+        await create_all(stage.client, names, lb_class=None)
         await until("1000 addresses", lambda: len(seen.served(names)) == BURST, within_s=120)
         wanted = {seen.address(name) for name in names}
         await until("1000 addresses on the NIC", lambda: wanted <= seen.addresses.keys(), within_s=120)
@@ -241,7 +242,7 @@ async def steady(stage: Stage) -> list[Row]:
         rest = ((cpu_s(allocator.pid) - cpu[0]) * 100, (cpu_s(agent.pid) - cpu[1]) * 100)
         late = sum(map(len, seen.versions.values())) - versions
         memory = (rss_mib(allocator.pid), rss_mib(agent.pid))
-        await _remove(stage.client, names)
+        await remove_all(stage.client, names)
     return [
         row(suite="announce", case="1000 Services created at once: all on the interface", unit="s", values=[on_nic]),
         row(
@@ -289,7 +290,8 @@ def _announced(seen: Observer, name: str) -> bool:
     return "AnnouncingLocal" in seen.versions[name][-1].reasons
 
 
-async def _in_parallel(names: list[str], work: Callable[[str], Awaitable[object]]) -> None:
+async def in_parallel(names: list[str], work: Callable[[str], Awaitable[object]]) -> None:
+    """Do `work` for each name, eight at a time."""
     left = deque(names)
 
     async def worker() -> None:
@@ -301,14 +303,16 @@ async def _in_parallel(names: list[str], work: Callable[[str], Awaitable[object]
             group.create_task(worker())
 
 
-async def _create(client: ApiClient, names: list[str], *, lb_class: str | None) -> None:
-    await _in_parallel(
-        names, lambda name: client.create(SERVICES, objects.service(name, lb_class=lb_class), namespace=NAMESPACE)
+async def create_all(client: ApiClient, names: list[str], *, lb_class: str | None, namespace: str = NAMESPACE) -> None:
+    """Create Services, eight at a time."""
+    await in_parallel(
+        names, lambda name: client.create(SERVICES, objects.service(name, lb_class=lb_class), namespace=namespace)
     )
 
 
-async def _remove(client: ApiClient, names: list[str]) -> None:
-    await _in_parallel(names, lambda name: client.delete(SERVICES, name, namespace=NAMESPACE))
+async def remove_all(client: ApiClient, names: list[str], *, namespace: str = NAMESPACE) -> None:
+    """Delete Services, eight at a time."""
+    await in_parallel(names, lambda name: client.delete(SERVICES, name, namespace=namespace))
 
 
 async def _bare(stage: Stage, names: list[str], seen: Observer) -> None:
