@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.resources import SERVICES
@@ -134,3 +136,17 @@ async def test_a_restart_writes_nothing(cluster: Cluster) -> None:
         await cluster.clock.advance(30.0)
     assert not cluster.status_writes()
     assert await cluster.addresses() == before
+
+
+async def test_the_example_of_the_manual_is_accepted_and_serves(cluster: Cluster) -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "multi-pool.md").read_text()
+    body = yaml.safe_load(manual.partition("```yaml\n")[2].partition("```")[0])
+    await cluster.admin.delete(SERVICE_GROUPS, "default", namespace=INSTALL)
+    await cluster.create(
+        SERVICE_GROUPS, {"metadata": {"name": body["metadata"]["name"]}, "spec": body["spec"]}, INSTALL
+    )
+    await Node(cluster, "n1", EVERYWHERE).renew()
+    async with cluster.allocator():
+        await cluster.serve(annotations={"purelb.io/service-group": body["metadata"]["name"]})
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses() == ("192.0.2.200", "198.51.100.200")
