@@ -137,6 +137,8 @@ def _groups(generation: Generation) -> Iterator[tuple[str, Object]]:
         yield "default", {"local": {"v4pools": [entry]}}
         yield "far", {"remote": {"v4pool": far}}
         yield "six", {"local": {"v6pools": [six]}}
+        several = [{"pool": f"192.0.{n}.0/28", "subnet": f"192.0.{n}.0/24", "aggregation": "default"} for n in (16, 17)]
+        yield "several", {"local": {"v4pools": several, "multiPool": True}}
     yield "dual", {"local": dual}
     yield "ipam", {"netbox": netbox}
 
@@ -196,8 +198,11 @@ class _Maker:
 def _services(generation: Generation, namespace: str) -> Iterator[Object]:
     make = _Maker(generation, namespace).make
     four = (f"198.51.100.{n}" for n in count(1))
-    for _ in range(80):
+    for _ in range(80 if generation == "v1" else 76):
         yield make("plain", next(four))
+    for n in range(0 if generation == "v1" else 4):  # one address of each entry
+        named = {"purelb.io/service-group": "several"}
+        yield make("several", f"192.0.16.{n}", f"192.0.17.{n}", group="several", wants=named)
     for _ in range(30):
         yield make("classless", next(four), classless=True)
     for _ in range(15):
