@@ -8,6 +8,7 @@ the network namespace it runs in, so it refuses one that has an address of its o
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
@@ -16,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -26,13 +28,12 @@ from purelb.kube.access import load_access
 from purelb.kube.client import ApiClient
 from purelb.kube.clock import SystemClock
 from purelb.process.command import ANSWER_IS_NO, BAD_USAGE, CANNOT_WORK_HERE, DONE
-from purelb.sandbox.bench import api, deciding, many, runtime, suites
+from purelb.sandbox.bench import api, deciding, many, peers, runtime, suites
 from purelb.sandbox.bench import scale as scaling
 from purelb.sandbox.bench.components import INSTALL_NAMESPACE, account_directory
 from purelb.sandbox.bench.results import Results, Row, machine, table
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Awaitable, Callable
 
 ALONE: Final = ("runtime", "api", deciding.SUITE)
@@ -51,8 +52,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("suite", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)}; default: all")
     parser.add_argument("--kubeconfig", default=os.environ.get("KUBECONFIG"), help="an API server made for this")
     parser.add_argument("--trials", type=int, default=100, help="Services of the single-Service measurements")
+    parser.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        type=named,
+        metavar="NAME=KUBECONFIG",
+        help="compare with the load balancer that runs on another cluster of this machine; may be repeated",
+    )
     parser.add_argument("--crowd", type=int, default=CROWD, help="Services that there are already when many are")
     parser.add_argument("--out", default="bench/results.json", help="where the results go")
+
+
+def named(text: str) -> tuple[str, str]:
+    """A peer: its name in the results, and the kubeconfig of its cluster."""
+    name, _, path = text.partition("=")
+    if not name or not path:
+        raise argparse.ArgumentTypeError(f"{text} is not NAME=KUBECONFIG")
+    if name == peers.OURS:
+        raise argparse.ArgumentTypeError(f"{name} is the one that is compared: give the peer another name")
+    return name, path
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -136,7 +155,21 @@ async def _measure(arguments: argparse.Namespace) -> tuple[str, list[Row]]:
                 if not arguments.suite or suite in arguments.suite:
                     print(f"measuring {part.__name__} ...", file=sys.stderr, flush=True)
                     rows += await part()
+            if arguments.peer and (not arguments.suite or "allocate" in arguments.suite):
+                rows += await _compared(stage, arguments)
     return f"kube-apiserver {version}", rows
+
+
+async def _compared(stage: suites.Stage, arguments: argparse.Namespace) -> list[Row]:
+    """Against each peer, in turns."""
+    async with AsyncExitStack() as stack:
+        others = []
+        for name, path in arguments.peer:
+            print(f"measuring against {name} ...", file=sys.stderr, flush=True)
+            access = await load_access(kubeconfig=path)
+            client = ApiClient(access, user_agent="purelb-bench", clock=SystemClock())
+            others.append(peers.Peer(name, await stack.enter_async_context(client)))
+        return await peers.against(stage, others, services=suites.BURST, singles=arguments.trials)
 
 
 def _parts(stage: suites.Stage, *, trials: int, crowd_of: int) -> list[tuple[str, Callable[[], Awaitable[list[Row]]]]]:

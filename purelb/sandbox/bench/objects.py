@@ -38,15 +38,16 @@ def node(name: str, *, address: str) -> Mapping[str, Any]:
     }
 
 
-def service(name: str, *, lb_class: str | None) -> Mapping[str, Any]:
-    """A Service with two ports and a selector, IPv4 only, of our class or of another controller's."""
+def service(name: str, *, lb_class: str | None, classless: bool = False) -> Mapping[str, Any]:
+    """A Service with two ports and a selector, IPv4 only, of our class, of another controller's, or of none."""
+    whose = {} if classless else {"loadBalancerClass": lb_class or "purelb.io/purelb"}
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": name, "labels": {"app.kubernetes.io/part-of": "bench"}},
         "spec": {
             "type": "LoadBalancer",
-            "loadBalancerClass": lb_class or "purelb.io/purelb",
+            **whose,
             "allocateLoadBalancerNodePorts": False,
             "ipFamilyPolicy": "SingleStack",
             "ipFamilies": ["IPv4"],

@@ -40,6 +40,8 @@ FOREIGN_CLASS: Final = "bench.example/bare"
 WRITERS: Final = 8
 CREATORS: Final = 8
 BURST: Final = 1000
+# Measured in runs of their own on two such cores, not in this one: no budget is judged by them (`--peer` compares in one run).
+ELSEWHERE: Final = {"PureLB (Go)": 1.7, "MetalLB": 100.0}
 ALLOCATOR_PORT: Final = 17472
 AGENT_PORT: Final = 17473
 
@@ -54,14 +56,16 @@ class Stage(Struct, frozen=True, kw_only=True):
     accounts: Mapping[str, Path]
     logs: Path
 
-    def allocator(self) -> AbstractAsyncContextManager[subprocess.Popen[bytes]]:
+    def allocator(
+        self, *, env: Mapping[str, str] | None = None
+    ) -> AbstractAsyncContextManager[subprocess.Popen[bytes]]:
         return started(
             arguments=["allocator", f"--writers={WRITERS}"],
             server=self.server,
             account=self.accounts["allocator"],
             port=ALLOCATOR_PORT,
             log=self.logs / "allocator.log",
-            env={},
+            env=env or {},
         )
 
     def agent(self) -> AbstractAsyncContextManager[subprocess.Popen[bytes]]:
@@ -126,7 +130,7 @@ async def burst(stage: Stage) -> list[Row]:
             unit="1/s",
             values=rates,
             ratio=ratio,
-            budget=Budget(of="ratio", at_least=0.8),
+            budget=Budget(of="ratio", at_least=0.85),
         ),
         row(
             suite="allocate",
@@ -134,6 +138,16 @@ async def burst(stage: Stage) -> list[Row]:
             unit="count",
             values=writes,
             budget=Budget(of="max", at_most=1),
+        ),
+        *(
+            row(
+                suite="allocate",
+                case=f"burst of 1000 waiting Services, as a multiple of {name}",
+                unit="1/s",
+                values=rates,
+                ratio=Ratio(to=f"{name}, {rate:g}/s on such a machine", value=round(sorted(rates)[1] / rate, 1)),
+            )
+            for name, rate in ELSEWHERE.items()
         ),
         row(suite="allocate", case="Events written before a burst's last address", unit="count", values=events),
     ]
@@ -180,8 +194,15 @@ async def alone(stage: Stage, *, trials: int) -> list[Row]:
             case="one Service, no agents: POST answered to address in the status",
             unit="ms",
             values=times,
-            budget=Budget(of="p50", at_most=6.0),
-        )
+            budget=Budget(of="p50", at_most=5.0),
+        ),
+        row(
+            suite="allocate",
+            case="one Service, no agents: POST answered to address in the status, the slow ones",
+            unit="ms",
+            values=times,
+            budget=Budget(of="p95", at_most=11.0),
+        ),
     ]
 
 
