@@ -201,8 +201,10 @@ def note_use(state: State, hands: Hands, address: Address) -> None:
 def _wake_for_loan(state: State, hands: Hands, address: Address, name: str, namespace: str) -> None:
     """What a source gave is free again: it may go back, and only when it has is there room in the group."""
     state.loans.idle.append(address)
-    if (group := state.groups.elsewhere.get(name)) is not None:
-        hands.soon(StatusDue(group.namespace, group.name), priority=INITIAL)
+    group = state.groups.elsewhere.get(name)
+    where = group.namespace if group is not None else state.groups.refused.get(name)
+    if where is not None:
+        hands.soon(StatusDue(where, name), priority=INITIAL)
     for service in state.waiting.wake(QuotaHasRoom(name, namespace, address[0])) if namespace else ():
         hands.soon(service, priority=INITIAL)
 

@@ -129,7 +129,12 @@ def pool_samples(ledger: Ledger, groups: Groups) -> Iterator[Sample]:
             read[standing.name] = read.get(standing.name, False) or standing.ready
     for name, ready in read.items():
         yield Sample(metrics.GROUP_ACCEPTED, float(ready), (name,))
-    for name in groups.accepted:
+    for name in groups.elsewhere:  # how many there are is known there
+        lent = {family: ledger.strays(name, family) for family in _FAMILIES}
+        for family, count in lent.items():
+            yield Sample(metrics.POOL_ADDRESSES, float(count), (name, f"IPv{family}", "in_use"))
+        yield Sample(metrics.POOL_IN_USE, float(sum(lent.values())), (name,))
+    for name in groups.accepted.keys() - groups.elsewhere.keys():
         size = used = 0
         for family in _FAMILIES:
             use = ledger.pools.usage(name, family)

@@ -403,13 +403,17 @@ async def test_a_group_without_a_source_in_this_process_is_refused_with_the_reas
 
 async def test_the_status_of_the_group_shows_what_the_system_tells_and_that_it_is_away() -> None:
     async with Site().open() as site:
-        async with site.allocator():
+        async with site.allocator() as component:
             await site.far()
             await site.clock.advance(62.0)
             status = await site.status()
             assert (status.ipam, status.announce) == ("NetBox", "Remote")
             assert (status.allocated_ipv4, status.allocated_ipv6) == (1, 0)
             assert (status.available_ipv4, status.available_ipv6) == (3, 4)
+            pool = {(s.metric.name, *s.labels): s.value for s in component.samples() if "far" in s.labels}
+            assert pool["purelb_address_pool_addresses_in_use", "far"] == 1.0
+            assert pool["purelb_address_pool_addresses", "far", "IPv4", "in_use"] == 1.0
+            assert ("purelb_address_pool_size", "far") not in pool
             site.ipam.always["usage"] = Usage({4: -1}, {4: 9, 6: "many"})  # type: ignore[dict-item]
             await site.clock.advance(62.0)
             status = await site.status()

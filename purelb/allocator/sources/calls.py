@@ -6,6 +6,7 @@ happened, and its neighbours never notice. Every call is answered exactly once, 
 the answer, and what a source gave meanwhile is found by the next `adopt`. While the term ends in peace (`close`), an address that
 arrives is given back at once, for nobody will publish it.
 
+Bound: one waiting call per Service that asks or returns, two per group, and four tasks per server that was ever named in this term.
 Rejected: a task per call without a limit; a thousand pending Services would be a thousand connections to one server.
 """
 
