@@ -189,7 +189,10 @@ class ComponentCommand(Generic[S]):
         decisions = Decisions(clock)
         logging.getLogger("purelb").addHandler(decisions)
         _say_starting(loaded)
-        component = self._build(loaded.settings, Edges(clock, registry))
+        try:
+            component = self._build(loaded.settings, Edges(clock, registry))
+        except Exception as failure:  # noqa: BLE001  a mistake of ours, said as every other one
+            return verdict(BaseExceptionGroup("build", [failure]))
         # What is imported lives for ever, and most of what comes later is trees that hold no cycles: look for cycles
         # among little, and seldom.
         gc.collect()
@@ -294,10 +297,10 @@ async def serve(
                     roll=roll,
                     beside=beside,
                 )
-    except (CannotStart, AccessError) as failure:
-        return verdict(BaseExceptionGroup("start", [failure]))
     except BaseExceptionGroup as group:
         return verdict(group)
+    except Exception as failure:  # noqa: BLE001  what no task raised: a port that is taken, or a mistake of ours
+        return verdict(BaseExceptionGroup("start", [failure]))
 
 
 async def ask_once(

@@ -60,6 +60,8 @@ class Later:
     """Built inside the running loop, since a future belongs to one."""
 
     def __init__(self, behaviour: str) -> None:
+        if behaviour == "cannot-be-built":
+            raise ValueError("nobody thought of this")
         self._behaviour = behaviour
         self._made: Waiting | None = None
 

@@ -108,6 +108,7 @@ def test_a_shutdown_over_its_budget_is_cut_and_ends_with_0() -> None:
     [
         pytest.param("returns", 5, "taskEnded", id="a component that returns unasked is an internal error"),
         pytest.param("raises", 5, "taskDied", id="an exception is an internal error"),
+        pytest.param("cannot-be-built", 5, "taskDied", id="so is one before the first task"),
         pytest.param("cannot-start", 3, "selfCheckFailed", id="an environment that cannot work says so"),
     ],
 )
