@@ -111,7 +111,16 @@ def _check_ports(spec: Obj) -> Iterator[FieldError]:
             node_ports.add((port["protocol"], port["nodePort"]))
         key = (port["protocol"], port.get("port", 0))
         if key in numbers:
-            yield duplicate(at, {"port": key[1], "protocol": key[0]})
+            # As Go prints the key that it compares: a port with nothing but these two.
+            shown = {
+                "Name": "",
+                "Protocol": key[0],
+                "AppProtocol": None,
+                "Port": key[1],
+                "TargetPort": 0,
+                "NodePort": 0,
+            }
+            yield duplicate(at, shown)
         numbers.add(key)
 
 

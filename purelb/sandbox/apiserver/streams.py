@@ -39,11 +39,14 @@ class Streams:
 
     async def serve(self, request: web.BaseRequest, watcher: Watcher) -> web.StreamResponse:
         """Send what a watcher has until it ends or its reader leaves (which cancels this)."""
-        self._open[watcher] = None
-        response: web.StreamResponse | None = None
         transport = request.transport
+        if transport is None:  # the reader has left before its answer began
+            watcher.close()
+            return web.Response(status=500)
         if not isinstance(transport, TlsTransport):
             raise TypeError(f"streams are served over TLS, not {transport!r}")
+        self._open[watcher] = None
+        response: web.StreamResponse | None = None
         try:
             frames = await self._beginning(watcher)
             if watcher.head is not None:
