@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Kubernetes accepts as a name of a namespace, and as the key and value of a label.
+"""What Kubernetes accepts as a name of a namespace or a Node, and as the key and value of a label.
 
 Nothing of another form can exist in a cluster, so a setting or a selector that says it can match nothing and was mistyped. Says
 whether, not why: the rules are the same everywhere, and whoever asks knows the place.
@@ -17,6 +17,11 @@ _PREFIX_MAX: Final = 253
 def is_namespace(text: str) -> bool:
     """A DNS label (RFC 1123): 1 to 63 of a-z, 0-9 and inner hyphens."""
     return _LABEL.fullmatch(text) is not None
+
+
+def is_subdomain(text: str) -> bool:
+    """A DNS subdomain (RFC 1123), the form of most names, Nodes' too: at most 253 of a-z, 0-9 and inner hyphens and dots."""
+    return len(text) <= _PREFIX_MAX and _PREFIX.fullmatch(text) is not None
 
 
 def is_qualified(text: str) -> bool:

@@ -7,6 +7,8 @@ What nodes do with addresses stands in LBNodeAgents, which change without a rest
 from collections.abc import Iterator
 from typing import Annotated, Final, Literal
 
+from purelb.api import names
+from purelb.api.messages import shown
 from purelb.kube.lease import Timing
 from purelb.process.options import ProcessSettings
 from purelb.process.settings import Duration, Problem, Setting
@@ -43,6 +45,12 @@ def unnamed(settings: AgentSettings) -> Iterator[Problem]:
     if not settings.node_name:
         text = "the node name is unknown: set PURELB_NODE_NAME (downward API spec.nodeName) or --node-name"
         yield Problem("--node-name", text)
+    if settings.namespace and not names.is_namespace(settings.namespace):
+        yield Problem("--namespace", f'"{shown(settings.namespace)}" is no name of a namespace: write for example purelb')
+    if settings.node_name and not names.is_subdomain(settings.node_name):
+        yield Problem(
+            "--node-name", f'"{shown(settings.node_name)}" is no name of a Node: write what kubectl get nodes shows"
+        )
 
 
 def untimely(settings: AgentSettings) -> Iterator[Problem]:

@@ -91,3 +91,19 @@ async def test_run_on_and_on_it_tells_what_follows_from_a_change() -> None:
         await cluster.clock.advance(2.0)
     assert '"ip":"192.0.2.12"' in told[-1] or '"ip":"192.0.2.12"' in told[-2]
     assert cluster.writes == []
+
+
+async def test_a_policy_that_would_be_overridden_is_told_with_the_address() -> None:
+    cluster = Cluster()
+    await cluster.prepare()
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    await cluster.serve("web", externalTrafficPolicy="Local")
+    plan = Plan()
+    async with dry(cluster, plan) as rehearsed:
+        await cluster.clock.advance(60.0)
+        assert rehearsed.at_rest()
+    told = [line for line in plan.lines() if " shop/web " in line]
+    assert [line.split()[1] for line in told] == ["services", "services/status"]
+    assert '"externalTrafficPolicy":"Cluster"' in told[0]
+    assert '"ip":"192.0.2.10"' in told[1]
+    assert cluster.writes == []

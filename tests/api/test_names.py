@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from purelb.api.names import is_label_value, is_namespace, is_qualified
+from purelb.api.names import is_label_value, is_namespace, is_qualified, is_subdomain
 
 
 @pytest.mark.parametrize("text", ["a", "purelb-system", "0", "a" * 63])
@@ -16,6 +16,22 @@ def test_this_may_be_a_namespace(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "Bad_NS", "-a", "a-", "a.b", "a" * 64, "a\n"])
 def test_this_is_no_namespace(text: str) -> None:
     assert not is_namespace(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        ("n1", True),
+        ("node-1.rack.example", True),
+        ("a" * 253, True),
+        ("", False),
+        ("N1", False),
+        ("a..b", False),
+        ("a/b", False),
+    ],
+)
+def test_a_node_has_the_name_of_a_subdomain(text: str, fits: bool) -> None:
+    assert is_subdomain(text) == fits
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,15 @@ def test_without_node_name_and_namespace_both_are_asked_for_at_once(capsys: pyte
     assert "the node name is unknown: set PURELB_NODE_NAME" in told
 
 
+def test_names_that_nothing_can_have_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--namespace=Bad_NS", "--node-name=../n1", "--lease-duration=x", "--print-config") == BAD_USAGE
+    assert capsys.readouterr().err.splitlines() == [
+        '--lease-duration: "x" is not a duration; write for example 10s, 500ms or 1m30s',
+        '--namespace: "Bad_NS" is no name of a namespace: write for example purelb',
+        '--node-name: "../n1" is no name of a Node: write what kubectl get nodes shows',
+    ]
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

@@ -50,7 +50,8 @@ class Waiting:
         return {"owner": None}
 
     def show(self, *, most: int) -> Mapping[str, object]:
-        return {"view": {"behaviour": self._behaviour}, "queue": ["key"] * most}
+        item = "x" * 400 if self._behaviour == "knows-much" else "key"
+        return {"view": {"behaviour": self._behaviour}, "queue": [item] * most}
 
     def samples(self) -> Iterable[Sample]:
         return ()

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import urllib.error
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.kube.authority import Authority
 
 COMPONENT = Path(__file__).with_name("loopback_component.py")
 ENVIRONMENT = {"PATH": os.environ["PATH"]}
@@ -193,6 +196,35 @@ def test_the_state_can_be_asked_for_by_signal() -> None:
         state = it.wait_for("stateDump")
         assert state["phase"] == "Running"
         assert any(re.match(r"waiting:component at ", task) for task in state["tasks"])
+
+
+def test_the_state_of_a_process_that_knows_much_is_one_line_of_64_kib_at_most() -> None:
+    with running("knows-much") as it:
+        it.wait_for("phaseChanged")
+        it.process.send_signal(signal.SIGUSR1)
+        state = it.wait_for("stateDump")
+        assert len(json.dumps(state, separators=(",", ":"))) <= 64 * 1024
+        assert "truncated" not in state
+        assert (state["cut"], len(state["queue"])) == ("lists hold 100 items at most", 100)
+        assert state["settings"]["log_level"] == {"value": "info", "from": "default"}
+
+
+def test_with_certificates_the_listener_speaks_tls_and_a_pair_that_does_not_fit_is_exit_3(tmp_path: Path) -> None:
+    authority = Authority()
+    for name, content in zip(("tls.crt", "tls.key"), authority.issue("localhost", "127.0.0.1"), strict=True):
+        (tmp_path / name).write_bytes(content)
+    told = [f"--metrics-tls-cert={tmp_path / 'tls.crt'}", f"--metrics-tls-key={tmp_path / 'tls.key'}"]
+    with running("waits", *told) as it:
+        address = it.wait_for("listening")["address"]
+        context = ssl.create_default_context(cadata=authority.pem.decode())
+        with urllib.request.urlopen(f"https://{address}/healthz", timeout=5, context=context) as answer:
+            assert answer.read() == b"ok\n"
+        with pytest.raises(OSError, match=r"."):
+            get(address, "/healthz")
+    (tmp_path / "tls.key").write_bytes(Authority().issue("localhost")[1])
+    with running("waits", *told) as it:
+        assert it.end() == 3
+        assert [(line["code"], line["check"]) for line in it.lines] == [("selfCheckFailed", "tls")]
 
 
 def test_the_configuration_in_force_is_printed_with_its_sources() -> None:
