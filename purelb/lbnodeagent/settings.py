@@ -46,10 +46,12 @@ def unnamed(settings: AgentSettings) -> Iterator[Problem]:
         text = "the node name is unknown: set PURELB_NODE_NAME (downward API spec.nodeName) or --node-name"
         yield Problem("--node-name", text)
     if settings.namespace and not names.is_namespace(settings.namespace):
-        yield Problem("--namespace", f'"{shown(settings.namespace)}" is no name of a namespace: write for example purelb')
+        yield Problem(
+            "--namespace", f'"{shown(settings.namespace)}" is no name of a namespace: write for example purelb'
+        )
     if settings.node_name and not names.is_subdomain(settings.node_name):
         yield Problem(
-            "--node-name", f'"{shown(settings.node_name)}" is no name of a Node: write what kubectl get nodes shows"
+            "--node-name", f'"{shown(settings.node_name)}" is no name of a Node: write what kubectl get nodes shows'
         )
 
 
