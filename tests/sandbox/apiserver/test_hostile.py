@@ -134,3 +134,30 @@ def test_a_method_that_makes_no_sense_is_405(api: Api, method: str, path: str) -
 def test_a_watch_with_a_body_is_a_watch(api: Api) -> None:
     made = api.raw("GET", SERVICES, body=b"odd", watch="true")
     assert not isinstance(made, ApiResponse)
+
+
+@pytest.mark.parametrize("limit", ["-1", "-99999999999999999999"])
+def test_a_negative_limit_is_none(api: Api, limit: str) -> None:
+    for name in "abc":
+        api.post(SERVICES, service(name))
+    found = api.get(SERVICES, limit=limit)
+    assert (found.code, len(found.body["items"]), found.body["metadata"].get("continue")) == (200, 4, None)
+
+
+def test_a_token_of_another_resource_or_of_nobody_is_no_page(api: Api) -> None:
+    for name in "abc":
+        api.post(SERVICES, service(name))
+    token = api.get(SERVICES, limit=1).body["metadata"]["continue"]
+    assert refusal(api, "GET", "/api/v1/configmaps", b"", **{"continue": token}) == 400
+    assert refusal(api, "GET", SERVICES, b"", **{"continue": token[:-3]}) == 400
+    assert refusal(api, "GET", SERVICES, b"", **{"continue": "A" * 100_000}) == 400
+
+
+def test_repeated_keys_are_refused_where_that_was_asked_for_and_named(api: Api) -> None:
+    body = b'{"metadata":{"name":"a","name":"b"},"spec":{"ports":[{"port":1,"port":2}]}}'
+    assert refusal(api, "POST", SERVICES, body, fieldValidation="Strict") == 400
+    made = api.raw("POST", SERVICES, body=body, headers=JSON, fieldValidation="Strict")
+    assert isinstance(made, ApiResponse)
+    assert all(
+        f'duplicate field \\"{path}\\"'.encode() in made.body for path in ("metadata.name", "spec.ports[0].port")
+    )
