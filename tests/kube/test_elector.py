@@ -273,6 +273,19 @@ async def test_a_release_tries_for_as_long_as_a_renewal_would_and_then_leaves_th
     assert world.lease["spec"]["holderIdentity"] == "a"
 
 
+@pytest.mark.parametrize("hangs", [True, False], ids=["hangs", "refuses"])
+async def test_a_release_can_be_given_less_time_than_a_renewal(hangs: bool) -> None:
+    world = World()
+    if hangs:
+        world.server.delays = lambda call: (60.0, 0.0) if call.at > START + 2.5 else (0.0, 0.0)
+    else:
+        world.server.trouble = lambda call: Reply(0) if call.at > START + 2.5 else None
+    async with asyncio.TaskGroup() as group:
+        group.create_task(world.lead(world.elector("a", release_within=2.0), "a", lasts=3))
+        await world.clock.advance(80)
+    assert world.seen[-1] == ("a", 5, "done")
+
+
 async def test_a_body_that_ignores_its_end_for_five_seconds_is_fatal() -> None:
     world = World()
     stop = False
