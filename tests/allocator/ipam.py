@@ -143,5 +143,5 @@ def lie(*ips: str) -> Granted:
 def netbox(name: str = "far", **spec: Any) -> dict[str, Any]:
     """The body of a ServiceGroup whose addresses the system gives."""
     section = {"url": "http://ipam.example", "plainHTTP": True, "tenant": "t", "announce": "remote"}
-    given = {key: spec.pop(key) for key in ("parents", "mode", "announce") if key in spec}
+    given = {key: spec.pop(key) for key in ("parents", "mode", "announce", "url") if key in spec}
     return {"metadata": {"name": name}, "spec": {"netbox": {**section, **given}, **spec}}

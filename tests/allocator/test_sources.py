@@ -13,7 +13,7 @@ from purelb.allocator.sources.loans import Loans
 from purelb.allocator.sources.source import Usage
 from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.resources import SERVICES
-from purelb.sandbox.apiserver.faults import Answer, Delay, Rule
+from purelb.sandbox.apiserver.faults import Answer, Delay, LoseAnswer, Rule
 from tests.allocator.cluster import Cluster, pool
 from tests.allocator.ipam import NAME, V4, V6, Ipam, lie, netbox
 from tests.allocator.objects import INSTALL, group
@@ -426,3 +426,54 @@ async def test_the_status_of_the_group_shows_what_the_system_tells_and_that_it_i
             assert (ready.status, ready.reason) == ("False", "IPAMUnavailable")
             assert ready.message == f"{NAME}: connection refused"
             assert status.allocated_ipv4 == 1
+
+
+async def test_a_kill_between_the_write_and_its_answer_leaves_one_address_and_one_record() -> None:
+    async with Site().open() as site:
+        async with site.killed_allocator():
+            await site.clock.advance(1.0)
+            site.core.faults.add(Rule(effect=LoseAnswer(), resource="services/status", verb="patch", count=9))
+            await site.far()
+            await site.clock.advance(0.1)
+        assert await site.addresses() == (V4[0],)
+        async with site.allocator():
+            await site.clock.advance(30.0)
+            assert await site.addresses() == (V4[0],)
+            assert list(site.ipam.records) == [V4[0]]
+            await site.admin.delete(SERVICES, "web", namespace="shop")
+            await site.clock.advance(1.0)
+        assert not site.ipam.records
+        told = [held for verb, held in site.ipam.calls if verb == "release"]
+        assert [held.reference for held in told] == [f"record of {V4[0]}"], "what adopt told is used"
+
+
+async def test_after_an_hour_without_the_system_everything_is_made_good_and_no_address_was_touched() -> None:
+    async with Site().open() as site, site.allocator():
+        for name in ("stays", "goes"):
+            await site.far(name)
+        await site.clock.advance(1.0)
+        before = await site.addresses("stays")
+        site.ipam.always = dict.fromkeys(("allocate", "release", "adopt", "usage"), "away")
+        await site.admin.delete(SERVICES, "goes", namespace="shop")
+        await site.far("comes")
+        site.writes.clear()
+        await site.clock.advance(3600.0)
+        assert await site.addresses("stays") == before
+        assert not site.status_writes("stays")
+        site.ipam.always.clear()
+        await site.clock.advance(300.0)
+        assert {(await site.addresses(name))[0] for name in ("stays", "comes")} == set(site.ipam.records)
+
+
+async def test_a_server_that_hangs_does_not_hold_back_another_one() -> None:
+    site = Site()
+    fine, hangs = Ipam(site.clock), Ipam(site.clock, addresses=["203.0.113.9"])
+    hangs.always = dict.fromkeys(("adopt", "allocate"), "hang")
+    site.sources = {"netbox": lambda group: hangs if group.name == "far" else fine}
+    async with site.open(), site.allocator():
+        await site.create(SERVICE_GROUPS, netbox("other", url="http://other.example"), INSTALL)
+        await site.far("late")
+        await site.serve(annotations={"purelb.io/service-group": "other"})
+        await site.clock.advance(1.0)
+        assert await site.addresses() == (V4[0],)
+        assert not await site.addresses("late")
