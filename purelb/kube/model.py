@@ -344,6 +344,11 @@ _meta_of: Final = attrgetter(
 )  # all in one call
 
 
+def same_meta(one: ObjectMeta, two: ObjectMeta) -> bool:
+    """Whether two are equal apart from resourceVersion and generation."""
+    return _meta_of(one) == _meta_of(two)
+
+
 def same_but_rv(one: Struct, two: Struct) -> bool:
     """Whether two versions of an object are equal apart from resourceVersion and generation."""
     if type(one) is not type(two):
@@ -353,7 +358,7 @@ def same_but_rv(one: Struct, two: Struct) -> bool:
         if left is right:
             continue
         if name == "metadata":
-            if _meta_of(left) != _meta_of(right):
+            if not same_meta(left, right):
                 return False
         elif left != right:
             return False

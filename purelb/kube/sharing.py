@@ -14,7 +14,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
-from purelb.kube.model import ObjectMeta
+from purelb.kube.model import ObjectMeta, same_meta
 
 VALUES_MAX: Final = 256
 
@@ -59,11 +59,22 @@ class Sharing:
         return fields
 
 
-def keep_equal(old: Struct, new: Struct) -> None:
-    """Let `new`, which nobody else holds yet, take over the parts of its older version that did not change."""
+def keep_equal(old: Struct, new: Struct) -> bool:
+    """Let `new`, which nobody else holds yet, take over the parts of its older version that did not change.
+
+    Answers whether nothing did but the version, as `same_but_rv` would: once for each event, so both in one pass.
+    """
     if type(old) is not type(new):
-        return
+        return False
+    same = True
     for name in new.__struct_fields__:
-        part = getattr(new, name)
-        if name != "metadata" and part is not (before := getattr(old, name)) and part == before:
+        part, before = getattr(new, name), getattr(old, name)
+        if part is before:
+            continue
+        if name == "metadata":
+            same = same and same_meta(before, part)
+        elif part == before:
             force_setattr(new, name, before)
+        else:
+            same = False
+    return same

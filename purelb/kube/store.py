@@ -20,7 +20,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 
 from msgspec import Struct
 
-from purelb.kube.model import KubeObject, key, same_but_rv
+from purelb.kube.model import KubeObject, key
 from purelb.kube.sharing import keep_equal
 
 T = TypeVar("T", bound=KubeObject)
@@ -200,7 +200,7 @@ class Store(_Readable[T]):
         """Store a version that an event brought."""
         self.rv = rv or self.rv
         name = key(obj)
-        if self._older_than_ours(name, obj.metadata.resource_version):
+        if self._written and self._older_than_ours(name, obj.metadata.resource_version):
             return ()
         return self._store(name, obj)
 
@@ -290,22 +290,28 @@ class Store(_Readable[T]):
     def _store(self, name: str, obj: T) -> tuple[Change[T], ...] | Rejected:
         if not obj.metadata.name:
             return Rejected("", "it has no name")
-        values = _indexed(self._functions, obj)
-        if isinstance(values, str):
-            self.spoil(name, values)
-            return Rejected(name, values)
+        moved: list[tuple[str, tuple[str, ...]]] = []  # indices in which it stands elsewhere now: mostly none
+        try:
+            for index, function in self._functions.items():
+                found = function(obj)
+                if self._values[index].get(name, ()) != found:
+                    moved.append((index, found))
+        except Exception as error:  # noqa: BLE001  one object is fenced off from its neighbours
+            why = _cannot_be_indexed(error)
+            self.spoil(name, why)
+            return Rejected(name, why)
         old = self._objects.get(name)
-        self._put(name, obj, values)
+        self._put(name, obj, moved)
         return _changes(old, obj)
 
-    def _put(self, name: str, obj: T, values: Mapping[str, tuple[str, ...]]) -> None:
-        self._own()
+    def _put(self, name: str, obj: T, moved: Iterable[tuple[str, tuple[str, ...]]]) -> None:
+        if self._shared:
+            self._own()
         if self._poison:
             self._poison.pop(name, None)
         self._objects[name] = obj
-        for index, new in values.items():
-            if self._values[index].get(name, ()) != new:
-                self._reindex(index, name, new)
+        for index, new in moved:
+            self._reindex(index, name, new)
 
     def _drop(self, name: str) -> None:
         self._own()
@@ -360,9 +366,7 @@ def _changes(old: T | None, new: T) -> tuple[Change[T], ...]:
     before, after = old.metadata.uid, new.metadata.uid
     if before and after and before != after:
         return (Deleted(old, final=False), Added(new))
-    unchanged = same_but_rv(old, new)  # type: ignore[arg-type]
-    keep_equal(old, new)  # type: ignore[arg-type]
-    return (Unchanged(old, new),) if unchanged else (Updated(old, new),)
+    return (Unchanged(old, new),) if keep_equal(old, new) else (Updated(old, new),)  # type: ignore[arg-type]
 
 
 def _grouped(values: Mapping[str, tuple[str, ...]]) -> dict[str, AbstractSet[str]]:
@@ -381,4 +385,8 @@ def _indexed(functions: Mapping[str, Index[T]], obj: T) -> dict[str, tuple[str, 
     try:
         return {name: function(obj) for name, function in functions.items()}
     except Exception as error:  # noqa: BLE001  one object is fenced off from its neighbours
-        return f"it cannot be indexed: {type(error).__name__}: {error}"
+        return _cannot_be_indexed(error)
+
+
+def _cannot_be_indexed(error: Exception) -> str:
+    return f"it cannot be indexed: {type(error).__name__}: {error}"

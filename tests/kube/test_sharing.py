@@ -7,9 +7,9 @@ import msgspec
 import pytest
 
 from purelb.kube.decode import Codec, Event
-from purelb.kube.model import EndpointSlice, Service
+from purelb.kube.model import EndpointSlice, Service, same_but_rv
 from purelb.kube.resources import ENDPOINT_SLICES, SERVICES
-from purelb.kube.sharing import VALUES_MAX, Sharing
+from purelb.kube.sharing import VALUES_MAX, Sharing, keep_equal
 from purelb.kube.store import Store
 
 
@@ -115,3 +115,26 @@ def test_what_did_not_change_of_an_object_stays_the_object_it_was() -> None:
     assert stored.spec is one.spec
     assert stored.status is not one.status
     assert two.spec is not one.spec, "nothing was done to what is not in the store"
+
+
+CHANGED: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "the version": {"metadata": {"resourceVersion": "9", "generation": 4}},
+    "a label": {"metadata": {"labels": {"team": "two"}}},
+    "the spec": {"spec": {"type": "ClusterIP"}},
+    "the status": {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}},
+    "a label and the spec": {"metadata": {"labels": {}}, "spec": {"type": "ClusterIP"}},
+    "the spec is gone": {"spec": None},
+}
+
+
+@pytest.mark.parametrize("what", CHANGED)
+def test_keeping_what_is_equal_tells_whether_more_than_the_version_changed(what: str) -> None:
+    old = msgspec.json.decode(body(1, ports=PORTS), type=Service)
+    plain: dict[str, Any] = msgspec.json.decode(body(1, ports=PORTS))
+    for name, change in CHANGED[what].items():
+        plain[name] = change if change is None else {**plain.get(name, {}), **change}
+    new, untouched = (msgspec.convert(plain, Service) for _ in range(2))
+    assert keep_equal(old, new) is same_but_rv(old, untouched)
+    assert keep_equal(old, new) is (what in {"nothing", "the version"})
+    assert new == untouched
