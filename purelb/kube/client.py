@@ -40,6 +40,7 @@ T = TypeVar("T", bound=KubeObject)
 
 LIST_TIMEOUT: Final = 60.0
 WATCH_GRACE: Final = 30.0
+LARGE_BYTES: Final = 1024 * 1024
 SLICE: Final = 0.005  # work on the loop before others get a turn
 
 
@@ -142,6 +143,8 @@ class ApiClient:
         answer = await self._calls.call(
             "GET", target, accept=accept(r, as_list=True), timeout=LIST_TIMEOUT, verb="LIST"
         )
+        if len(answer.body) > LARGE_BYTES:
+            await breathe()  # its chunks were joined in this turn, and taking it apart takes as long again
         codec = self._codec(r)
         raws, version, more = codec.envelope(answer.body)
         del answer  # the body lives on in `raws` alone

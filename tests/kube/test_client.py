@@ -533,6 +533,24 @@ async def test_a_large_chunk_is_decoded_in_slices_between_which_others_have_turn
     assert turns == list(range(5, 100, 5))
 
 
+async def test_a_large_list_is_taken_apart_in_another_turn_than_it_was_read_in() -> None:
+    async def turns(body: str) -> int:
+        def answer(call: Call) -> None:
+            items = [{"metadata": {"name": "a", "annotations": {"body": body}}}]
+            call.reply({"kind": "ServiceList", "metadata": {"resourceVersion": "5"}, "items": items})
+
+        count = 0
+        client = client_over(Scripted(answer), VirtualClock(0.0))
+        async with asyncio.TaskGroup() as group:
+            listing = group.create_task(client.list_page(SERVICES))
+            while not listing.done():
+                await asyncio.sleep(0)
+                count += 1
+        return count
+
+    assert await turns("x" * 2_000_000) == await turns("x") + 1
+
+
 async def test_a_bad_object_of_a_kind_of_which_only_metadata_is_wanted_is_not_foreign() -> None:
     def answer(call: Call) -> None:
         stream = call.open()
