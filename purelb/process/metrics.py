@@ -111,6 +111,7 @@ class Registry:
                 known = metric.known if metric.labels else ((),)
                 self._histograms[metric.name] = {labels: _Histogram(len(metric.buckets)) for labels in known}
         self.samples = samples
+        self._dropped = 0
         self._exposition = CollectorRegistry(auto_describe=False)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._exposition)
@@ -133,8 +134,9 @@ class Registry:
         return self._counters[metric.name].get(labels, 0.0)
 
     def limits(self) -> Mapping[str, float]:
-        """The limits that were reached, by the counters that say so."""
-        return {
+        """The limits that were reached, by the counters that say so and by what the last scrape left out."""
+        dropped = {SERIES_DROPPED.name: float(self._dropped)} if self._dropped else {}
+        return dropped | {
             ",".join((name, *labels)): value
             for name in LIMITS & self._counters.keys()
             for labels, value in sorted(self._counters[name].items())

@@ -54,7 +54,8 @@ def test_the_command_prints_what_the_process_beside_it_knows(
     assert (said["component"], said["phase"], said["view"]) == ("waiting", "Running", {"behaviour": "waits"})
     assert said["settings"]["log_level"] == {"value": "debug", "from": "flag"}
     assert said["settings"]["state_socket"] == {"value": str(path), "from": "flag"}
-    assert (said["checks"], said["health"]) == ({"phase": "ok"}, {"loop": "ok", "owner": "ok"})
+    assert said["checks"] == {"phase": "ok"}
+    assert set(said["health"].values()) == {"ok"}
     assert any(task.startswith("waiting:component at ") for task in said["tasks"])
     assert {"decisions", "limits", "loopLag", "queue", "version"} <= said.keys()
 
