@@ -25,6 +25,7 @@ from tests.allocator.objects import INSTALL, group, ip, key, service
 
 if TYPE_CHECKING:
     from purelb.allocator.occasions import Occasion
+    from purelb.allocator.sources.source import Call
     from purelb.kube.model import ObjectReference
 
 WEB = key("web")
@@ -53,6 +54,9 @@ class ByHand:
 
     def read(self, service: ServiceKey) -> None:
         self.reads.append(service)
+
+    def call(self, call: Call) -> None:
+        raise AssertionError(f"no group here asks a source: {call}")
 
     def tell(self, regarding: ObjectReference, told: Occasion) -> None:
         self.told.append(told.reason)
