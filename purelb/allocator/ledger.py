@@ -60,7 +60,7 @@ class Origin(Struct, frozen=True, gc=False):
 NOWHERE = Origin()
 
 
-class Claim(Struct):
+class Claim(Struct, gc=False):
     """One address in use. `entry` is None when no accepted group contains it; `origin` says then which one did."""
 
     entry: EntryId | None
