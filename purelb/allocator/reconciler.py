@@ -221,7 +221,7 @@ class Reconciler:
         refusal = settle.refusal
         state.waiting.put(key, settle.wish.created, refusal.waits if refusal is not None else ())
         lending.settled(state, hands, key, refusal, now)
-        said_at = state.loans.says_so_at(key) if refusal is not None and refusal.ask is not None else None
+        said_at = state.loans.says_so_at(key, refusal)
         quiet = said_at is not None and now < said_at
         if override(state, hands, key, service, settle, now):
             return Done()

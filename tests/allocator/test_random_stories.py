@@ -192,6 +192,7 @@ SHARED = {"purelb.io/allow-shared-ip": "k1"}
 
 @settings(max_examples=12)
 @given(STORIES_OF_SOURCES)
+@example([("create", "c", {"purelb.io/service-group": "lent", "purelb.io/addresses": "192.0.2.10"}, 81)])
 def test_after_any_story_of_sources_and_entries_a_fresh_allocator_has_nothing_to_do(
     story: list[tuple[Any, ...]],
 ) -> None:

@@ -184,8 +184,10 @@ async def test_nothing_is_asked_for_before_the_system_said_what_it_holds_and_oth
         async with site.allocator():
             await site.far()
             await site.serve("near")
-            await site.clock.advance(1.0)
+            await site.clock.advance(0.5)
             assert await site.addresses("near") == ("192.0.2.10",)
+            assert await site.reason() == ("", ""), "a quick answer is waited for without a word"
+            await site.clock.advance(1.0)
             assert await site.reason() == ("IPAMUnavailable", f"{NAME}: it was not yet asked what it holds for us")
             assert not site.ipam.asked("allocate")
             await site.clock.advance(31.0)
@@ -477,3 +479,15 @@ async def test_a_server_that_hangs_does_not_hold_back_another_one() -> None:
         await site.clock.advance(1.0)
         assert await site.addresses() == (V4[0],)
         assert not await site.addresses("late")
+
+
+@pytest.mark.parametrize("mood", ["hang", "away"])
+async def test_waiting_for_a_system_costs_few_turns(mood: str) -> None:
+    async with Site().open() as site:
+        site.ipam.always = dict.fromkeys(("adopt", "allocate"), mood)
+        async with site.allocator():
+            await site.far()
+            await site.clock.advance(5.0)
+            before = site.sink.counts["purelb_k8s_client_updates_total",]
+            await site.clock.advance(120.0)
+            assert site.sink.counts["purelb_k8s_client_updates_total",] - before < 120

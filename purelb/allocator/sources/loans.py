@@ -66,6 +66,7 @@ class Lender(Struct):
     refusal: Refusal | None
     adopt_due: float
     usage_due: float
+    since: float
     trouble: Refusal | None = None
     usage: Usage = Usage()
     tries: int = 0
@@ -96,7 +97,7 @@ class Loans:
             known = self.lenders.get(name)
             if known is None or section_of(known.group) != section_of(group):
                 waits = because.ipam_unavailable(source_text(group), "it was not yet asked what it holds for us")
-                self.lenders[name] = Lender(group, waits, now, now)
+                self.lenders[name] = Lender(group, waits, now, now, now)
             else:
                 known.group = group
 
@@ -173,9 +174,17 @@ class Loans:
         known = self._asking.get(service)
         return None if known is None else known[1]
 
-    def says_so_at(self, service: ServiceKey) -> float | None:
-        """When a Service is told that it waits for an answer; None when it does not."""
-        since = self.asking(service)
+    def says_so_at(self, service: ServiceKey, refusal: Refusal | None) -> float | None:
+        """When a Service is told that it waits for an answer; None when it does not.
+
+        The first answer to `adopt` is waited for in the same way: a restart is no reason to say something else for a moment.
+        """
+        if refusal is None:
+            return None
+        lender = self.lenders.get(refusal.group)
+        if refusal.reason == reasons.IPAM_UNAVAILABLE and lender is not None and lender.refusal is not None:
+            return None if lender.trouble is not None else lender.since + PENDING_AFTER
+        since = self.asking(service) if refusal.ask is not None else None
         return None if since is None else since + PENDING_AFTER
 
     def answered(self, service: ServiceKey, ticket: int) -> None:
@@ -268,9 +277,10 @@ class Loans:
         return next((back for back in self.returning.values() if back.ticket == ticket), None)
 
     def deadline(self) -> float | None:
-        """When something is due that no event brings about."""
-        ends = [back.due for back in self.returning.values() if back.ticket is None]
+        """When something is due that no event brings about; never in the past once `due` was carried out."""
+        waiting = (back for back in self.returning.values() if back.ticket is None)
+        ends = [back.due for back in waiting if back.loan.held.service not in self._asking]
         for lender in self.lenders.values():
             ends += [lender.adopt_due] if lender.adopting is None else []
-            ends += [lender.usage_due] if lender.counting is None else []
+            ends += [lender.usage_due] if lender.counting is None and lender.refusal is None else []
         return min(ends, default=None)
