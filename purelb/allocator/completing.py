@@ -124,7 +124,7 @@ def _from_some(asker: Asker, missing: tuple[Family, ...]) -> _Served | Refusal:
         served = _from_one(asker, group, missing, {}, warning=candidates.warning)
         if served.shortfall is None:
             return served
-        if served.shortfall.ask is not None:
+        if served.shortfall.ask is not None or asker.loans.is_starting(group.name):
             return served  # whether the next one is to be tried is known when it has answered
         tried.append((served, served.shortfall))
         if asker.is_bound(group, missing):

@@ -491,3 +491,17 @@ async def test_waiting_for_a_system_costs_few_turns(mood: str) -> None:
             before = site.sink.counts["purelb_k8s_client_updates_total",]
             await site.clock.advance(120.0)
             assert site.sink.counts["purelb_k8s_client_updates_total",] - before < 120
+
+
+async def test_a_restart_sends_nobody_into_the_next_group_and_a_system_that_is_away_does() -> None:
+    async with Site().open(autoAssign=True, priority=1) as site:
+        await site.patch(SERVICE_GROUPS, "default", {"spec": {"priority": 2}}, INSTALL)
+        site.ipam.delay = 3.0
+        async with site.allocator():
+            await site.serve()
+            await site.clock.advance(10.0)
+            assert await site.addresses() == (V4[0],)
+            site.ipam.always["allocate"] = "away"
+            await site.serve("next")
+            await site.clock.advance(10.0)
+            assert await site.addresses("next") == ("192.0.2.10",)

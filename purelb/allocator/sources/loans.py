@@ -148,6 +148,11 @@ class Loans:
             return known.refusal
         return None
 
+    def is_starting(self, group: str) -> bool:
+        """Whether the source of a group has yet to answer for the first time: nobody is sent elsewhere for that."""
+        lender = self.lenders.get(group)
+        return lender is not None and lender.refusal is not None and lender.trouble is None
+
     def granted(self, service: ServiceKey) -> Mapping[Address, Loan]:
         """What was given for a Service and is not decided yet."""
         return self._granted.get(service, {})
@@ -182,8 +187,8 @@ class Loans:
         if refusal is None:
             return None
         lender = self.lenders.get(refusal.group)
-        if refusal.reason == reasons.IPAM_UNAVAILABLE and lender is not None and lender.refusal is not None:
-            return None if lender.trouble is not None else lender.since + PENDING_AFTER
+        if refusal.reason == reasons.IPAM_UNAVAILABLE and lender is not None and self.is_starting(refusal.group):
+            return lender.since + PENDING_AFTER
         since = self.asking(service) if refusal.ask is not None else None
         return None if since is None else since + PENDING_AFTER
 
