@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """`purelb sandbox bench`: measure the runtime, and the components against the API server of a kubeconfig; results as JSON.
 
-The suites `runtime`, `api` and `decide` need nothing but this machine. For the others the manifests of this checkout are applied there (CRDs, ServiceAccounts, RBAC), and the components run with the tokens of
+Some suites need nothing but this machine (`catalogue`). For the others the manifests of this checkout are applied there (CRDs, ServiceAccounts, RBAC), and the components run with the tokens of
 their ServiceAccounts. It must be a server made for this: the benchmark deletes what it made, and it starts a node agent in
 the network namespace it runs in, so it refuses one that has an address of its own network already.
+
+A part that fails is said and makes the exit code 1; the others are measured and written down all the same.
 """
 
 from __future__ import annotations
@@ -12,32 +14,42 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+import traceback
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec import Struct
 
+from purelb.api.kinds import LB_NODE_STATUSES
+from purelb.api.leases import node_lease
 from purelb.kube.access import load_access
 from purelb.kube.client import ApiClient
 from purelb.kube.clock import SystemClock
+from purelb.kube.errors import KubeError, NotFound
+from purelb.kube.resources import LEASES, SERVICES
 from purelb.process.command import ANSWER_IS_NO, BAD_USAGE, CANNOT_WORK_HERE, DONE
 from purelb.sandbox.bench import api, deciding, many, peers, runtime, suites
 from purelb.sandbox.bench import scale as scaling
+from purelb.sandbox.bench.catalogue import ALONE, SUITES
+from purelb.sandbox.bench.comparing import compared, sentences
 from purelb.sandbox.bench.components import INSTALL_NAMESPACE, account_directory
-from purelb.sandbox.bench.results import Results, Row, machine, table
+from purelb.sandbox.bench.keeping import COMMITTED, Gathering, committed
+from purelb.sandbox.bench.report import page, table
+from purelb.sandbox.bench.results import Row, decoded
+from purelb.sandbox.bench.surroundings import began
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Collection
 
-ALONE: Final = ("runtime", "api", deciding.SUITE)
-SUITES: Final = (*ALONE, "allocate", "announce", "steady", scaling.SUITE)
+REPORT: Final = "report"
+PEER: Final = peers.SUITE
 CROWD: Final = 10_000
 MANIFESTS: Final = (
     "crds",
@@ -47,9 +59,23 @@ MANIFESTS: Final = (
 )
 
 
+class Part(Struct, frozen=True, kw_only=True):
+    """A step of the benchmark: the suites that its rows may belong to, and how it is called when it is talked about."""
+
+    suites: tuple[str, ...]
+    name: str
+    measure: Callable[[], Awaitable[list[Row]]]
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the subcommand."""
-    parser.add_argument("suite", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)}; default: all")
+    names = ", ".join(SUITES)
+    parser.add_argument(
+        "suite",
+        nargs="*",
+        metavar="SUITE",
+        help=f"of {names}; default: all, {PEER} only with --peer. `{REPORT} [FILE]` prints the page of the manual instead",
+    )
     parser.add_argument("--kubeconfig", default=os.environ.get("KUBECONFIG"), help="an API server made for this")
     parser.add_argument("--trials", type=int, default=100, help="Services of the single-Service measurements")
     parser.add_argument(
@@ -61,7 +87,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="compare with the load balancer that runs on another cluster of this machine; may be repeated",
     )
     parser.add_argument("--crowd", type=int, default=CROWD, help="Services that there are already when many are")
-    parser.add_argument("--out", default="bench/results.json", help="where the results go")
+    parser.add_argument("--out", default=COMMITTED, help="where the results go; other suites in it stay")
 
 
 def named(text: str) -> tuple[str, str]:
@@ -75,41 +101,77 @@ def named(text: str) -> tuple[str, str]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure; 1 when a budget was missed."""
+    """Measure; 1 when a budget was missed or a part failed."""
+    if arguments.suite[:1] == [REPORT]:
+        return _report(arguments.suite[1:])
     if unknown := set(arguments.suite) - set(SUITES):
         print(f"{', '.join(sorted(unknown))}: not a suite; there are {', '.join(SUITES)}", file=sys.stderr)
         return BAD_USAGE
-    wanted = set(arguments.suite or SUITES)
+    wanted = _wanted(arguments)
+    if PEER in wanted and not arguments.peer:
+        print(f"the suite {PEER} needs --peer NAME=KUBECONFIG", file=sys.stderr)
+        return BAD_USAGE
     elsewhere = wanted - set(ALONE)
     if elsewhere and (refused := _unable(arguments)) is not None:
         return refused
-    began = machine()
-    rows = runtime.measure() if "runtime" in wanted else []
-    rows += api.measure() if "api" in wanted else []
-    rows += deciding.measure() if deciding.SUITE in wanted else []
-    server = "no API server"
+    try:
+        gathering = Gathering(Path(arguments.out), began())
+    except msgspec.MsgspecError as error:
+        print(f"{arguments.out} is not a file of results: {error}; move it away or give another --out", file=sys.stderr)
+        return CANNOT_WORK_HERE
+    for name, measure in (("runtime", runtime.measure), ("api", api.measure), (deciding.SUITE, deciding.measure)):
+        if name in wanted:
+            try:
+                gathering.add(measure())
+            except Exception as error:  # noqa: BLE001  one suite is fenced off from the others here
+                _failed(gathering, (name,), name, error)
     if elsewhere:
-        manifests = [part for name in MANIFESTS for part in ("-f", name)]
-        kubectl = ["kubectl", f"--kubeconfig={arguments.kubeconfig}"]
-        subprocess.run([*kubectl, "apply", *manifests], check=True, stdout=subprocess.DEVNULL)
-        server, more = asyncio.run(_measure(arguments))
-        rows += more
-    results = Results(
-        when=datetime.now(UTC).isoformat(timespec="seconds"),
-        revision=_revision(),
-        server=server,
-        python=platform.python_version(),
-        machine=began,
-        rows=tuple(rows),
-    )
-    out = Path(arguments.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
-    print(table(results))
-    missed = [found for found in results.rows if found.ok is False]
+        try:
+            asyncio.run(_measure(arguments, gathering, wanted=elsewhere))
+        except Exception as error:  # noqa: BLE001  what was measured before is still to be told
+            _failed(gathering, sorted(elsewhere), "the suites that need a server", error)
+    return _told(gathering)
+
+
+def _wanted(arguments: argparse.Namespace) -> set[str]:
+    """The suites to measure; peers are compared with whenever allocation is measured and there are any."""
+    wanted = set(arguments.suite or [name for name in SUITES if name != PEER])
+    return wanted | {PEER} if arguments.peer and "allocate" in wanted else wanted
+
+
+def _report(files: list[str]) -> int:
+    if len(files) > 1:
+        print(f"{REPORT} takes one file of results", file=sys.stderr)
+        return BAD_USAGE
+    file = Path(files[0] if files else COMMITTED)
+    try:
+        results = decoded(file.read_bytes())
+    except (OSError, msgspec.MsgspecError) as error:
+        print(f"{file} cannot be read as results: {error}", file=sys.stderr)
+        return CANNOT_WORK_HERE
+    print(page(results), end="")
+    return DONE
+
+
+def _failed(gathering: Gathering, suites: Collection[str], what: str, error: Exception) -> None:
+    """Say it at once, and keep it for the end."""
+    traceback.print_exception(error, file=sys.stderr)
+    gathering.failed(suites, f"{what} failed: {type(error).__name__}: {error}")
+
+
+def _told(gathering: Gathering) -> int:
+    """The table of this run and what is wrong with it, as the exit code."""
+    measured = gathering.measured()
+    print(table(measured))
+    for said in sentences(compared(committed(), gathering.earlier, measured), measured):
+        print(said, file=sys.stderr)
+    missed = [found for found in measured.rows if found.ok is False]
     for found in missed:
         print(f"budget missed: {found.suite}: {found.case}", file=sys.stderr)
-    return ANSWER_IS_NO if missed else DONE
+    for suite, failures in gathering.failures.items():
+        for why in failures:
+            print(f"not complete: {suite}: {why}", file=sys.stderr)
+    return ANSWER_IS_NO if missed or gathering.failures else DONE
 
 
 def _unable(arguments: argparse.Namespace) -> int | None:
@@ -127,85 +189,97 @@ def _unable(arguments: argparse.Namespace) -> int | None:
     return None
 
 
-async def _measure(arguments: argparse.Namespace) -> tuple[str, list[Row]]:
-    """The server's name and what the suites found on it."""
+async def _measure(arguments: argparse.Namespace, gathering: Gathering, *, wanted: set[str]) -> None:
+    """The suites on the server of the kubeconfig, part by part."""
+    manifests = [part for name in MANIFESTS for part in ("-f", name)]
+    kubectl = ["kubectl", f"--kubeconfig={arguments.kubeconfig}"]
+    subprocess.run([*kubectl, "apply", *manifests], check=True, stdout=subprocess.DEVNULL)  # noqa: ASYNC221  nothing else runs yet
     access = await load_access(kubeconfig=arguments.kubeconfig)
     with tempfile.TemporaryDirectory(prefix="purelb-bench-") as name:
         directory = Path(name)
         async with ApiClient(access, user_agent="purelb-bench", clock=SystemClock()) as client:
-            ca_pem = access.tls.ca_pem or b""
-            tokens = {account: await _token(client, account) for account in ("allocator", "lbnodeagent")}
-            stage = suites.Stage(
-                client=client,
-                server=access.server,
-                ca=ca_pem.decode(),
-                bare_token=tokens["allocator"],
-                accounts={
-                    account: account_directory(
-                        directory / account, token=token, ca_pem=ca_pem, namespace=INSTALL_NAMESPACE
-                    )
-                    for account, token in tokens.items()
-                },
-                logs=directory,
-            )
+            stage = await _stage(client, access.server, access.tls.ca_pem or b"", directory)
             version = json.loads((await client.raw("GET", "/version")).body)["gitVersion"]
-            rows: list[Row] = []
+            gathering.version("kube-apiserver", version)
             await suites.prepare(stage)
-            for suite, part in _parts(stage, trials=arguments.trials, crowd_of=arguments.crowd):
-                if not arguments.suite or suite in arguments.suite:
-                    print(f"measuring {part.__name__} ...", file=sys.stderr, flush=True)
-                    rows += await part()
-            if arguments.peer and (not arguments.suite or "allocate" in arguments.suite):
-                rows += await _compared(stage, arguments)
-    return f"kube-apiserver {version}", rows
+            await _measured(_parts(stage, arguments), client, gathering, wanted=wanted)
 
 
-async def _compared(stage: suites.Stage, arguments: argparse.Namespace) -> list[Row]:
-    """Against each peer, in turns."""
-    async with AsyncExitStack() as stack:
-        others = []
-        for name, path in arguments.peer:
-            print(f"measuring against {name} ...", file=sys.stderr, flush=True)
-            access = await load_access(kubeconfig=path)
-            client = ApiClient(access, user_agent="purelb-bench", clock=SystemClock())
-            others.append(peers.Peer(name, await stack.enter_async_context(client)))
-        return await peers.against(stage, others, services=suites.BURST, singles=arguments.trials)
+async def _measured(parts: list[Part], client: ApiClient, gathering: Gathering, *, wanted: set[str]) -> None:
+    """Each part that has a wanted suite; rows of other suites are dropped, or half a suite would replace a whole one."""
+    for part in parts:
+        if wanted.isdisjoint(part.suites):
+            continue
+        print(f"measuring {part.name} ...", file=sys.stderr, flush=True)
+        try:
+            rows = await part.measure()
+        except Exception as error:  # noqa: BLE001  one part is fenced off from the others here
+            _failed(gathering, wanted.intersection(part.suites), part.name, error)
+            await _cleared(client)
+        else:
+            gathering.add(found for found in rows if found.suite in wanted)
 
 
-def _parts(stage: suites.Stage, *, trials: int, crowd_of: int) -> list[tuple[str, Callable[[], Awaitable[list[Row]]]]]:
-    async def burst() -> list[Row]:
-        return await suites.burst(stage)
+async def _stage(client: ApiClient, server: str, ca_pem: bytes, directory: Path) -> suites.Stage:
+    tokens = {account: await _token(client, account) for account in ("allocator", "lbnodeagent")}
+    return suites.Stage(
+        client=client,
+        server=server,
+        ca=ca_pem.decode(),
+        bare_token=tokens["allocator"],
+        accounts={
+            account: account_directory(directory / account, token=token, ca_pem=ca_pem, namespace=INSTALL_NAMESPACE)
+            for account, token in tokens.items()
+        },
+        logs=directory,
+    )
 
-    async def arriving() -> list[Row]:
-        return await suites.arriving(stage)
+
+async def _cleared(client: ApiClient) -> None:
+    """Remove what a part that failed left, which the next ones would measure too."""
+    try:
+        for namespace in (suites.NAMESPACE, many.CROWD, peers.NAMESPACE):
+            with suppress(NotFound):
+                await client.raw("DELETE", SERVICES.path(namespace))
+        for node in many.NODES:
+            with suppress(NotFound):
+                await client.delete(LEASES, node_lease(node), namespace=INSTALL_NAMESPACE)
+            with suppress(NotFound):
+                await client.delete(LB_NODE_STATUSES, node, namespace=INSTALL_NAMESPACE)
+    except KubeError as error:
+        print(f"what it left could not be removed: {error}", file=sys.stderr)
+
+
+def _parts(stage: suites.Stage, arguments: argparse.Namespace) -> list[Part]:
+    """In the order they are measured; the one with the most objects last."""
 
     async def alone() -> list[Row]:
-        return await suites.alone(stage, trials=trials)
+        return await suites.alone(stage, trials=arguments.trials)
 
     async def single() -> list[Row]:
-        return await suites.single(stage, trials=trials)
-
-    async def steady() -> list[Row]:
-        return await suites.steady(stage)
-
-    async def dying() -> list[Row]:
-        return await many.dying(stage)
+        return await suites.single(stage, trials=arguments.trials)
 
     async def crowd() -> list[Row]:
-        return await many.crowd(stage, services=crowd_of)
+        return await many.crowd(stage, services=arguments.crowd)
 
-    async def scale() -> list[Row]:
-        return await scaling.scale(stage)
+    async def against() -> list[Row]:
+        async with AsyncExitStack() as stack:
+            others = []
+            for name, path in arguments.peer:
+                client = ApiClient(await load_access(kubeconfig=path), user_agent="purelb-bench", clock=SystemClock())
+                others.append(peers.Peer(name, await stack.enter_async_context(client)))
+            return await peers.against(stage, others, services=suites.BURST, singles=arguments.trials)
 
     return [
-        ("allocate", burst),
-        ("allocate", arriving),
-        ("allocate", alone),
-        ("announce", single),
-        ("allocate", dying),
-        ("steady", steady),
-        ("steady", crowd),
-        (scaling.SUITE, scale),
+        Part(suites=("allocate",), name="burst", measure=lambda: suites.burst(stage)),
+        Part(suites=("allocate",), name="arriving", measure=lambda: suites.arriving(stage)),
+        Part(suites=("allocate",), name="alone", measure=alone),
+        Part(suites=("announce",), name="single", measure=single),
+        Part(suites=("allocate",), name="dying", measure=lambda: many.dying(stage)),
+        Part(suites=("announce", "steady"), name="steady", measure=lambda: suites.steady(stage)),
+        Part(suites=("allocate", "steady"), name="crowd", measure=crowd),
+        Part(suites=(PEER,), name="peers", measure=against),
+        Part(suites=(scaling.SUITE,), name="scale", measure=lambda: scaling.scale(stage)),
     ]
 
 
@@ -214,9 +288,3 @@ async def _token(client: ApiClient, account: str) -> str:
     asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
     answer = await client.raw("POST", path, body=json.dumps(asked).encode(), headers=suites.JSON)
     return str(json.loads(answer.body)["status"]["token"])
-
-
-def _revision() -> str:
-    asked = subprocess.run(["git", "rev-parse", "--short", "HEAD"], check=False, capture_output=True, text=True)
-    dirty = subprocess.run(["git", "diff", "--quiet", "HEAD"], check=False, capture_output=True).returncode
-    return (asked.stdout.strip() or "unknown") + ("-dirty" if dirty else "")

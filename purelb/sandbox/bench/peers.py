@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from purelb.sandbox.bench.suites import Stage
 
+SUITE: Final = "peer"
 NAMESPACE: Final = "bench-peer"
 OURS: Final = "PureLB"
 ROUNDS: Final = 3
@@ -115,9 +116,9 @@ def _rows(ours: Figures, theirs: Figures, name: str, services: int) -> list[Row]
         to = f"{name}: {case}"
         value = percentile(mine, 0.5) / percentile(other, 0.5) if percentile(other, 0.5) else 0.0
         rows += [
-            row(suite="allocate", case=to, unit=unit, values=other),
+            row(suite=SUITE, case=to, unit=unit, values=other),
             row(
-                suite="allocate",
+                suite=SUITE,
                 case=f"{OURS} against {name}: {case}",
                 unit=unit,
                 values=mine,

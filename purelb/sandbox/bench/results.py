@@ -1,24 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a benchmark found, as data: the rows of `bench/results.json`, their budgets and their table.
+"""What a benchmark found, as data: `bench/results.json`, its rows and their budgets. Pure.
 
 A budget is judged where it is a ratio or a count of the same run, and for the few latencies whose budget the project states
-for its reference machine. A run on a loaded machine is marked `noisy`; it is a hint for the reader, not an excuse.
+for its reference machine. The file holds for each suite its last run, whatever was measured since: `runs` says when that was, of
+which revision and what made it noisy, which is a hint for the reader and not an excuse. The fields at the top are those of
+the run that wrote the file. What an older run did not write down is absent.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import platform
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 Unit = Literal["s", "ms", "us", "1/s", "MiB", "KiB", "count", "ratio"]
+# So few that a reader may want to see them all.
+SAMPLES_MAX: Final = 10
 
 
 class Ratio(Struct, frozen=True, kw_only=True):
@@ -36,7 +39,9 @@ class Budget(Struct, frozen=True, kw_only=True):
     at_least: float | None = None
 
 
-class Row(Struct, frozen=True, kw_only=True):
+class Row(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"suite": "name", "ok": "pass"}):
+    """One case of a suite. `ok` is None where there is no budget; `samples` are in the order of measuring."""
+
     suite: str
     case: str
     unit: Unit
@@ -45,28 +50,85 @@ class Row(Struct, frozen=True, kw_only=True):
     p95: float
     max: float
     mean: float
+    samples: tuple[float, ...] = ()
     ratio: Ratio | None = None
     budget: Budget | None = None
-    ok: bool | None = None
+    ok: bool | None
 
 
-class Machine(Struct, frozen=True, kw_only=True):
+class Machine(Struct, frozen=True, kw_only=True, rename={"memory_mib": "memory"}):
+    """What has to be equal for two wall-clock figures to be compared."""
+
     cpu: str
     cores: int
     kernel: str
     memory_mib: int
-    load_at_start: float
-    noisy: bool
 
 
-class Results(Struct, frozen=True, kw_only=True):
-    schema: int = 1
+class Run(Struct, frozen=True, kw_only=True):
+    """One call of the benchmark: `noisy` and `failed` are sentences; `load` is the average of the minute before it."""
+
     when: str
     revision: str
-    server: str
-    python: str
+    dirty: bool
     machine: Machine
+    versions: Mapping[str, str]
+    load: float
+    noisy: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+
+
+class Results(Struct, frozen=True, kw_only=True, rename={"rows": "suites"}):
+    schema: Literal[1] = 1
+    when: str
+    revision: str
+    dirty: bool
+    machine: Machine
+    versions: Mapping[str, str]
+    runs: Mapping[str, Run]
     rows: tuple[Row, ...]
+
+
+def encoded(results: Results) -> bytes:
+    """The file, for people and `git diff` too."""
+    return msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n"
+
+
+def decoded(text: bytes) -> Results:
+    """The other way; `msgspec.DecodeError` where it is not such a file."""
+    return msgspec.json.decode(text, type=Results)
+
+
+def merged(earlier: Results | None, run: Run, rows: Iterable[Row], *, order: Sequence[str]) -> Results:
+    """`earlier` with the suites of `rows` replaced by what `run` found; suites stand in `order`, others behind them."""
+    measured: dict[str, list[Row]] = {}
+    for found in rows:
+        measured.setdefault(found.suite, []).append(found)
+    known: dict[str, list[Row]] = {}
+    for found in earlier.rows if earlier else ():
+        known.setdefault(found.suite, []).append(found)
+    known |= measured
+    names = sorted(known, key=lambda name: (order.index(name) if name in order else len(order), name))
+    ran = {**(earlier.runs if earlier else {}), **dict.fromkeys(measured, run)}
+    return Results(
+        when=run.when,
+        revision=run.revision,
+        dirty=run.dirty,
+        machine=run.machine,
+        versions=run.versions,
+        runs={name: ran[name] for name in names if name in ran},
+        rows=tuple(found for name in names for found in known[name]),
+    )
+
+
+def only(results: Results, suites: Iterable[str]) -> Results:
+    """The part of the results that these suites are."""
+    kept = set(suites)
+    return msgspec.structs.replace(
+        results,
+        runs={name: run for name, run in results.runs.items() if name in kept},
+        rows=tuple(found for found in results.rows if found.suite in kept),
+    )
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -94,56 +156,26 @@ def row(
         p95=round(percentile(values, 0.95), 4),
         max=round(max(values), 4),
         mean=round(sum(values) / len(values), 4),
+        samples=tuple(round(value, 4) for value in values) if 1 < len(values) <= SAMPLES_MAX else (),
         ratio=ratio,
         budget=budget,
+        ok=None,
     )
     return msgspec.structs.replace(made, ok=None if budget is None else within(made, budget))
 
 
+def judged(measured: Row, budget: Budget) -> float | None:
+    """The figure that the budget is about; None for a ratio that was not measured."""
+    if budget.of == "ratio":
+        return measured.ratio.value if measured.ratio else None
+    return {"p50": measured.p50, "p95": measured.p95, "max": measured.max}[budget.of]
+
+
 def within(measured: Row, budget: Budget) -> bool:
     """Whether the row keeps its budget; a ratio that was not measured does not."""
-    if budget.of == "ratio":
-        if measured.ratio is None:
-            return False
-        figure = measured.ratio.value
-    else:
-        figure = {"p50": measured.p50, "p95": measured.p95, "max": measured.max}[budget.of]
+    figure = judged(measured, budget)
+    if figure is None:
+        return False
     below = budget.at_most is None or figure <= budget.at_most
     above = budget.at_least is None or figure >= budget.at_least
     return below and above
-
-
-def machine() -> Machine:
-    """The machine as it is now; noisy when it is busy before anything was started."""
-    cores = os.cpu_count() or 1
-    load = os.getloadavg()[0]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
-    return Machine(
-        cpu=platform.processor() or platform.machine(),
-        cores=cores,
-        kernel=platform.release(),
-        memory_mib=memory,
-        load_at_start=round(load, 2),
-        noisy=load > cores / 2,
-    )
-
-
-def table(results: Results) -> str:
-    """The rows as a Markdown table."""
-    lines = ["| suite | case | n | p50 | p95 | unit | ratio | budget |", "|---|---|---|---|---|---|---|---|"]
-    for found in results.rows:
-        ratio = f"{found.ratio.value:.2f} x {found.ratio.to}" if found.ratio else ""
-        verdict = ""
-        if found.budget is not None:
-            bound = (
-                f"{found.budget.of} <= {found.budget.at_most:g}"
-                if found.budget.at_most is not None
-                else f"{found.budget.of} >= {found.budget.at_least:g}"
-            )
-            verdict = f"{bound}: {'kept' if found.ok else 'MISSED'}"
-        lines.append(
-            f"| {found.suite} | {found.case} | {found.n} | {found.p50:g} | {found.p95:g} | {found.unit} | {ratio} | {verdict} |"
-        )
-    noisy = " (noisy: the machine was busy at the start)" if results.machine.noisy else ""
-    head = f"{results.server}; Python {results.python}; {results.machine.cores} cores, kernel {results.machine.kernel}{noisy}"
-    return "\n".join([head, "", *lines]) + "\n"

@@ -60,4 +60,4 @@ def test_the_suite_needs_no_other_server_and_says_when_a_budget_was_missed(
     parser = argparse.ArgumentParser()
     command.configure(parser)
     assert command.run(parser.parse_args(["api", f"--out={tmp_path / 'results.json'}"])) == code
-    assert json.loads((tmp_path / "results.json").read_bytes())["rows"][0]["suite"] == "api"
+    assert json.loads((tmp_path / "results.json").read_bytes())["suites"][0]["name"] == "api"

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The suites there are: what each measures and what it needs, for the command, the order of the results and the page. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class About(Struct, frozen=True, kw_only=True):
+    """`needs`: nothing but this machine, an API server made for it, or a second cluster besides."""
+
+    measures: str
+    needs: Literal["nothing", "server", "peer"]
+
+
+SUITES: Final[Mapping[str, About]] = {
+    "runtime": About(
+        measures="The runtime that PureLB stands on (`purelb.kube`): decoding, memory, stretches on the event loop, each "
+        "against the usual libraries in the same run.",
+        needs="nothing",
+    ),
+    "api": About(
+        measures="The embedded API server of the sandbox: CPU per PATCH and per event, against a bare handler on the same "
+        "HTTP library.",
+        needs="nothing",
+    ),
+    "decide": About(
+        measures="What the allocator's owner does: writes, decisions and CPU on a ledger as full as clusters get, without "
+        "an API server.",
+        needs="nothing",
+    ),
+    "allocate": About(
+        measures="Addresses for Services on a real kube-apiserver: in a burst, while they arrive, one at a time, with many "
+        "there already and while a node dies.",
+        needs="server",
+    ),
+    "announce": About(
+        measures="The same with a node agent: from the creation of a Service to its address on the interface.",
+        needs="server",
+    ),
+    "steady": About(
+        measures="Memory, CPU and writes of both processes while nothing changes.",
+        needs="server",
+    ),
+    "scale": About(
+        measures="A process that follows 10,000 Services and 10,000 EndpointSlices while 500 of them change each second.",
+        needs="server",
+    ),
+    "peer": About(
+        measures="The same Services, by the same client, on another cluster of the machine whose load balancer is somebody "
+        "else's, in turns.",
+        needs="peer",
+    ),
+}
+ALONE: Final = tuple(name for name, about in SUITES.items() if about.needs == "nothing")
+
+
+def repeated_by(name: str) -> str:
+    """The command, in a checkout, that measures this suite again."""
+    match SUITES[name].needs:
+        case "nothing":
+            return f"purelb sandbox bench {name}"
+        case "server":
+            return f"hack/bench {name}"
+        case "peer":
+            return f"hack/bench {name} --peer NAME=KUBECONFIG"
