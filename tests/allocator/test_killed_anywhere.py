@@ -183,13 +183,13 @@ class Sweep:
 
 
 def swept(story: Story, *, first: int, step: int) -> list[int]:
-    """Kill at every `step`-th suspension from `first` on; how many had an address, each time."""
+    """Kill at every `step`-th suspension from `first` on; how many had an address, each time, and last without a kill."""
     seen: list[int] = []
     for point in range(first, POINTS_MAX, step):
         run = Sweep(story, point).run()
+        seen.append(run.published_before)
         if not run.killed:
             return seen
-        seen.append(run.published_before)
     raise AssertionError(f"the burst is not over after {POINTS_MAX} suspensions")
 
 
