@@ -67,9 +67,9 @@ def _worse(committed: Results, now: Results) -> dict[tuple[str, str], tuple[Row,
 
 
 def _comparable(committed: Results, now: Results, suite: str) -> bool:
-    """Another run, on the same machine."""
+    """Whether both were measured on the same machine."""
     one, other = committed.runs.get(suite), now.runs.get(suite)
-    return one is not None and other is not None and one.machine == other.machine and one.when != other.when
+    return one is not None and other is not None and one.machine == other.machine
 
 
 def sentences(found: tuple[Worse, ...], now: Results) -> list[str]:

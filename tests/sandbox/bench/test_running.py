@@ -84,6 +84,17 @@ def test_a_suite_that_fails_loses_neither_the_others_nor_its_own_earlier_results
     assert "not complete: api: api failed: RuntimeError: no luck" in said.err
 
 
+def test_a_run_that_measured_nothing_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, new = tmp_path / "r.json", tmp_path / "new.json"
+    file.write_bytes(encoded(results(timed("api", "earlier", 1.0))))
+    before = file.read_bytes()
+    monkeypatch.setattr(api, "measure", broken)
+    for out in (file, new):
+        assert command.run(asked("api", f"--out={out}")) == ANSWER_IS_NO
+    assert file.read_bytes() == before
+    assert not new.exists()
+
+
 def test_a_server_that_is_not_there_loses_none_of_what_was_measured_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
