@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from purelb.process.command import ANSWER_IS_NO, BAD_USAGE, CANNOT_WORK_HERE, DONE
-from purelb.sandbox import visits
+from purelb.sandbox import breaking, visits
 from purelb.sandbox.cluster import leftovers
 from purelb.sandbox.cluster.launch import StartFailed, start
 from purelb.sandbox.cluster.reach import NotRunning, Refused, Sandbox
@@ -61,7 +61,12 @@ class SandboxCommand:
         try:
             if configure is None:
                 return act(StateDirectory(arguments.name), rest)
-            parser = argparse.ArgumentParser(prog=f"purelb sandbox {words[0]}", description=text, allow_abbrev=False)
+            parser = argparse.ArgumentParser(
+                prog=f"purelb sandbox {words[0]}",
+                description=text,
+                allow_abbrev=False,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
             parser.add_argument("--name", default=arguments.name, help="which sandbox (default: %(default)s)")
             configure(parser)
             parsed = parser.parse_args(rest)
@@ -219,34 +224,7 @@ def _doctor(_: StateDirectory, __: argparse.Namespace) -> int:
     return CANNOT_WORK_HERE if doctor.blocking(findings) else DONE
 
 
-# breaking things
-
-
-def _configure_kill(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("node")
-    parser.add_argument(
-        "--how",
-        choices=("agent", "freeze"),
-        default="agent",
-        help="agent: SIGKILL of the agent, kept from restarting; freeze: SIGSTOP of the agent (default: agent)",
-    )
-
-
-def _kill_node(state: StateDirectory, arguments: argparse.Namespace) -> int:
-    signal, done = {"agent": ("KILL", "killed and stays down"), "freeze": ("STOP", "frozen")}[arguments.how]
-    was_running = Sandbox(state).terminate(f"lbnodeagent-{arguments.node}", how=signal)
-    print(f"the agent of {arguments.node} " + (f"is {done}" if was_running else "was down already"))
-    return DONE
-
-
-def _configure_node(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("node")
-
-
-def _start_node(state: StateDirectory, arguments: argparse.Namespace) -> int:
-    Sandbox(state).release(f"lbnodeagent-{arguments.node}")
-    print(f"the agent of {arguments.node} runs")
-    return DONE
+# demo and measures
 
 
 def _configure_demo(parser: argparse.ArgumentParser) -> None:
@@ -287,8 +265,12 @@ WORDS: Final[dict[str, tuple[str, Callable[[argparse.ArgumentParser], None] | No
     "exec": ("run a program on a node, in the client or in a pod: exec n1 -- ip addr", None, visits.execute),
     "logs": ("what a pod's program wrote", visits.configure_logs, visits.logs),
     "probe": ("ask an address from the client, a line a second", visits.configure_probe, visits.probe),
-    "kill-node": ("kill or freeze a node's agent", _configure_kill, _kill_node),
-    "start-node": ("undo kill-node", _configure_node, _start_node),
+    "kill-node": ("take a node's power, or kill or freeze its agent", breaking.configure_kill, breaking.kill_node),
+    "start-node": ("undo kill-node", breaking.configure_node, breaking.start_node),
+    "drain": ("have a node give its addresses away, as planned", breaking.configure_drain, breaking.drain),
+    "partition": ("cut a node from a network or from another node", breaking.configure_partition, breaking.partition),
+    "heal": ("remove every fault, of one node or all", breaking.configure_heal, breaking.heal),
+    "fault": ("have the API server misbehave: fault add answer code=503", breaking.configure_fault, breaking.fault),
     "demo": ("three nodes, three Services, a hand-over, in a minute", _configure_demo, _demo),
     "bench": ("measure the components against the API server of a kubeconfig", None, _bench),
     "doctor": ("can a sandbox run here, and what is missing", _configure_nothing, _doctor),

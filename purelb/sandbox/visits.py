@@ -56,6 +56,13 @@ def status(state: StateDirectory, arguments: argparse.Namespace) -> int:
         for address in service["addresses"] or [""]
     ]
     screen.table(("NAMESPACE", "SERVICE", "ADDRESS", "PORTS", "HOLDER (per kernel)"), rows, indent="")
+    broken = [fault["what"] for fault in status["faults"]]
+    broken += [
+        f"API rule {rule['number']}: {rule['words']} (fired {rule['fired']} times)" for rule in status["apiFaults"]
+    ]
+    if broken:
+        screen.say()
+        screen.table(("FAULTS IN FORCE",), [(line,) for line in broken], indent="")
     return DONE
 
 

@@ -30,7 +30,17 @@ def test_a_missing_or_unknown_word_is_answered_with_the_known_ones(
 
 @pytest.mark.parametrize(
     "words",
-    [("status",), ("kubectl", "-n", "x", "get", "svc"), ("exec", "n1", "--", "ip", "addr"), ("start-node", "n1")],
+    [
+        ("status",),
+        ("kubectl", "-n", "x", "get", "svc"),
+        ("exec", "n1", "--", "ip", "addr"),
+        ("start-node", "n1"),
+        ("kill-node", "n1", "--how", "power-off"),
+        ("partition", "n1", "--from", "lan"),
+        ("heal",),
+        ("drain", "n1"),
+        ("fault", "list"),
+    ],
 )
 def test_without_a_sandbox_every_word_says_how_to_start_one(
     words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -49,6 +59,7 @@ def test_without_a_sandbox_every_word_says_how_to_start_one(
         ("exec", "n1", "--"),
         ("--name", "A/b", "status"),
         ("probe", "1.2.3"),
+        ("fault", "add", "explode"),
         ("probe", "172.30.1.200", "--port", "0"),
         ("probe", "172.30.1.200", "--rate", "0"),
         ("probe", "172.30.1.200", "--rate", "nan"),
@@ -71,7 +82,7 @@ def test_what_is_no_address_is_named_and_not_probed(
 
 
 @pytest.mark.parametrize(
-    "words", [("up", "--subnets", "2"), ("up", "--router", "frr"), ("kill-node", "n1", "--how", "power-off")]
+    "words", [("up", "--subnets", "2"), ("up", "--router", "frr"), ("kill-node", "n1", "--how", "hammer")]
 )
 def test_what_is_not_built_yet_is_refused_and_not_ignored(
     words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]

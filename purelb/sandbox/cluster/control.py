@@ -10,6 +10,10 @@ a socket address may not be longer than 107 bytes and a state directory may.
 | GET /v1/holders?since=SECONDS | holders now, and each change since (CLOCK_MONOTONIC) |
 | POST /v1/pods/{name}/terminate?signal=TERM | signals the program and keeps it down |
 | POST /v1/pods/{name}/release | lets it run again |
+| POST /v1/breakage | `{"type": "Kill"/"Start"/"Cut"/"Heal", ...}` of `breakage`: breaks or mends nodes and networks; healing all clears the fault rules, too |
+| GET /v1/faults | the API server's fault rules in force, with number and how often each fired |
+| POST /v1/faults | adds a rule (`fault_words`); answers its number |
+| DELETE /v1/faults, DELETE /v1/faults/{number} | removes all of them, or one |
 """
 
 from __future__ import annotations
@@ -22,10 +26,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 from aiohttp import web
 
+from purelb.sandbox.cluster.breakage import Cannot, Heal, Order
+from purelb.sandbox.cluster.fault_words import NotARule, describe, from_json
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from purelb.sandbox.apiserver.faults import Faults
+    from purelb.sandbox.cluster.breakage import Breakage
     from purelb.sandbox.rig.holders import Holders
 
 SIGNALS = {"TERM": signal.SIGTERM, "KILL": signal.SIGKILL, "STOP": signal.SIGSTOP, "CONT": signal.SIGCONT}
@@ -69,6 +78,8 @@ def application(
     status: Callable[[], Mapping[str, Any]],
     holders: Holders,
     pods: Mapping[str, Controlled],
+    breakage: Breakage,
+    faults: Faults,
 ) -> web.Application:
     async def get_status(_: web.Request) -> web.Response:
         return _answer(status())
@@ -96,6 +107,40 @@ def application(
         pod.release()
         return _answer({})
 
+    async def break_or_mend(request: web.Request) -> web.Response:
+        try:
+            order: Order = msgspec.json.decode(await request.read(), type=Order)
+        except msgspec.DecodeError as error:
+            return _refusal(400, str(error))
+        try:
+            await breakage.order(order)
+        except Cannot as error:
+            return _refusal(409, str(error))
+        if order == Heal():
+            faults.clear()
+        return _answer({"faults": breakage.in_force()})
+
+    async def get_faults(_: web.Request) -> web.Response:
+        return _answer({"faults": shown(faults)})
+
+    async def add_fault(request: web.Request) -> web.Response:
+        try:
+            rule = from_json(await request.read())
+        except NotARule as error:
+            return _refusal(400, str(error))
+        return _answer({"number": faults.add(rule)})
+
+    async def remove_faults(request: web.Request) -> web.Response:
+        present = [number for number, _, _ in faults]
+        if (text := request.match_info.get("number")) is None:
+            faults.clear()
+            return _answer({"removed": present})
+        if not text.isdecimal() or int(text) not in present:
+            known = f"there are {', '.join(map(str, present))}" if present else "there are none"
+            return _refusal(404, f"no fault rule {text}: {known}")
+        faults.remove(int(text))
+        return _answer({"removed": [int(text)]})
+
     app = web.Application()
     app.add_routes(
         [
@@ -103,9 +148,19 @@ def application(
             web.get("/v1/holders", get_holders),
             web.post("/v1/pods/{name}/terminate", terminate),
             web.post("/v1/pods/{name}/release", release),
+            web.post("/v1/breakage", break_or_mend),
+            web.get("/v1/faults", get_faults),
+            web.post("/v1/faults", add_fault),
+            web.delete("/v1/faults", remove_faults),
+            web.delete("/v1/faults/{number}", remove_faults),
         ]
     )
     return app
+
+
+def shown(faults: Faults) -> list[dict[str, Any]]:
+    """The rules in force, for people and programs."""
+    return [{"number": number, "words": describe(rule), "rule": rule, "fired": fired} for number, rule, fired in faults]
 
 
 def _answer(body: Any) -> web.Response:

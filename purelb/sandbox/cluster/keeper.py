@@ -123,6 +123,10 @@ class Keeper:
         if self._wake.empty() and self.pid is None:
             self._wake.put_nowait(None)
 
+    def move(self, network: int) -> None:
+        """From its next start on the program runs in this network namespace."""
+        self._network = network
+
     def probed(self, *, ready: bool, reason: str) -> None:
         """What the program's /readyz said; ignored while it is down."""
         if self.pid is not None:

@@ -25,7 +25,7 @@ from purelb.kube.resources import ENDPOINT_SLICES, NODES, PODS, SERVICES
 from purelb.sandbox.cluster import objects
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from purelb.kube.clock import Clock
     from purelb.kube.model import KubeObject, LoadBalancerIngress, Service
@@ -73,12 +73,24 @@ async def join_node(client: ApiClient, place: NodePlace) -> None:
 
 
 class Kubelet:
-    """`keepers` by pod name; the mapping may still be filled after construction, until `run`."""
+    """`keepers` by pod name; the mapping may still be filled after construction, until `run`.
 
-    def __init__(self, client: ApiClient, topology: Topology, keepers: Mapping[str, Keeper], *, clock: Clock) -> None:
+    `reaches_api`: a node that does not could not tell whether its pods are ready, so they are not asked.
+    """
+
+    def __init__(
+        self,
+        client: ApiClient,
+        topology: Topology,
+        keepers: Mapping[str, Keeper],
+        *,
+        clock: Clock,
+        reaches_api: Callable[[str], bool],
+    ) -> None:
         self._client = client
         self._topology = topology
         self._keepers = keepers
+        self._reaches_api = reaches_api
         self._queue: WorkQueue[PodKey | ServiceKey] = WorkQueue(clock=clock)
         self._known: set[ServiceKey] = set()
         self.services = Informer(client, SERVICES)
@@ -127,7 +139,18 @@ class Kubelet:
             group.create_task(self._write(), name="kubelet:write")
             for keeper in self._keepers.values():
                 if keeper.program.probe is not None:
-                    group.create_task(_probe(keeper), name=f"kubelet:probe:{keeper.program.pod}")
+                    group.create_task(self._probe(keeper), name=f"kubelet:probe:{keeper.program.pod}")
+
+    async def _probe(self, keeper: Keeper) -> None:
+        """Ask the program's /readyz for ever: often until it is ready, then now and then."""
+        limit = aiohttp.ClientTimeout(total=PROBE_LIMIT_S)
+        async with aiohttp.ClientSession(timeout=limit, connector=aiohttp.TCPConnector(force_close=True)) as session:
+            while True:
+                if keeper.state.running and self._reaches_api(keeper.program.node):
+                    ready, reason = await _ask(session, keeper.program.probe or "")
+                    if self._reaches_api(keeper.program.node):  # not cut meanwhile
+                        keeper.probed(ready=ready, reason=reason)
+                await asyncio.sleep(PROBE_EVERY_READY_S if keeper.state.ready else PROBE_EVERY_STARTING_S)
 
     async def _write(self) -> None:
         while True:
@@ -192,17 +215,6 @@ def _ingress(service: Service) -> tuple[LoadBalancerIngress, ...]:
 
 def _service_key(service: Service) -> ServiceKey:
     return ServiceKey(service.metadata.namespace, service.metadata.name)
-
-
-async def _probe(keeper: Keeper) -> None:
-    """Ask the program's /readyz for ever: often until it is ready, then now and then."""
-    limit = aiohttp.ClientTimeout(total=PROBE_LIMIT_S)
-    async with aiohttp.ClientSession(timeout=limit, connector=aiohttp.TCPConnector(force_close=True)) as session:
-        while True:
-            if keeper.state.running:
-                ready, reason = await _ask(session, keeper.program.probe or "")
-                keeper.probed(ready=ready, reason=reason)
-            await asyncio.sleep(PROBE_EVERY_READY_S if keeper.state.ready else PROBE_EVERY_STARTING_S)
 
 
 async def _ask(session: aiohttp.ClientSession, url: str) -> tuple[bool, str]:

@@ -18,12 +18,16 @@ from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from purelb.sandbox.cluster.control import short
 from purelb.sandbox.cluster.state import Unusable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from purelb.sandbox.apiserver.faults import Rule
+    from purelb.sandbox.cluster.breakage import Order
     from purelb.sandbox.cluster.state import StateDirectory
 
 ANSWER_LIMIT_S: Final = 10.0
@@ -84,6 +88,25 @@ class Sandbox:
     def release(self, pod: str) -> None:
         self._ask("POST", f"/v1/pods/{pod}/release")
 
+    def order(self, order: Order) -> list[dict[str, Any]]:
+        """Break or mend; returns when it is done, with the faults in force then. Raises Refused."""
+        faults: list[dict[str, Any]] = self._ask("POST", "/v1/breakage", order)["faults"]
+        return faults
+
+    def add_fault(self, rule: Rule) -> int:
+        """Have the API server misbehave; the answer is the rule's number."""
+        return int(self._ask("POST", "/v1/faults", rule)["number"])
+
+    def faults(self) -> list[dict[str, Any]]:
+        """The API server's rules in force."""
+        faults: list[dict[str, Any]] = self._ask("GET", "/v1/faults")["faults"]
+        return faults
+
+    def remove_faults(self, number: str = "") -> list[int]:
+        """Remove one rule, or all; the numbers of those removed."""
+        removed: list[int] = self._ask("DELETE", f"/v1/faults/{number}" if number else "/v1/faults")["removed"]
+        return removed
+
     def end(self) -> None:
         """End it, and return when it is gone."""
         with pidfd(self.pid) as descriptor:
@@ -98,10 +121,10 @@ class Sandbox:
         with pidfd(self.pid) as descriptor:
             yield Entrance(descriptor, room, networks.get(room))
 
-    def _ask(self, method: str, path: str) -> dict[str, Any]:
+    def _ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         connection = _Connection(self._state)
         try:
-            connection.request(method, path)
+            connection.request(method, path, None if body is None else msgspec.json.encode(body))
             response = connection.getresponse()
             answer: dict[str, Any] = json.loads(response.read())
         except (OSError, ValueError) as error:

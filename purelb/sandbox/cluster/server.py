@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
+    from purelb.sandbox.apiserver.faults import Faults
     from purelb.sandbox.cluster.programs import Program
 
 
@@ -35,6 +36,11 @@ class Api:
     def __init__(self, core: ApiCore, pki: Pki) -> None:
         self._core = core
         self._pki = pki
+
+    @property
+    def faults(self) -> Faults:
+        """What goes wrong at this server on order."""
+        return self._core.faults
 
     @property
     def ca_pem(self) -> bytes:

@@ -28,7 +28,8 @@ from aiohttp import web
 
 from purelb.kube.client import ApiClient
 from purelb.kube.clock import SystemClock
-from purelb.sandbox.cluster.control import application
+from purelb.sandbox.cluster.breakage import Breakage
+from purelb.sandbox.cluster.control import application, shown
 from purelb.sandbox.cluster.keeper import Keeper, Reaper
 from purelb.sandbox.cluster.kubelet import Kubelet
 from purelb.sandbox.cluster.programs import API_PORT, Program, ProxyKind, layout, programs
@@ -43,6 +44,8 @@ from purelb.sandbox.rig.topology import HUB_MANAGEMENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from purelb.sandbox.apiserver.faults import Faults
 
 log = logging.getLogger(__name__)
 
@@ -105,10 +108,10 @@ class Supervisor:
         watch = KernelWatch(self._rig.topology, self._rig.networks, self._holders)
         watch.attach(loop)
         async with asyncio.TaskGroup() as group:
-            serving = group.create_task(self._serve(Reaper(loop)), name="sandbox:serve")
+            serving = group.create_task(self._serve(Reaper(loop), watch), name="sandbox:serve")
             await self._stopping.get()
             serving.cancel()
-        watch.close(loop)
+        watch.close()
 
     def _heard_from_starter(self) -> None:
         asyncio.get_running_loop().remove_reader(self._order.lifeline)
@@ -119,7 +122,7 @@ class Supervisor:
         if self._stopping.empty():
             self._stopping.put_nowait(None)
 
-    async def _serve(self, reaper: Reaper) -> None:
+    async def _serve(self, reaper: Reaper, watch: KernelWatch) -> None:
         host = socket.socket(fileno=self._order.api_socket)
         management = socket.create_server((str(HUB_MANAGEMENT), API_PORT), backlog=128)
         clock = SystemClock()
@@ -131,11 +134,15 @@ class Supervisor:
                 self._report.step("api")
                 await install(client, self._rig.topology, dummy_kind=self._kinds.dummy)
                 self._report.step("nodes")
-                kubelet = Kubelet(client, self._rig.topology, self._keepers, clock=clock)
+                breakage = Breakage(self._rig, self._keepers, watch=watch, reaper=reaper)
+                kubelet = Kubelet(
+                    client, self._rig.topology, self._keepers, clock=clock, reaches_api=breakage.reaches_api
+                )
                 self._kubelet = kubelet
                 await self._make_keepers(api, reaper, kubelet)
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(self._control(), name="sandbox:control")
+                    group.create_task(self._control(breakage, api.faults), name="sandbox:control")
+                    group.create_task(breakage.run(), name="sandbox:breakage")
                     for keeper in self._keepers.values():
                         group.create_task(keeper.run(), name=f"sandbox:{keeper.program.pod}")
                     group.create_task(kubelet.run(), name="sandbox:kubelet")
@@ -171,8 +178,14 @@ class Supervisor:
         while not all(keeper.state.ready for keeper in self._keepers.values()):
             await asyncio.sleep(0.02)  # whoever waits for us has the deadline
 
-    async def _control(self) -> None:
-        app = application(status=self._status, holders=self._holders, pods=self._keepers)
+    async def _control(self, breakage: Breakage, faults: Faults) -> None:
+        app = application(
+            status=lambda: {**self._status(), "faults": breakage.in_force(), "apiFaults": shown(faults)},
+            holders=self._holders,
+            pods=self._keepers,
+            breakage=breakage,
+            faults=faults,
+        )
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         try:

@@ -69,19 +69,38 @@ class KernelWatch:
         self._networks = {node.name: networks[node.name] for node in topology.nodes}
         self._pictures = {name: Picture() for name in self._networks}
         self._sockets = {name: self._open(network) for name, network in self._networks.items()}
+        self._loop: asyncio.AbstractEventLoop | None = None
         for name in self._sockets:
             self._dump(name)
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         for name, sock in self._sockets.items():
             loop.add_reader(sock, self._read, name)
 
-    def close(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+    def forget(self, node: str) -> None:
+        """The node has no kernel any more: it holds nothing, and its socket lets go of its namespace."""
+        self._drop(self._sockets.pop(node))
+        del self._networks[node]
+        self._holders.replace(node, frozenset(), at=time.monotonic())
+
+    def follow(self, node: str, network: int) -> None:
+        """The node, forgotten before, has a kernel again."""
+        self._networks[node], self._pictures[node] = network, Picture()
+        self._sockets[node] = self._open(network)
+        self._dump(node)
+        if self._loop is not None:
+            self._loop.add_reader(self._sockets[node], self._read, node)
+
+    def close(self) -> None:
         for sock in self._sockets.values():
-            if loop is not None:
-                loop.remove_reader(sock)
-            sock.close()
+            self._drop(sock)
         self._sockets = {}
+
+    def _drop(self, sock: socket.socket) -> None:
+        if self._loop is not None:
+            self._loop.remove_reader(sock)
+        sock.close()
 
     def _open(self, network: int) -> socket.socket:
         with inside(network):

@@ -5,6 +5,9 @@ Built once, before the supervisor's event loop runs, with pyroute2's synchronous
 the namespace the caller lives in; every other one is made here and held by a descriptor. Nothing is ever taken down link by link: closing the descriptors
 and ending the processes is the teardown, and the kernel does it.
 
+Links that a neighbour remembers have fixed MAC addresses: a bridge would otherwise take a port's and change it when that port leaves, and a node that lost
+power would come back as a stranger.
+
 Sysctls are those an operator is asked for: forwarding on, loose return paths, one interface answers for its own addresses, secondaries promoted.
 """
 
@@ -74,9 +77,13 @@ class Rig:
     `networks` maps a name to the descriptor that keeps the namespace alive.
     """
 
-    def __init__(self, topology: Topology, networks: Mapping[str, int]) -> None:
+    def __init__(self, topology: Topology, networks: dict[str, int]) -> None:
         self.topology = topology
         self.networks = networks
+
+    def rooms(self, node: str) -> tuple[str, ...]:
+        """The namespaces that are on a node: its own and its pods'."""
+        return (node, *(pod.name for pod in self.topology.pods if pod.node == node))
 
     def close(self) -> None:
         """Let go of every namespace; each ends with its last process and socket."""
@@ -97,7 +104,7 @@ def probe_kinds() -> LinkKinds:
     """Try each link kind in a scratch namespace; a kernel may lack modules and say nothing about it elsewhere."""
     scratch = new_network()
     try:
-        with _netlink(scratch) as ipr:
+        with netlink(scratch) as ipr:
             bridge = _makes(ipr, "bridge")
             veth = _makes(ipr, "veth")
             dummy = next((kind for kind in ("dummy", "ifb") if _makes(ipr, kind)), None)
@@ -131,21 +138,30 @@ def build(topology: Topology) -> Rig:
     with IPRoute() as hub:
         _up(hub, "lo")
         for bridge in ("lan1", "mgmt0"):
-            hub.link("add", ifname=bridge, kind="bridge", br_stp_state=0, br_mcast_snooping=0)
+            own = {"address": mac(HUB_MANAGEMENT if bridge == "mgmt0" else LAN4[0])}
+            hub.link("add", ifname=bridge, kind="bridge", br_stp_state=0, br_mcast_snooping=0, **own)
             _up(hub, bridge)
         _address(hub, "mgmt0", HUB_MANAGEMENT, MANAGEMENT)
         for node in topology.nodes:
-            _join_node(hub, node, topology, networks)
-        _cable(hub, "client", "eth0", "lan1", networks["client"])
+            join_node(hub, node, topology, networks)
+            hub.route("add", dst=str(node.pods4), gateway=str(node.management))
+            # Where its agent listens: the hub asks it whether it is ready, and must not depend on the LAN for that.
+            hub.route("add", dst=f"{node.lan4}/32", gateway=str(node.management))
+        _cable(hub, "client", "eth0", "lan1", networks["client"], address=mac(CLIENT4))
         with inside(networks["client"]):
             write_sysctls(HOST_SYSCTLS)
-        with _netlink(networks["client"]) as client:
+        with netlink(networks["client"]) as client:
             _up(client, "lo")
             _up(client, "eth0")
             _lan(client, CLIENT4, CLIENT6)
     for pod in topology.pods:
-        _join_pod(pod, topology.node(pod.node), networks)
+        join_pod(pod, topology.node(pod.node), networks)
     return rig
+
+
+def mac(address: IPv4Address) -> str:
+    """The MAC address of the link that has this address in the rig; locally administered."""
+    return ":".join(f"{byte:02x}" for byte in (0x02, 0x00, *address.packed))
 
 
 def _names(topology: Topology) -> Iterator[str]:
@@ -154,16 +170,14 @@ def _names(topology: Topology) -> Iterator[str]:
     yield from (pod.name for pod in topology.pods)
 
 
-def _join_node(hub: IPRoute, node: NodePlace, topology: Topology, networks: Mapping[str, int]) -> None:
+def join_node(hub: IPRoute, node: NodePlace, topology: Topology, networks: Mapping[str, int]) -> None:
+    """Make a node of an empty namespace: cables to both networks, addresses, routes."""
     network = networks[node.name]
     with inside(network):
         write_sysctls(NODE_SYSCTLS)
-    _cable(hub, node.name, "eth0", "lan1", network)
-    _cable(hub, node.name, "api0", "mgmt0", network)
-    hub.route("add", dst=str(node.pods4), gateway=str(node.management))
-    # Where its agent listens: the hub asks it whether it is ready, and must not depend on the LAN for that.
-    hub.route("add", dst=f"{node.lan4}/32", gateway=str(node.management))
-    with _netlink(network) as ipr:
+    _cable(hub, node.name, "eth0", "lan1", network, address=mac(node.lan4))
+    _cable(hub, node.name, "api0", "mgmt0", network, address=mac(node.management))
+    with netlink(network) as ipr:
         for link in ("lo", "eth0", "api0"):
             _up(ipr, link)
         _address(ipr, "api0", node.management, MANAGEMENT)
@@ -178,15 +192,16 @@ def _join_node(hub: IPRoute, node: NodePlace, topology: Topology, networks: Mapp
                 ipr.route("add", dst=str(other.pods6), gateway=str(other.lan6))
 
 
-def _join_pod(pod: PodPlace, node: NodePlace, networks: Mapping[str, int]) -> None:
+def join_pod(pod: PodPlace, node: NodePlace, networks: Mapping[str, int]) -> None:
+    """Make a pod of an empty namespace, on a node that has joined."""
     with inside(networks[pod.name]):
         write_sysctls(HOST_SYSCTLS)
-    with _netlink(networks[node.name]) as ipr:
+    with netlink(networks[node.name]) as ipr:
         port = f"pod{int(pod.ip4) & 0xFF}"
         peer = {"ifname": "eth0", "net_ns_fd": networks[pod.name]}
         ipr.link("add", ifname=port, kind="veth", peer=peer, master=_index(ipr, "cni0"))
         _up(ipr, port)
-    with _netlink(networks[pod.name]) as ipr:
+    with netlink(networks[pod.name]) as ipr:
         _up(ipr, "lo")
         _up(ipr, "eth0")
         _address(ipr, "eth0", pod.ip4, node.pods4)
@@ -202,9 +217,10 @@ def _lan(ipr: IPRoute, ip4: IPv4Address, ip6: IPv6Address) -> None:
     ipr.route("add", dst="::/0", gateway=str(ROUTER6))
 
 
-def _cable(hub: IPRoute, owner: str, link: str, bridge: str, network: int) -> None:
+def _cable(hub: IPRoute, owner: str, link: str, bridge: str, network: int, *, address: str) -> None:
     port = f"{owner}-{link}"
-    hub.link("add", ifname=port, kind="veth", peer={"ifname": link, "net_ns_fd": network}, master=_index(hub, bridge))
+    peer = {"ifname": link, "net_ns_fd": network, "address": address}
+    hub.link("add", ifname=port, kind="veth", peer=peer, master=_index(hub, bridge))
     _up(hub, port)
 
 
@@ -223,7 +239,8 @@ def _index(ipr: IPRoute, link: str) -> int:
 
 
 @contextmanager
-def _netlink(network: int) -> Iterator[IPRoute]:
+def netlink(network: int) -> Iterator[IPRoute]:
+    """pyroute2's socket in a namespace. Not where an event loop runs: see `aside`."""
     with inside(network):
         ipr = IPRoute()  # its socket is opened here and stays in `network`
     try:

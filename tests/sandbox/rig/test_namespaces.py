@@ -209,7 +209,7 @@ def test_a_kernel_tells_who_got_and_who_lost_an_address(in_namespaces: Inside) -
         async def look() -> None:
             watch.attach(asyncio.get_running_loop())
             await asyncio.sleep(0.1)
-            watch.close(asyncio.get_running_loop())
+            watch.close()
 
         hold(rig.networks["n2"], VIP4)
         hold(rig.networks["n1"], VIP6)
@@ -230,10 +230,9 @@ def watched(
     watch = KernelWatch(rig.topology, rig.networks, holders)
 
     async def look() -> None:
-        loop = asyncio.get_running_loop()
-        watch.attach(loop)
+        watch.attach(asyncio.get_running_loop())
         await asyncio.sleep(0.2)
-        watch.close(loop)
+        watch.close()
 
     disturb(ipr)
     ipr.close()

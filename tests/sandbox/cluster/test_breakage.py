@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Breaking and mending a whole sandbox. One of two nodes serves all tests; each leaves it whole."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from purelb.kube.client import ApiClient
+from purelb.kube.clock import SystemClock
+from purelb.kube.errors import KubeError
+from purelb.kube.resources import NODES
+from purelb.sandbox.apiserver.faults import Answer, Rule
+from purelb.sandbox.cluster.breakage import Heal, Kill, Start
+from purelb.sandbox.cluster.reach import Refused, Sandbox
+from purelb.sandbox.cluster.server import admin_access
+from purelb.sandbox.cluster.state import StateDirectory
+from purelb.sandbox.rig.cuts import Cut
+from tests.sandbox.cluster.whole import bring_up, processes_of, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.netns
+PURELB = [sys.executable, "-m", "purelb.cli.main", "sandbox", "--name", "test"]
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> StateDirectory:
+    return StateDirectory("test", home=tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="module")
+def running(state: StateDirectory) -> Iterator[Sandbox]:
+    sandbox = bring_up(state, nodes=2)
+    yield sandbox
+    sandbox.end()
+
+
+@pytest.fixture
+def sandbox(running: Sandbox) -> Iterator[Sandbox]:
+    """Whole before and after the test."""
+    yield running
+    assert running.order(Heal()) == []
+    until(lambda: all_ready(running), what="all is ready again", limit_s=30)
+
+
+def all_ready(sandbox: Sandbox) -> bool:
+    return all(pod["ready"] for pod in sandbox.status()["pods"])
+
+
+def pod(sandbox: Sandbox, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(one for one in sandbox.status()["pods"] if one["name"] == name)
+    return found
+
+
+def purelb(state: StateDirectory, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "XDG_STATE_HOME": str(state.path.parents[2])}
+    return subprocess.run([*PURELB, *words], env=environment, capture_output=True, text=True, check=False)
+
+
+def read_node(state: StateDirectory, name: str) -> str:
+    """`ok`, or the name of the error."""
+
+    async def ask() -> str:
+        access = admin_access(state.kubeconfig.read_bytes())
+        async with ApiClient(access, user_agent="test", clock=SystemClock()) as client:
+            try:
+                await client.get(NODES, name)
+            except KubeError as error:
+                return str(error)
+            return "ok"
+
+    return asyncio.run(ask())
+
+
+def states_in(sandbox: Sandbox, state: StateDirectory, part: bytes) -> set[str]:
+    """The process states (R, S, T...) of the programs with `part` in their command line."""
+    found = set()
+    for pid in processes_of(state):
+        try:
+            if part in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.add(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0])
+        except OSError:
+            continue
+    return found
+
+
+def test_a_rule_makes_the_api_server_misbehave_until_it_is_cleared(sandbox: Sandbox, state: StateDirectory) -> None:
+    number = sandbox.add_fault(Rule(effect=Answer(code=503, text="broken on order"), verb="get", name="n2"))
+    assert "broken on order" in read_node(state, "n2")
+    assert read_node(state, "n1") == "ok"
+    (shown,) = sandbox.status()["apiFaults"]
+    assert shown["number"] == number
+    assert shown["fired"] >= 1
+    assert shown["words"] == "answer code=503 text=broken on order verb=get name=n2"
+    assert sandbox.remove_faults(str(number)) == [number]
+    assert read_node(state, "n2") == "ok"
+    with pytest.raises(Refused, match="there are none"):
+        sandbox.remove_faults(str(number))
+
+
+def test_rules_are_added_listed_and_cleared_from_the_command_line(sandbox: Sandbox, state: StateDirectory) -> None:
+    added = purelb(state, "fault", "add", "answer", "code=404", "name=n2", "verb=get")
+    assert (added.returncode, added.stderr) == (0, "")
+    assert purelb(state, "fault", "add", '{"effect": {"type": "NoBookmarks"}}').returncode == 0
+    listed = purelb(state, "fault", "list").stdout
+    assert "answer code=404 verb=get name=n2" in listed
+    assert "no-bookmarks" in listed
+    assert "API rule" in purelb(state, "status").stdout
+    for refused in (("add", "answer"), ("add", "answer", "code=500", "verbs=get"), ("clear", "99"), ("list", "x")):
+        said = purelb(state, "fault", *refused)
+        assert said.returncode == 2, said
+        assert said.stderr.startswith("purelb sandbox fault: ")
+    assert purelb(state, "fault", "clear").returncode == 0
+    assert sandbox.faults() == []
+
+
+def test_a_killed_agent_stays_down_and_a_frozen_one_stands_still_until_started(
+    sandbox: Sandbox, state: StateDirectory
+) -> None:
+    sandbox.order(Kill(node="n1", how="freeze"))
+    agents = states_in(sandbox, state, b"\0lbnodeagent")
+    assert "T" in agents
+    sandbox.order(Kill(node="n2", how="agent"))
+    until(lambda: not pod(sandbox, "lbnodeagent-n2")["running"], what="the agent of n2 is down")
+    assert [fault["what"] for fault in sandbox.status()["faults"]] == [
+        "n1 has a frozen agent",
+        "n2 has no agent: killed, and kept from restarting",
+    ]
+    with pytest.raises(Refused, match="start-node n2 first"):
+        sandbox.order(Kill(node="n2", how="freeze"))
+    sandbox.order(Start(node="n1"))
+    sandbox.order(Start(node="n2"))
+    until(lambda: all_ready(sandbox), what="both agents work")
+    assert "T" not in states_in(sandbox, state, b"\0lbnodeagent")
+
+
+def test_a_node_without_power_has_neither_process_nor_namespace_and_comes_back(
+    sandbox: Sandbox, state: StateDirectory
+) -> None:
+    before = sandbox.status()
+    with sandbox.entrance("n2") as entrance:
+        visitor = subprocess.Popen(entrance.argv(["sleep", "60"]), pass_fds=entrance.descriptors)
+    sandbox.order(Kill(node="n2", how="power-off"))
+    assert visitor.wait(timeout=5) != 0, "who was on the node is gone as well"
+    status = sandbox.status()
+    assert {one["node"] for one in status["pods"] if one["running"]} == {"n1"}
+    assert set(before["networks"]) - set(status["networks"]) == {"n2", "echo-n2"}
+    assert [fault["what"] for fault in status["faults"]] == ["n2 has no power"]
+    for order in (Kill(node="n2", how="agent"), Cut(node="n1", away="n2"), Cut(node="n2", away="lan")):
+        with pytest.raises(Refused, match="n2 has no power"):
+            sandbox.order(order)
+    with pytest.raises(Refused, match="no room 'n2'"), sandbox.entrance("n2"):
+        pass
+    sandbox.order(Start(node="n2"))
+    until(lambda: all_ready(sandbox), what="n2 is back", limit_s=30)
+    assert set(sandbox.status()["networks"]) == set(before["networks"])
+    names = "import socket; print(*(name for _, name in socket.if_nameindex()))"
+    with sandbox.entrance("n2") as entrance:
+        seen = subprocess.run(
+            entrance.argv([sys.executable, "-c", names]),
+            pass_fds=entrance.descriptors,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert {"lo", "eth0", "api0", "cni0"} <= set(seen.stdout.split())
+
+
+def test_pods_of_a_node_that_is_cut_from_the_api_stay_what_they_were(sandbox: Sandbox, state: StateDirectory) -> None:
+    cut = purelb(state, "partition", "n2", "--from", "api")
+    assert (cut.returncode, cut.stdout) == (0, "n2 is cut from api\n")
+    sandbox.order(Kill(node="n1", how="agent"))
+    until(lambda: not pod(sandbox, "lbnodeagent-n1")["ready"], what="n1, which is asked, is seen to be down")
+    assert pod(sandbox, "echo-n2")["ready"]
+    assert "n2 is cut from api" in purelb(state, "status").stdout
+    healed = purelb(state, "heal", "n2")
+    assert (healed.returncode, healed.stdout) == (0, "n1 has no agent: killed, and kept from restarting\n")
+    assert purelb(state, "heal").stdout == "nothing is broken\n"
+
+
+def test_a_cut_takes_the_place_of_the_one_with_the_same_ends(sandbox: Sandbox) -> None:
+    sandbox.order(Cut(node="n1", away="lan"))
+    told = sandbox.order(Cut(node="n1", away="lan", carrier="down"))
+    assert [fault["what"] for fault in told] == ["n1 is cut from lan, carrier down"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("kill-node", "n9"), "no node 'n9': there are n1, n2"),
+        (("heal", "n9"), "there are n1, n2"),
+        (("drain", "n9"), "there are n1, n2"),
+        (("partition", "n1", "--from", "wan"), "one of lan, api, n1, n2"),
+        (("partition", "n1", "--from", "n2", "--carrier", "down"), "share no cable"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_cannot_be_broken_is_refused_with_what_can(
+    sandbox: Sandbox, state: StateDirectory, words: tuple[str, ...], says: str
+) -> None:
+    refused = purelb(state, *words)
+    assert refused.returncode == 2
+    assert says in refused.stderr
+    assert sandbox.status()["faults"] == []
