@@ -13,6 +13,7 @@ text (comma-separated). A secret is never a setting; a setting may name the file
 
 import argparse
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Generic, Literal, NewType, TypeVar, get_args, get_origin, get_type_hints
@@ -27,6 +28,9 @@ Duration = NewType("Duration", float)
 """Seconds, written as Go duration text."""
 
 CONFIG_MAX_BYTES: Final = 5 * 1024 * 1024
+
+_UNTRANSLATED: Final = (ValueError, KeyError, AttributeError)
+"""What the reader of YAML lets out when a value is not what its tag or its shape says, such as the date 2024-99-99."""
 
 
 class Setting(Struct, frozen=True, kw_only=True):
@@ -92,7 +96,7 @@ def fields_of(cls: type[Struct]) -> tuple[Field, ...]:
                 env=setting.env or "PURELB_" + field.name.upper(),
                 key=words[0] + "".join(word.capitalize() for word in words[1:]),
                 kind=kind,
-                default=field.default,
+                default=float(field.default) if kind is Duration else field.default,
                 setting=setting,
             )
         )
@@ -194,7 +198,7 @@ def _first_of(
     if text := environment.get(field.env):
         return "environment", field.env, text
     if file.get(field.key) is not None:
-        return "file", field.key, _plain(file[field.key])
+        return "file", field.key, _plain(file[field.key], kind=field.kind)
     return "default", field.name, None
 
 
@@ -209,7 +213,10 @@ def _read(path: Path, *, known: Sequence[Field]) -> tuple[Mapping[str, object], 
         return {}, (Problem(where, f"is larger than {CONFIG_MAX_BYTES} bytes"),)
     try:
         content = yaml.safe_load(data)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        twice = _twice(data)
+    except RecursionError:
+        return {}, (Problem(where, "is nested deeper than any settings are"),)
+    except (yaml.YAMLError, *_UNTRANSLATED) as error:
         return {}, (Problem(where, "is not YAML: " + " ".join(str(error).split())),)
     if content is None:
         return {}, ()
@@ -217,18 +224,35 @@ def _read(path: Path, *, known: Sequence[Field]) -> tuple[Mapping[str, object], 
         return {}, (Problem(where, "must be a mapping of settings"),)
     keys = {field.key for field in known}
     strange = [Problem(where, f'"{key}" is not a setting') for key in content if key not in keys]
+    strange += [Problem(where, f'"{_cut(key)}" stands there twice') for key in twice]
     return {key: value for key, value in content.items() if key in keys}, strange
 
 
-def _plain(value: object) -> str | _Unfit:
-    """A value of the file as text; a nested one is of no type that a setting has, however deep it is."""
+def _twice(data: bytes) -> Sequence[str]:
+    """Keys that stand in the file more than once: YAML's reader would take the last and say nothing."""
+    root = yaml.compose(data, Loader=yaml.SafeLoader)
+    seen = Counter(key.value for key, _ in root.value) if isinstance(root, yaml.MappingNode) else Counter[str]()
+    return [key for key, times in seen.items() if times > 1]
+
+
+def _plain(value: object, *, kind: Any) -> str | _Unfit:
+    """A value of the file as text, as it would stand in a variable; what YAML took for another type than `kind` is refused.
+
+    A nested one is of no type that a setting has, however deep it is.
+    """
     match value:
-        case bool() | str():
+        case str():
+            return value
+        case bool() if kind is bool:
             return _text(value)
-        case int() | float():
+        case bool():
+            return _Unfit(f'"{_text(value)}" is a truth value to YAML; write the text in quotes')
+        case int() | float() if kind in (int, Duration):
             return str(value)
+        case int() | float():
+            return _Unfit(f'"{_cut(str(value))}" is a number to YAML; write the text in quotes')
         case list() if all(isinstance(item, str) for item in value):
-            return ",".join(value)
+            return ",".join(value) if kind == tuple[str, ...] else _Unfit("is a list, and this setting is one value")
         case list():
             return _Unfit("is a list of other things than words")
         case dict():

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings: where a value comes from, and what is said about a wrong one."""
 
+import argparse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,7 +9,7 @@ from typing import Annotated, Literal
 import pytest
 from msgspec import Struct
 
-from purelb.process.settings import Duration, Loaded, Problem, Setting, as_yaml, load
+from purelb.process.settings import Duration, Loaded, Problem, Setting, add_flags, as_yaml, load
 
 
 class Example(Struct, frozen=True, kw_only=True):
@@ -164,6 +165,10 @@ def test_rules_between_values_are_told_with_the_rest_and_judge_nothing_that_cann
         pytest.param("writers: [1]", "writers: is a list of other things than words", id="a list for a number"),
         pytest.param("nodeName: {a: 1}", "nodeName: is a mapping, and no setting is one", id="a mapping"),
         pytest.param("nodeName: 2020-01-01", 'nodeName: "2020-01-01" is of a type', id="a date"),
+        pytest.param("nodeName: true", 'nodeName: "true" is a truth value to YAML', id="a truth value for text"),
+        pytest.param("certificate: 5", 'certificate: "5" is a number to YAML', id="a number for a path"),
+        pytest.param("leaderElect: 1", 'leaderElect: "1" is a number to YAML', id="a number for a truth value"),
+        pytest.param("nodeName: [a, b]", "nodeName: is a list, and this setting is one value", id="a list for text"),
         pytest.param('nodeName: "a\\0b"', 'nodeName: "a?b" holds a zero byte', id="a zero byte"),
         pytest.param(
             "nodeName: &a [x, x]\nannouncer: &b [*a, *a, *a]\nlbClass: [*b, *b]",
@@ -193,6 +198,13 @@ def test_nothing_in_the_file_is_the_default_and_the_printed_settings_can_be_read
     [
         pytest.param("- a\n", "must be a mapping of settings", id="a list"),
         pytest.param("a: [", "is not YAML", id="not YAML"),
+        pytest.param("writers: 2024-99-99", "is not YAML: month must be", id="a day that no calendar has"),
+        pytest.param("writers: !!int abc", "is not YAML: invalid literal", id="a number that is none"),
+        pytest.param("writers: !!bool abc", "is not YAML", id="a truth value that is none"),
+        pytest.param("writers: !!timestamp abc", "is not YAML", id="a time that is none"),
+        pytest.param(f"writers: {'9' * 5000}", "is not YAML", id="a number without end"),
+        pytest.param("[" * 100_000, "is nested deeper than any settings are", id="very deep"),
+        pytest.param("writers: 2\nwriters: 3\n", '"writers" stands there twice', id="a key that stands there twice"),
         pytest.param(None, "cannot be read: No such file or directory", id="absent"),
     ],
 )
@@ -220,3 +232,19 @@ def test_the_printed_configuration_reads_back_as_itself(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(text)
     assert settings(config=file) == answer.settings
+
+
+def test_a_default_that_is_a_whole_number_of_seconds_is_shown_as_a_duration(tmp_path: Path) -> None:
+    class Leading(Struct, frozen=True, kw_only=True):
+        renew: Annotated[Duration, Setting(help="how long")] = Duration(15)
+
+    answer = load(Leading, flags={}, environment={}, config=None)
+    assert isinstance(answer, Loaded)
+    file = tmp_path / "config.yaml"
+    file.write_text(as_yaml(answer))
+    again = load(Leading, flags={}, environment={}, config=file)
+    assert isinstance(again, Loaded), again
+    assert again.settings == answer.settings
+    parser = argparse.ArgumentParser()
+    add_flags(parser, Leading)
+    assert "PURELB_RENEW; 15s" in parser.format_help()
