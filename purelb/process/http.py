@@ -20,6 +20,7 @@ from aiohttp import web
 from purelb.process.component import CannotStart
 from purelb.process.connections import CONNECTIONS_MAX, Connections
 from purelb.process.metrics import CONTENT_TYPE
+from purelb.process.sparing import Sparing
 
 if TYPE_CHECKING:
     import ssl
@@ -53,6 +54,7 @@ def application(
     admit: Admit | None = None,
 ) -> web.Application:
     """The three pages over what the process answers. `/metrics` may ask for a client's certificate and for a token."""
+    page = Sparing(metrics)
 
     async def show_metrics(request: web.Request) -> web.Response:
         transport = request.transport
@@ -61,7 +63,7 @@ def application(
         if admit is not None and (refused := await admit(request.headers.get("Authorization", ""))) is not None:
             challenge = {"WWW-Authenticate": "Bearer"} if refused.status == 401 else {}
             return web.Response(status=refused.status, text=f"{refused.text}\n", headers=challenge)
-        return web.Response(body=metrics(), headers={"Content-Type": CONTENT_TYPE})
+        return web.Response(body=page.text(clock.now()), headers={"Content-Type": CONTENT_TYPE})
 
     async def show_health(request: web.Request) -> web.Response:
         status, text = report(health(), verbose="verbose" in request.query)
