@@ -265,6 +265,7 @@ WORDS: Final[dict[str, tuple[str, Callable[[argparse.ArgumentParser], None] | No
     "exec": ("run a program on a node, in the client or in a pod: exec n1 -- ip addr", None, visits.execute),
     "logs": ("what a pod's program wrote", visits.configure_logs, visits.logs),
     "probe": ("ask an address from the client, a line a second", visits.configure_probe, visits.probe),
+    "port-forward": ("a loopback port of this machine, led to a pod's", visits.configure_forward, visits.forward),
     "kill-node": ("take a node's power, or kill or freeze its agent", breaking.configure_kill, breaking.kill_node),
     "start-node": ("undo kill-node", breaking.configure_node, breaking.start_node),
     "drain": ("have a node give its addresses away, as planned", breaking.configure_drain, breaking.drain),

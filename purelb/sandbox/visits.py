@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from ipaddress import ip_address
@@ -116,6 +117,36 @@ def logs(state: StateDirectory, arguments: argparse.Namespace) -> int:
         raise Refused(f"no log of {arguments.pod!r}; there are {', '.join(known) or 'none'}")
     sys.stdout.write(known[arguments.pod].read_text(encoding="utf-8", errors="replace"))
     return DONE
+
+
+def configure_forward(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pod")
+    parser.add_argument("port", type=int, help="where the pod listens, on its loopback or on all addresses")
+
+
+def forward(state: StateDirectory, arguments: argparse.Namespace) -> int:
+    """A free loopback port of the host, relayed to the pod's 127.0.0.1 until interrupted."""
+    sandbox = Sandbox(state)
+    pods = {pod["name"]: pod for pod in sandbox.status()["pods"]}
+    if (pod := pods.get(arguments.pod)) is None:
+        raise Refused(f"no pod {arguments.pod!r}: there are {', '.join(pods)}")
+    if not 1 <= arguments.port <= 65535:
+        raise Refused(f"port {arguments.port}: 1 to 65535")
+    with socket.create_server(("127.0.0.1", 0)) as listening, sandbox.entrance(pod["room"]) as entrance:
+        relay = ["-m", "purelb.sandbox.rig.forward", str(listening.fileno()), str(arguments.port)]
+        process = subprocess.Popen(
+            entrance.argv([sys.executable, *relay]), pass_fds=(*entrance.descriptors, listening.fileno())
+        )
+        print(
+            f"127.0.0.1:{listening.getsockname()[1]} is {pod['name']} port {arguments.port}; Ctrl-C ends it", flush=True
+        )
+    with process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            return DONE
+        finally:
+            process.terminate()
 
 
 def configure_probe(parser: argparse.ArgumentParser) -> None:

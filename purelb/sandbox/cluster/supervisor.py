@@ -210,6 +210,7 @@ class Supervisor:
                     "name": name,
                     "namespace": keeper.program.namespace,
                     "node": keeper.program.node,
+                    "room": keeper.program.room,
                     "held": keeper.held,
                     **msgspec.to_builtins(keeper.state),
                 }

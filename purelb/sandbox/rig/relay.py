@@ -69,16 +69,17 @@ class Relay:
             backends = self._backends.get(place)
             try:
                 if backends:
-                    await _connect_both(client_in, client_out, random.choice(backends))
+                    await carry_to(client_in, client_out, random.choice(backends))
             except (OSError, TimeoutError) as error:
                 log.debug("%s port %d: %s", *place, error)
             finally:
-                await _close(client_out)
+                await close(client_out)
 
         return carry
 
 
-async def _connect_both(client_in: asyncio.StreamReader, client_out: asyncio.StreamWriter, goal: Backend) -> None:
+async def carry_to(client_in: asyncio.StreamReader, client_out: asyncio.StreamWriter, goal: Backend) -> None:
+    """Connect to the backend and copy both ways until both have ended. Raises OSError or TimeoutError if it cannot be reached."""
     async with asyncio.timeout(CONNECT_LIMIT_S):
         backend_in, backend_out = await asyncio.open_connection(goal.address, goal.port)
     try:
@@ -86,12 +87,13 @@ async def _connect_both(client_in: asyncio.StreamReader, client_out: asyncio.Str
             group.create_task(_copy(client_in, backend_out))
             group.create_task(_copy(backend_in, client_out))
     finally:
-        await _close(backend_out)
+        await close(backend_out)
 
 
-async def _close(writer: asyncio.StreamWriter) -> None:
+async def close(writer: asyncio.StreamWriter) -> None:
+    """Close and wait for it; a peer that was faster is as good."""
     writer.close()
-    with suppress(OSError):  # the peer closed first, which is as good
+    with suppress(OSError):
         await writer.wait_closed()
 
 

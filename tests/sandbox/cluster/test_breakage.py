@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -210,3 +213,19 @@ def test_what_cannot_be_broken_is_refused_with_what_can(
     assert refused.returncode == 2
     assert says in refused.stderr
     assert sandbox.status()["faults"] == []
+
+
+def test_a_port_of_a_pods_loopback_is_reached_from_the_host(sandbox: Sandbox, state: StateDirectory) -> None:
+    environment = {**os.environ, "XDG_STATE_HOME": str(state.path.parents[2])}
+    with subprocess.Popen(
+        [*PURELB, "port-forward", "echo-n2", "8080"], env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        place = process.stdout.readline().split()[0]
+        with urlopen(f"http://{place}/", timeout=10) as answer:
+            assert json.loads(answer.read()) == {"pod": "echo-n2", "node": "n2", "client": "127.0.0.1"}
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+    until(lambda: not states_in(sandbox, state, b"rig.forward"), what="nothing of it is left")
+    refused = purelb(state, "port-forward", "echo-n9", "8080")
+    assert (refused.returncode, "there are echo-n1" in refused.stderr) == (2, True)
