@@ -8,28 +8,41 @@ mistake. Options that the specification names and that are not built yet are ref
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from purelb.kube.client import ApiClient
+from purelb.kube.clock import SystemClock
 from purelb.process.command import ANSWER_IS_NO, BAD_USAGE, CANNOT_WORK_HERE, DONE
 from purelb.sandbox import breaking, visits
 from purelb.sandbox.cluster import leftovers
 from purelb.sandbox.cluster.launch import StartFailed, start
+from purelb.sandbox.cluster.manifests import NoManifest, NotApplied, apply, read
 from purelb.sandbox.cluster.reach import NotRunning, Refused, Sandbox
+from purelb.sandbox.cluster.server import admin_access
 from purelb.sandbox.cluster.state import BadName, StateDirectory, Unusable
 from purelb.sandbox.rig import doctor
 from purelb.sandbox.rig.topology import NODES_MAX
 from purelb.sandbox.screen import Screen, program
 
 if TYPE_CHECKING:
+    from purelb.sandbox.cluster.manifests import Manifest
     from purelb.sandbox.cluster.programs import ProxyKind
 
 READY_LIMIT_S: Final = 60.0
 NODES: Final = 3
+# Options that the sandbox will have, what they may say until then, and why.
+ONLY: Final = {
+    "--subnets": ("1", "the router between subnets is not built yet; use nodes of one subnet"),
+    "--family": ("dual", "nodes have both; a Service's ipFamilies and ipFamilyPolicy choose one"),
+    "--router": ("none", "routed addresses are not built yet; addresses on the LAN are announced by ARP and NDP"),
+}
 STEPS: Final = {
     "namespaces": "nodes and client are there",
     "api": "the API server answers",
@@ -89,14 +102,19 @@ def _configure_up(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "nft", "user"),
         help="what serves the addresses (default: auto, nft if it works)",
     )
-    for option, only in (("--subnets", "1"), ("--family", "dual"), ("--router", "none")):
-        parser.add_argument(option, choices=(only,), default=only, help=f"only {only} so far")
+    parser.add_argument("--apply", type=Path, metavar="DIR", help="then create or merge the manifests of a directory")
+    for option, (only, why) in ONLY.items():
+        parser.add_argument(option, default=only, help=f"only {only} so far: {why}")
 
 
 def _up(state: StateDirectory, arguments: argparse.Namespace) -> int:
     screen = Screen()
     if leftovers.is_name_of_a_demo(state.name):
         raise Refused(f"--name {state.name}: a demo with this process number would take it; choose another name")
+    for option, (only, why) in ONLY.items():
+        if (said := getattr(arguments, option.removeprefix("--"))) != only:
+            raise Refused(f"{option} {said}: only {only} so far: {why}")
+    manifests = () if arguments.apply is None else _read(arguments.apply)
     nodes = NODES if arguments.nodes is None else arguments.nodes
     if not 1 <= nodes <= NODES_MAX:
         raise Refused(f"--nodes {nodes}: 1 to {NODES_MAX}")
@@ -108,7 +126,7 @@ def _up(state: StateDirectory, arguments: argparse.Namespace) -> int:
         status = running.status()
         _refuse_another_shape(state, status, arguments)
         screen.say(f"sandbox {state.name} is up (nodes: {len(status['nodes'])}, process {running.pid})")
-        return _wait_until_ready(screen, state)
+        return _wait_until_ready(screen, state, manifests)
     findings = doctor.examine()
     if not tell_what_is_missing(findings):
         return CANNOT_WORK_HERE
@@ -128,8 +146,34 @@ def _up(state: StateDirectory, arguments: argparse.Namespace) -> int:
             print("\n".join(unready(state)), file=sys.stderr)
             return ANSWER_IS_NO
         starting.let_live()
+    return _finish(screen, state, manifests)
+
+
+def _read(directory: Path) -> tuple[Manifest, ...]:
+    try:
+        return read(directory)
+    except NoManifest as error:
+        raise Refused(f"--apply: {error}") from error
+
+
+def _finish(screen: Screen, state: StateDirectory, manifests: tuple[Manifest, ...]) -> int:
+    """Apply what was asked for to the sandbox that is ready, and say what can be done with it."""
+    if manifests:
+        try:
+            with screen.step(f"manifests are applied: {len(manifests)}"):
+                asyncio.run(_apply(state, manifests))
+        except NotApplied as error:
+            print(f"purelb sandbox up: the sandbox is left running, but {error}", file=sys.stderr)
+            return ANSWER_IS_NO
     _next(screen, state)
     return DONE
+
+
+async def _apply(state: StateDirectory, manifests: tuple[Manifest, ...]) -> None:
+    async with ApiClient(
+        admin_access(state.kubeconfig.read_bytes()), user_agent="purelb-sandbox", clock=SystemClock()
+    ) as client:
+        await apply(client, manifests)
 
 
 def _refuse_another_shape(state: StateDirectory, status: dict[str, Any], arguments: argparse.Namespace) -> None:
@@ -145,7 +189,7 @@ def _refuse_another_shape(state: StateDirectory, status: dict[str, Any], argumen
         )
 
 
-def _wait_until_ready(screen: Screen, state: StateDirectory) -> int:
+def _wait_until_ready(screen: Screen, state: StateDirectory, manifests: tuple[Manifest, ...]) -> int:
     """For a sandbox that somebody else started, maybe a moment ago."""
     deadline = time.monotonic() + READY_LIMIT_S
     while waiting := unready(state):
@@ -153,8 +197,7 @@ def _wait_until_ready(screen: Screen, state: StateDirectory) -> int:
             print(f"not ready after {READY_LIMIT_S:g} s:\n" + "\n".join(waiting), file=sys.stderr)
             return ANSWER_IS_NO
         time.sleep(0.2)
-    _next(screen, state)
-    return DONE
+    return _finish(screen, state, manifests)
 
 
 def choose_proxy(wanted: str, findings: Sequence[doctor.Finding]) -> ProxyKind:

@@ -82,15 +82,25 @@ def test_what_is_no_address_is_named_and_not_probed(
 
 
 @pytest.mark.parametrize(
-    "words", [("up", "--subnets", "2"), ("up", "--router", "frr"), ("kill-node", "n1", "--how", "hammer")]
+    ("words", "says"),
+    [
+        (("up", "--subnets", "2"), "the router between subnets is not built yet"),
+        (("up", "--family", "ipv4"), "a Service's ipFamilies"),
+        (("up", "--router", "frr"), "routed addresses are not built yet"),
+        (("up", "--apply", "/nowhere"), "/nowhere: No such file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_what_is_not_built_yet_is_refused_and_not_ignored(
-    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_what_is_not_built_yet_or_not_there_is_refused_with_the_reason(
+    words: tuple[str, ...],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with pytest.raises(SystemExit) as ended:
-        run(*words, monkeypatch=monkeypatch, home=tmp_path)
-    assert ended.value.code == 2
-    assert "invalid choice" in capsys.readouterr().err
+    assert run(*words, monkeypatch=monkeypatch, home=tmp_path) == 2
+    assert says in capsys.readouterr().err
+    assert not list(tmp_path.iterdir()), "nothing was begun"
 
 
 def test_down_without_a_sandbox_is_no_error(

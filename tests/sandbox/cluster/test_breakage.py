@@ -18,7 +18,7 @@ import pytest
 from purelb.kube.client import ApiClient
 from purelb.kube.clock import SystemClock
 from purelb.kube.errors import KubeError
-from purelb.kube.resources import NODES
+from purelb.kube.resources import NODES, SERVICES
 from purelb.sandbox.apiserver.faults import Answer, Rule
 from purelb.sandbox.cluster.breakage import Heal, Kill, Start
 from purelb.sandbox.cluster.reach import Refused, Sandbox
@@ -229,3 +229,31 @@ def test_a_port_of_a_pods_loopback_is_reached_from_the_host(sandbox: Sandbox, st
     until(lambda: not states_in(sandbox, state, b"rig.forward"), what="nothing of it is left")
     refused = purelb(state, "port-forward", "echo-n9", "8080")
     assert (refused.returncode, "there are echo-n1" in refused.stderr) == (2, True)
+
+
+def test_manifests_are_created_or_merged_and_a_refused_one_is_named(
+    sandbox: Sandbox, state: StateDirectory, tmp_path: Path
+) -> None:
+    service = (
+        "apiVersion: v1\nkind: Service\nmetadata: {name: applied, labels: {try: first}}\nspec: {ports: [{port: 80}]}\n"
+    )
+    (tmp_path / "all.yaml").write_text(service)
+    assert purelb(state, "up", "--apply", str(tmp_path)).returncode == 0
+    (tmp_path / "all.yaml").write_text(service.replace("first", "second"))
+    again = purelb(state, "up", "--apply", str(tmp_path))
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "manifests are applied: 1" in again.stdout
+    (tmp_path / "b.yaml").write_text(service.replace("80", "800000").replace("applied", "wrong"))
+    (tmp_path / "c.yaml").write_text("apiVersion: v1\nkind: Surprise\nmetadata: {name: it}\n")
+    refused = purelb(state, "up", "--apply", str(tmp_path))
+    assert refused.returncode == 1
+    assert "Service wrong (" in refused.stderr
+    (tmp_path / "b.yaml").unlink()
+    assert "the server has no Surprise in /api/v1" in purelb(state, "up", "--apply", str(tmp_path)).stderr
+
+    async def label() -> str:
+        access = admin_access(state.kubeconfig.read_bytes())
+        async with ApiClient(access, user_agent="test", clock=SystemClock()) as client:
+            return ((await client.get(SERVICES, "applied", namespace="default")).metadata.labels or {})["try"]
+
+    assert asyncio.run(label()) == "second"
