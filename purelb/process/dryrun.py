@@ -4,7 +4,8 @@
 Nothing in the component asks whether it is one. `Plan` is where the edges tell what they did not do. Run on and on, each
 line is printed when it is told; asked for `once`, the component runs until it is synced and at rest, and then the whole
 difference is printed: what was taken back meanwhile is left out. Lines go to stdout and the log, of failures only, to stderr.
-No listener: the port may belong to the real one.
+No listener: the port may belong to the real one. What it waits for is said on stderr, also what no log line tells: a Node that
+does not exist would otherwise be waited for without a word. The signals that ask a process for its state mean nothing here.
 
 Promised: no write, no frame, no change of the kernel, no capability needed. Not promised: what others would do in answer.
 """
@@ -17,7 +18,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Never
 
 from msgspec import Struct
 
@@ -34,6 +35,8 @@ How = Literal["on", "once"]
 REST_FOR_S: Final = 1.5
 """At rest for so long: answers to what the component asked, and what follows from them, have come."""
 LOOK_EVERY_S: Final = 0.1
+WAITS_S: Final = 5.0
+"""So long nothing is said of what is still unknown: a usual start takes less."""
 
 
 class Plan:
@@ -92,15 +95,21 @@ async def rehearse(prepare: Rehearse, *, name: str, how: How, clock: Clock) -> i
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         loop.add_signal_handler(number, stop)
+    for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
+        loop.add_signal_handler(number, lambda: None)
     plan = Plan(tell if how == "on" else None)
+    missing = ""
     try:
         async with prepare(plan) as rehearsal, asyncio.TaskGroup() as group:
             working = group.create_task(
                 unending(rehearsal.component.run(), name=f"{name}:component"), name=f"{name}:component"
             )
             watching = group.create_task(_rest(rehearsal, clock), name=f"{name}:rest")
+            telling = group.create_task(_tell_what_is_missing(rehearsal.component, clock), name=f"{name}:missing")
             await asyncio.wait({asked, *({watching} if how == "once" else ())}, return_when=asyncio.FIRST_COMPLETED)
             finished = watching.done()
+            missing = _missing(rehearsal.component)
+            telling.cancel()
             watching.cancel()
             working.cancel()
             lines = (*plan.lines(), *rehearsal.more())
@@ -111,7 +120,7 @@ async def rehearse(prepare: Rehearse, *, name: str, how: How, clock: Clock) -> i
     if how == "on":
         return DONE
     if not finished:
-        print("stopped before everything was known", file=sys.stderr)
+        print(f"stopped before everything was known{missing and f': {missing}'}", file=sys.stderr)
         return ANSWER_IS_NO
     for line in lines:
         tell(line)
@@ -126,3 +135,18 @@ async def _rest(rehearsal: Rehearsal, clock: Clock) -> None:
             since = None
         elif since is None:
             since = clock.now()
+
+
+def _missing(component: Component) -> str:
+    """Why it does not do its job yet, as readiness says it; empty when it does."""
+    return "; ".join(f"{check}: {text}" for check, text in component.checks().items() if text is not None)
+
+
+async def _tell_what_is_missing(component: Component, clock: Clock) -> Never:
+    told = ""
+    while True:
+        await clock.until(clock.now() + WAITS_S)
+        missing = _missing(component)
+        if missing and missing != told:
+            print(f"waiting: {missing}", file=sys.stderr, flush=True)
+        told = missing

@@ -44,6 +44,8 @@ class Waiting:
         return self._phase.current
 
     def checks(self) -> Mapping[str, str | None]:
+        if self._behaviour == "is-missing":
+            return {"phase": None, "node": "the Node does not exist"}
         return {"phase": None if self._phase.current == "Running" else f"the phase is {self._phase.current}"}
 
     def health(self) -> Mapping[str, str | None]:
@@ -111,7 +113,7 @@ async def rehearsal(settings: ProcessSettings, edges: Edges, plan: Plan) -> Asyn
         raise CannotStart("kernel", "kernel 4.17 is older than 4.18, the oldest supported", "upgrade")
     if settings.namespace == "changes":
         plan.say("thing", "+ thing")
-    yield Rehearsal(component, lambda: settings.namespace != "hangs")
+    yield Rehearsal(component, lambda: settings.namespace not in {"hangs", "is-missing"})
 
 
 if __name__ == "__main__":

@@ -189,6 +189,18 @@ def test_a_dry_run_ends_with_a_signal_and_an_unfinished_one_is_not_a_yes(mode: s
         assert it.process.wait(10) == code
 
 
+def test_a_dry_run_that_waits_says_for_what_and_outlives_the_signals_of_a_running_process() -> None:
+    with running("is-missing", "--dry-run=once") as it:
+        assert it.process.stderr is not None
+        said = it.process.stderr.readline()
+        assert said == "waiting: node: the Node does not exist\n"
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
+            it.process.send_signal(number)
+        it.process.send_signal(signal.SIGTERM)
+        assert it.process.stderr.readline() == "stopped before everything was known: node: the Node does not exist\n"
+        assert it.process.wait(10) == 1
+
+
 def test_the_state_can_be_asked_for_by_signal() -> None:
     with running("waits") as it:
         it.wait_for("phaseChanged")
