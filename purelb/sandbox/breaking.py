@@ -120,7 +120,9 @@ async def _annotate(state: StateDirectory, node: str, patch: dict[str, Any]) -> 
             async with asyncio.timeout(DRAIN_LIMIT_S):
                 await client.patch(NODES, node, patch, kind=PatchType.MERGE)
         except (KubeError, TimeoutError) as error:
-            raise Refused(f"the API server did not take it: {str(error) or 'no answer'}; are faults in force?") from error
+            raise Refused(
+                f"the API server did not take it: {str(error) or 'no answer'}; are faults in force?"
+            ) from error
 
 
 # The API server

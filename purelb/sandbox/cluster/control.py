@@ -8,7 +8,8 @@ a socket address may not be longer than 107 bytes and a state directory may.
 |---|---|
 | GET /v1/status | nodes, pods, Services, holders per kernel, network descriptors |
 | GET /v1/holders?since=SECONDS | holders now, and each change since (CLOCK_MONOTONIC) |
-| POST /v1/pods/{name}/terminate?signal=TERM | signals the program and keeps it down |
+| POST /v1/pods/{name}/terminate?signal=TERM&grace=30 | signals the program and keeps it down; SIGTERM is followed by SIGKILL |
+| POST /v1/pods/{name}/rotate-token | a new token in its place, the old one is worth nothing |
 | POST /v1/pods/{name}/release | lets it run again |
 | POST /v1/breakage | `{"type": "Kill"/"Start"/"Cut"/"Heal", ...}` of `breakage`: breaks or mends nodes and networks; healing all clears the fault rules, too |
 | GET /v1/faults | the API server's fault rules in force, with number and how often each fired |
@@ -21,13 +22,14 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import msgspec
 from aiohttp import web
 
 from purelb.sandbox.cluster.breakage import Cannot, Heal, Order
 from purelb.sandbox.cluster.fault_words import NotARule, describe, from_json
+from purelb.sandbox.cluster.keeper import GRACE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,11 +41,13 @@ if TYPE_CHECKING:
 
 SIGNALS = {"TERM": signal.SIGTERM, "KILL": signal.SIGKILL, "STOP": signal.SIGSTOP, "CONT": signal.SIGCONT}
 
+GRACE_MAX_S: Final = 3600.0
+
 
 class Controlled(Protocol):
     """One pod's program, as the socket sees it."""
 
-    def terminate(self, *, number: signal.Signals) -> bool: ...
+    def terminate(self, *, number: signal.Signals, grace: float) -> bool: ...
 
     def release(self) -> None: ...
 
@@ -73,11 +77,15 @@ class short:  # noqa: N801  reads as a word where it is used
         os.close(self._directory)
 
 
+P = TypeVar("P", bound=Controlled)
+
+
 def application(
     *,
     status: Callable[[], Mapping[str, Any]],
     holders: Holders,
-    pods: Mapping[str, Controlled],
+    pods: Mapping[str, P],
+    rotate: Callable[[P], bool],
     breakage: Breakage,
     faults: Faults,
 ) -> web.Application:
@@ -92,19 +100,30 @@ def application(
         return _answer({"now": holders.now(), "history": holders.history(since=since)})
 
     async def terminate(request: web.Request) -> web.Response:
-        pod = pods.get(request.match_info["name"])
+        if (pod := pods.get(request.match_info["name"])) is None:
+            return _nobody(request, pods)
         number = SIGNALS.get(request.query.get("signal", "TERM"))
-        if pod is None:
-            return _refusal(404, f"no pod {request.match_info['name']!r} here; there are {', '.join(sorted(pods))}")
         if number is None:
             return _refusal(400, f"signal: one of {', '.join(SIGNALS)}")
-        return _answer({"was_running": pod.terminate(number=number)})
+        try:
+            grace = float(request.query.get("grace", GRACE_S))
+        except ValueError:
+            grace = -1.0
+        if not 0 <= grace <= GRACE_MAX_S:
+            return _refusal(400, f"grace: 0 to {GRACE_MAX_S:g} seconds, not {request.query['grace']!r}")
+        return _answer({"was_running": pod.terminate(number=number, grace=grace)})
 
     async def release(request: web.Request) -> web.Response:
-        pod = pods.get(request.match_info["name"])
-        if pod is None:
-            return _refusal(404, f"no pod {request.match_info['name']!r} here; there are {', '.join(sorted(pods))}")
+        if (pod := pods.get(request.match_info["name"])) is None:
+            return _nobody(request, pods)
         pod.release()
+        return _answer({})
+
+    async def rotate_token(request: web.Request) -> web.Response:
+        if (pod := pods.get(request.match_info["name"])) is None:
+            return _nobody(request, pods)
+        if not rotate(pod):
+            return _refusal(409, f"{request.match_info['name']} has no account and no token")
         return _answer({})
 
     async def break_or_mend(request: web.Request) -> web.Response:
@@ -148,6 +167,7 @@ def application(
             web.get("/v1/holders", get_holders),
             web.post("/v1/pods/{name}/terminate", terminate),
             web.post("/v1/pods/{name}/release", release),
+            web.post("/v1/pods/{name}/rotate-token", rotate_token),
             web.post("/v1/breakage", break_or_mend),
             web.get("/v1/faults", get_faults),
             web.post("/v1/faults", add_fault),
@@ -161,6 +181,10 @@ def application(
 def shown(faults: Faults) -> list[dict[str, Any]]:
     """The rules in force, for people and programs."""
     return [{"number": number, "words": describe(rule), "rule": rule, "fired": fired} for number, rule, fired in faults]
+
+
+def _nobody(request: web.Request, pods: Mapping[str, object]) -> web.Response:
+    return _refusal(404, f"no pod {request.match_info['name']!r} here; there are {', '.join(sorted(pods))}")
 
 
 def _answer(body: Any) -> web.Response:

@@ -16,10 +16,13 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from purelb.sandbox.cluster.objects import PodState
 from purelb.sandbox.cluster.restarts import Restarts
+
+# Kubernetes' default for a pod.
+GRACE_S: Final = 30.0
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,9 +74,9 @@ class Keeper:
     ) -> None:
         self.program = program
         self.pid: int | None = None
-        self._uid = uid
+        self.uid = uid
         self._network = network
-        self._account = account
+        self.account = account
         self._log = log
         self._reaper = reaper
         self._changed = changed
@@ -107,13 +110,22 @@ class Keeper:
                 async with asyncio.timeout(delay):
                     await self._wake.get()
 
-    def terminate(self, *, number: signal.Signals = signal.SIGTERM) -> bool:
-        """Send a signal and keep the program from being started again; False if it was not running."""
+    def terminate(self, *, number: signal.Signals = signal.SIGTERM, grace: float = GRACE_S) -> bool:
+        """Send a signal and keep the program from being started again; False if it was not running.
+
+        What SIGTERM has not ended after `grace` seconds, SIGKILL does, as a kubelet would; unless it was released meanwhile.
+        """
         self._held = True
         if self.pid is None:
             return False
         os.kill(self.pid, number)
+        if number == signal.SIGTERM:
+            asyncio.get_running_loop().call_later(grace, self._no_longer, self.pid)
         return True
+
+    def _no_longer(self, pid: int) -> None:
+        if self.pid == pid and self._held:
+            os.kill(pid, signal.SIGKILL)
 
     def release(self) -> None:
         """Undo `terminate`: a program that is down is started now, one that is frozen goes on."""
@@ -136,7 +148,7 @@ class Keeper:
         request = {
             "network": self._network,
             "hostname": self.program.hostname,
-            "account": None if self._account is None else str(self._account),
+            "account": None if self.account is None else str(self.account),
             "argv": self.program.argv,
         }
         with self._log.open("ab") as log:
@@ -145,7 +157,7 @@ class Keeper:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**self.program.env, "PURELB_POD_UID": self._uid},
+                env={**self.program.env, "PURELB_POD_UID": self.uid},
                 pass_fds=[self._network],
                 start_new_session=True,
             )

@@ -81,9 +81,13 @@ class Sandbox:
     def holders(self, *, since: float = 0.0) -> dict[str, Any]:
         return self._ask("GET", f"/v1/holders?since={since}")
 
-    def terminate(self, pod: str, *, how: str = "TERM") -> bool:
-        """Signal a pod's program and keep it down; False if it was down."""
-        return bool(self._ask("POST", f"/v1/pods/{pod}/terminate?signal={how}")["was_running"])
+    def terminate(self, pod: str, *, how: str = "TERM", grace: float = 30.0) -> bool:
+        """Signal a pod's program and keep it down; False if it was down. What SIGTERM has not ended after `grace`, SIGKILL does."""
+        return bool(self._ask("POST", f"/v1/pods/{pod}/terminate?signal={how}&grace={grace}")["was_running"])
+
+    def rotate_token(self, pod: str) -> None:
+        """Put a new token where the pod's program finds it; the old one is worth nothing from then on."""
+        self._ask("POST", f"/v1/pods/{pod}/rotate-token")
 
     def release(self, pod: str) -> None:
         self._ask("POST", f"/v1/pods/{pod}/release")

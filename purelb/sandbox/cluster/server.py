@@ -60,6 +60,10 @@ class Api:
             node=program.node,
         )
 
+    def revoke(self, token: str) -> None:
+        """From now on whoever shows it is answered 401."""
+        self._core.tokens.revoke(token)
+
 
 @asynccontextmanager
 async def running(sockets: Sequence[socket.socket], keys: Path) -> AsyncIterator[Api]:

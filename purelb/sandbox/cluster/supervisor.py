@@ -20,6 +20,7 @@ import socket
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +45,6 @@ from purelb.sandbox.rig.topology import HUB_MANAGEMENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from purelb.sandbox.apiserver.faults import Faults
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +140,7 @@ class Supervisor:
                 self._kubelet = kubelet
                 await self._make_keepers(api, reaper, kubelet)
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(self._control(breakage, api.faults), name="sandbox:control")
+                    group.create_task(self._control(breakage, api), name="sandbox:control")
                     group.create_task(breakage.run(), name="sandbox:breakage")
                     for keeper in self._keepers.values():
                         group.create_task(keeper.run(), name=f"sandbox:{keeper.program.pod}")
@@ -174,17 +173,30 @@ class Supervisor:
         (directory / "namespace").write_text(program.namespace, encoding="ascii")
         return directory
 
+    def _rotate(self, api: Api, keeper: Keeper) -> bool:
+        """Give the program's account a new token and take the old one back; False if it has none. Readers see one or the other."""
+        if keeper.account is None:
+            return False
+        path = keeper.account / "token"
+        old = path.read_text(encoding="ascii")
+        fresh = path.with_name("token.new")
+        fresh.write_text(api.token(keeper.program, pod_uid=keeper.uid), encoding="ascii")
+        fresh.replace(path)
+        api.revoke(old)
+        return True
+
     async def _all_ready(self) -> None:
         while not all(keeper.state.ready for keeper in self._keepers.values()):
             await asyncio.sleep(0.02)  # whoever waits for us has the deadline
 
-    async def _control(self, breakage: Breakage, faults: Faults) -> None:
+    async def _control(self, breakage: Breakage, api: Api) -> None:
         app = application(
-            status=lambda: {**self._status(), "faults": breakage.in_force(), "apiFaults": shown(faults)},
+            status=lambda: {**self._status(), "faults": breakage.in_force(), "apiFaults": shown(api.faults)},
             holders=self._holders,
             pods=self._keepers,
             breakage=breakage,
-            faults=faults,
+            faults=api.faults,
+            rotate=partial(self._rotate, api),
         )
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()

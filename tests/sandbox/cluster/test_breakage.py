@@ -18,7 +18,7 @@ import pytest
 from purelb.kube.client import ApiClient
 from purelb.kube.clock import SystemClock
 from purelb.kube.errors import KubeError
-from purelb.kube.resources import NODES, SERVICES
+from purelb.kube.resources import LEASES, NODES, SERVICES
 from purelb.sandbox.apiserver.faults import Answer, Rule
 from purelb.sandbox.cluster.breakage import Heal, Kill, Start
 from purelb.sandbox.cluster.reach import Refused, Sandbox
@@ -257,3 +257,43 @@ def test_manifests_are_created_or_merged_and_a_refused_one_is_named(
             return ((await client.get(SERVICES, "applied", namespace="default")).metadata.labels or {})["try"]
 
     assert asyncio.run(label()) == "second"
+
+
+def test_a_program_that_does_not_end_when_told_is_killed_when_its_grace_is_over(
+    sandbox: Sandbox, state: StateDirectory
+) -> None:
+    sandbox.order(Kill(node="n1", how="freeze"))  # SIGTERM waits for ever at a frozen process
+    assert sandbox.terminate("lbnodeagent-n1", grace=1.0)
+    assert pod(sandbox, "lbnodeagent-n1")["running"]
+    until(lambda: not pod(sandbox, "lbnodeagent-n1")["running"], what="it is killed", limit_s=3.0)
+    assert pod(sandbox, "lbnodeagent-n1")["reason"] == "ended by SIGKILL"
+    for grace in (-1.0, float("nan")):
+        with pytest.raises(Refused, match="grace: 0 to 3600 seconds"):
+            sandbox.terminate("echo-n1", grace=grace)
+
+
+def test_a_program_whose_token_is_rotated_goes_on_with_the_new_one(sandbox: Sandbox, state: StateDirectory) -> None:
+    before = pod(sandbox, "lbnodeagent-n1")["restarts"]
+    renewed = lease_of("n1", state)
+    sandbox.rotate_token("lbnodeagent-n1")
+    first = until(lambda: changed(lease_of("n1", state), renewed), what="the lease is renewed", limit_s=20)
+    until(lambda: changed(lease_of("n1", state), first), what="and again", limit_s=20)
+    assert pod(sandbox, "lbnodeagent-n1")["restarts"] == before
+    with pytest.raises(Refused, match="no token"):
+        sandbox.rotate_token("echo-n1")
+
+
+def changed(now: str, before: str) -> str:
+    return now if now != before else ""
+
+
+def lease_of(node: str, state: StateDirectory) -> str:
+    """The resource version of the node's lease."""
+
+    async def ask() -> str:
+        access = admin_access(state.kubeconfig.read_bytes())
+        async with ApiClient(access, user_agent="test", clock=SystemClock()) as client:
+            page = await client.list_page(LEASES)
+            return next(str(one.metadata.resource_version) for one in page.objects if node in one.metadata.name)
+
+    return asyncio.run(ask())

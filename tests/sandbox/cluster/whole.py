@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import pytest
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from purelb.sandbox.cluster.state import StateDirectory
 from purelb.sandbox.rig.links import hub_links
+
+T = TypeVar("T")
 
 
 def bring_up(state: StateDirectory, *, nodes: int = 1) -> Sandbox:
@@ -80,9 +82,11 @@ def lacking(why: str) -> NoReturn:
     pytest.skip(why)
 
 
-def until(predicate: Callable[[], object], *, what: str, limit_s: float = 10.0) -> None:
+def until(predicate: Callable[[], T], *, what: str, limit_s: float = 10.0) -> T:
+    """The first true answer of `predicate`."""
     deadline = time.monotonic() + limit_s
     while not (seen := predicate()):
         if time.monotonic() > deadline:
             raise AssertionError(f"after {limit_s} s still not: {what}; last answer {seen!r}")
         time.sleep(0.01)
+    return seen
