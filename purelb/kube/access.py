@@ -199,7 +199,7 @@ async def _load_kubeconfig(paths: str, context: str | None) -> _Loaded:
             chosen = (loader.current_context or {}).get("context") or {}
             certificate, key = _bytes_of(into.cert_file), _bytes_of(into.key_file)
             return _Loaded(
-                server=str(into.host).rstrip("/"),
+                server=_server(str(into.host)),
                 namespace=str(chosen.get("namespace") or ""),
                 authorization=Secret(header) if (header := into.api_key.get("BearerToken")) else None,
                 tls=Tls(
@@ -221,6 +221,16 @@ async def _load_kubeconfig(paths: str, context: str | None) -> _Loaded:
             raise AccessError(f"kubeconfig {paths!r} has not the shape of one ({type(error).__name__})") from None
         finally:
             kube_config._temp_files.clear()  # noqa: SLF001  there is no other way to it
+
+
+def _server(text: str) -> str:
+    """The URL without its last slash. Without this check the text would be waited for as if it were a server that is down."""
+    from urllib.parse import urlsplit
+
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.hostname or url.port == 0:
+        raise ValueError("its server is no URL such as https://192.0.2.1:6443")
+    return text.rstrip("/")
 
 
 def _proxy(server: str, named: str | None) -> str | None:

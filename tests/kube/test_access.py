@@ -514,6 +514,16 @@ async def test_the_home_directory_is_the_last_resort(tmp_path: Path) -> None:
     assert (await load_access()).server == "https://api.test:6443"
 
 
+@pytest.mark.parametrize(
+    "server",
+    ["", "127.0.0.1:6443", "ftp://api.test", "https://", "https://:6443", "https://a:99999", "https://a:0", "/x"],
+)
+async def test_a_server_that_is_no_url_is_told_at_once(tmp_path: Path, server: str) -> None:
+    file = kubeconfig(tmp_path / "config", cluster={"server": server})
+    with pytest.raises(AccessError, match=r"its server is no URL|Port out of range"):
+        await load_access(kubeconfig=file)
+
+
 async def test_a_kubeconfig_can_be_preferred_to_the_service_account(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
