@@ -144,12 +144,14 @@ def test_a_cut_from_the_api_leaves_the_other_nodes_way_to_it_and_whom_they_know_
         for node in ("n1", "n2"):
             until(partial(asks, node), what=f"{node} reaches the API's network")
         address = shown("link", "show", "mgmt0")
-        stand(["n1", "n2"], [Cut(node="n1", away="api")], rules=False)
-        during = {"n1": asks("n1"), "n2": asks("n2"), "same address": shown("link", "show", "mgmt0") == address}
+        during = {}
+        for cut in ("n2", "n1"):  # a bridge left to itself has the address of one of them
+            stand(["n1", "n2"], [Cut(node=cut, away="api")], rules=False)
+            during[cut] = [asks("n1"), asks("n2"), shown("link", "show", "mgmt0") == address]
         server.close()
         return during
 
-    assert in_namespaces(body) == {"n1": False, "n2": True, "same address": True}
+    assert in_namespaces(body) == {"n2": [True, False, True], "n1": [False, True, True]}
 
 
 @pytest.mark.usefixtures("ip")
