@@ -75,7 +75,7 @@ class Claim(Struct, gc=False):
 class Record(Struct, frozen=True, gc=False):
     """What one Service holds: `addresses` in ingress order, `leaving` not yet known to be gone from its status.
 
-    `wish`: the text of the wish that this was decided for, empty where it was learnt.
+    `wish`: the text of the wish that this was decided for, empty where it was learnt; `asked` a fingerprint of the whole wish.
     """
 
     uid: str
@@ -83,12 +83,13 @@ class Record(Struct, frozen=True, gc=False):
     addresses: tuple[Address, ...] = ()
     leaving: tuple[Address, ...] = ()
     wish: str = ""
+    asked: int = 0
 
 
 class Plan(Struct, frozen=True, gc=False):
     """What a Service shall hold. `shortfall`: what it asked for besides, and why it does not get it.
 
-    `origins` are those of addresses that a source gave; the others lie in the pools. `wish`: the text of what is answered.
+    `origins` are those of addresses that a source gave; the others lie in the pools. `wish`, `asked`: what is answered, as in `Record`.
     """
 
     service: ServiceKey
@@ -97,6 +98,7 @@ class Plan(Struct, frozen=True, gc=False):
     addresses: tuple[Address, ...]
     facts: Facts
     wish: str = ""
+    asked: int = 0
     contests: tuple[tuple[Address, Contest], ...] = ()
     shortfall: Refusal | None = None
     origins: tuple[tuple[Address, Origin], ...] = ()
@@ -162,18 +164,26 @@ class Ledger:
         named = (*record.addresses, *record.leaving) if record is not None else ()
         return tuple(address for address in named if self.claims[address].holders[service].published)
 
-    def standing(self, service: ServiceKey, wish: str) -> tuple[Address, ...]:
-        """What a Service holds, for whoever decides for this wish.
+    def standing(self, service: ServiceKey, asked: int) -> tuple[Address, ...]:
+        """What a Service holds, for whoever decides for the wish of this fingerprint.
 
         What was decided for another one and is not known to be published binds nobody: then it holds what is, if that was to be left.
         """
         record = self.records.get(service)
         if record is None:
             return ()
-        if not record.leaving or record.wish == wish:
+        if not record.leaving or record.asked == asked:
             return record.addresses
         seen = self.published(service)
         return seen or record.addresses
+
+    def on_its_way(self, service: ServiceKey) -> Iterator[Address]:
+        """What a Service is about to leave or to get, and nobody else holds: the first to be given to it again."""
+        record = self.records.get(service)
+        for address in (*record.leaving, *record.addresses) if record is not None else ():
+            holders = self.claims[address].holders
+            if holders[service].state != "held" and len(holders) == 1 and address not in self.reserved:
+                yield address
 
     def on_lan(self, address: Address) -> bool:
         """Whether the address is left to another host on the LAN."""
@@ -280,7 +290,9 @@ class Ledger:
             if holder is not None and holder.state != "leaving":
                 self._put(address, plan.service, replace(holder, state="leaving", contest=""))
         if plan.addresses or leaving:
-            self.records[plan.service] = Record(plan.uid, plan.created, plan.addresses, tuple(leaving), plan.wish)
+            self.records[plan.service] = Record(
+                plan.uid, plan.created, plan.addresses, tuple(leaving), plan.wish, plan.asked
+            )
         else:
             self.records.pop(plan.service, None)
 

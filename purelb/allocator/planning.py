@@ -82,7 +82,7 @@ def plan(
         answer = complete(asker, _still_wanted(wish, mine.kept, ledger, groups), changed=True)
         if isinstance(answer, Refusal):
             staying = {*mine.kept, *mine.movable}
-            held = tuple(a for a in ledger.standing(wish.service, wish.text) if a in staying)
+            held = tuple(a for a in ledger.standing(wish.service, wish.asked) if a in staying)
             kept = _planned(wish, Given(held, answer), mine, ledger=ledger, groups=groups, rules=rules, loans=loans)
             return kept if isinstance(kept, Refusal) else replace(kept, agreed=False)
         contested = any(address in answer.addresses for address, _ in mine.contests)
@@ -112,7 +112,7 @@ def keep(wish: Wish, refusal: Refusal | None, *, ledger: Ledger, groups: Groups,
     if wish.service not in ledger.records:
         return None
     mine = _mine(wish, ledger=ledger, groups=groups, rules=rules)
-    standing = ledger.standing(wish.service, wish.text)
+    standing = ledger.standing(wish.service, wish.asked)
     staying = {*mine.kept, *mine.movable}
     if mine.objection is not None and not staying.issuperset(standing):  # why an address is gone
         objection = mine.objection
@@ -148,6 +148,7 @@ def _planned(
         addresses=given.addresses,
         facts=wish.facts(local=local),
         wish=wish.text,
+        asked=wish.asked,
         contests=tuple((a, c) for a, c in mine.contests if a in given.addresses),
         shortfall=given.shortfall,
         origins=tuple(origins.items()),
@@ -170,7 +171,7 @@ def _mine(wish: Wish, *, ledger: Ledger, groups: Groups, rules: Rules) -> _Mine:
     record = ledger.records.get(wish.service)
     if record is None or record.uid != wish.uid:
         return _Mine()
-    standing = ledger.standing(wish.service, wish.text)
+    standing = ledger.standing(wish.service, wish.asked)
     kinds = kinds_of(standing, ledger=ledger, groups=groups)
     facts = wish.facts(local=effective_local(wish, kinds, rules))
     kept: list[Address] = []
@@ -183,7 +184,7 @@ def _mine(wish: Wish, *, ledger: Ledger, groups: Groups, rules: Rules) -> _Mine:
         if ledger.on_lan(address) and address not in wish.addresses:
             movable.append(address)
             continue
-        if own.facts == facts and not own.contest:
+        if own.facts == facts and not own.contest and own.state != "leaving":  # who leaves, others did not look at
             kept.append(address)
             continue
         clashes = [

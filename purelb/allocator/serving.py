@@ -126,6 +126,11 @@ class Asker:
         answer = self._serve(group, family, several=several)
         return because.in_group(answer, group.name) if isinstance(answer, Refusal) else Filled((answer,))
 
+    def on_its_way(self, group: Group, family: Family) -> Address | None:
+        """An address of the group that the Service is about to leave or to get."""
+        mine = self._ledger.on_its_way(self.wish.service)
+        return next((a for a in mine if a[0] == family and self.is_used(a, group)), None)
+
     def kept_back(self, group: Group, family: Family) -> Address | None:
         """An address that a source gave before and that is kept back for this Service, lowest first."""
         for address in self._ledger.quarantine.of(self.wish.service):
@@ -165,8 +170,9 @@ class Asker:
     def take(self, place: multipool.Place, group: Group, *, taken: Collection[Address]) -> Address | Refusal:
         """The address of one entry that would be given next, beside others of the same plan."""
         pools, kept_back = self._ledger.pools, self._ledger.quarantine.of(self.wish.service)
-        mine = (a for a in kept_back if pools.entry_of(a) == place.entry and a not in self._ledger.reserved)
-        found = next(mine, None) or pools.lowest(place.entry)
+        known = (*self._ledger.on_its_way(self.wish.service), *kept_back)
+        mine = (a for a in known if pools.entry_of(a) == place.entry and a not in self._ledger.reserved)
+        found = next((a for a in mine if a not in taken), None) or pools.lowest(place.entry)
         if found is not None:
             return self.within_quota(found, group, taken=taken) or found
         use = pools.usage_of(place.entry)
@@ -185,6 +191,8 @@ class Asker:
         bound = self.bound(group, family)
         if bound is not None:
             return self.join(bound, group) or self.within_quota(bound, group) or bound
+        if (mine := self.on_its_way(group, family)) is not None:
+            return self.within_quota(mine, group) or mine
         if (mine := self._ledger.quarantined_for(self.wish.service, group.name, family)) is not None:
             return self.within_quota(mine, group) or mine
         for entry in self._in_turn(group, entries):

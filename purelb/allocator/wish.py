@@ -50,6 +50,12 @@ class Wish(Struct, frozen=True, gc=False):
     deprecated: bool = False
     multi_pool: bool | None = None
 
+    @property
+    def asked(self) -> int:
+        """A fingerprint of all in it that decides what the Service holds, never 0; `text` alone is what is recorded."""
+        facts = self.facts(local=self.local_policy)
+        return hash((self.text, self.families, self.policy, facts, self.allow_local, self.re_evaluate)) or 1
+
     def facts(self, *, local: bool) -> Facts:
         """What decides about sharing, under an effective policy."""
         return Facts(self.sharing_key, self.ports, self.service.namespace, self.selector, local)

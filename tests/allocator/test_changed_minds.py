@@ -7,7 +7,7 @@ anybody: it binds nobody, and what is published is what is held.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -133,3 +133,98 @@ async def test_an_edit_that_asks_for_nothing_else_does_not_change_what_is_on_its
         await cluster.patch(SERVICES, "web", {"metadata": {"labels": {"some": "label"}}}, "shop")
         await cluster.clock.advance(2.0)
         assert await cluster.addresses() == ("192.0.2.30",)
+
+
+DUAL: dict[str, Any] = {"ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "PreferDualStack"}
+SINGLE = {"ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack", "clusterIPs": None}
+KEY = "purelb.io/allow-shared-ip"
+RE_EVALUATE = "purelb.io/re-evaluate"
+
+
+async def stays(cluster: Cluster, addresses: tuple[str, ...], name: str = "web") -> None:
+    for _ in range(20):
+        await cluster.clock.advance(0.1)
+        assert await cluster.addresses(name) == addresses
+
+
+async def test_a_family_that_is_wanted_again_before_it_was_taken_away_keeps_its_address(cluster: Cluster) -> None:
+    entries = {"v4pool": None, "v6pools": [{"pool": "2001:db8::10-2001:db8::19", "subnet": "2001:db8::/64"}]}
+    entries["v4pools"] = [{"pool": "192.0.2.10-192.0.2.19", "subnet": "192.0.2.0/24"}]
+    await cluster.patch(SERVICE_GROUPS, "default", {"spec": {"local": entries}}, INSTALL)
+    async with cluster.allocator():
+        await cluster.serve(**DUAL)
+        await cluster.clock.advance(1.0)
+        writes_are_late(cluster)
+        await cluster.patch(SERVICES, "web", {"spec": SINGLE}, "shop")
+        await cluster.clock.advance(LATE / 2)
+        await cluster.patch(SERVICES, "web", {"spec": DUAL}, "shop")
+        await stays(cluster, ("192.0.2.10", "2001:db8::10"))
+
+
+@pytest.mark.parametrize(
+    ("there", "back"),
+    [
+        ({"metadata": {"annotations": {KEY: "other"}}}, {"metadata": {"annotations": {KEY: "key"}}}),
+        ({"spec": {"ports": [{"port": 80}]}}, {"spec": {"ports": [{"port": 81}]}}),
+    ],
+    ids=["key", "ports"],
+)
+async def test_a_sharer_that_takes_its_change_back_before_it_was_parted_shares_on(
+    cluster: Cluster, there: dict[str, object], back: dict[str, object]
+) -> None:
+    async with cluster.allocator():
+        await cluster.serve("first", annotations={KEY: "key"}, port=80)
+        await cluster.serve(annotations={KEY: "key"}, port=81)
+        await cluster.clock.advance(1.0)
+        writes_are_late(cluster)
+        await cluster.patch(SERVICES, "web", there, "shop")
+        await cluster.clock.advance(LATE / 2)
+        await cluster.patch(SERVICES, "web", back, "shop")
+        await stays(cluster, ("192.0.2.10",))
+        assert await cluster.addresses("first") == ("192.0.2.10",)
+
+
+async def test_a_port_that_another_sharer_took_meanwhile_is_not_shared_again(cluster: Cluster) -> None:
+    async with cluster.allocator():
+        await cluster.serve("first", annotations={KEY: "key"}, port=80)
+        await cluster.serve(annotations={KEY: "key"}, port=81)
+        await cluster.clock.advance(1.0)
+        cluster.core.faults.add(Rule(effect=Delay(seconds=LATE), resource="services/status", verb="patch", name="web"))
+        await ask(cluster, {KEY: "other"})
+        await cluster.clock.advance(LATE / 4)
+        await cluster.patch(SERVICES, "first", {"spec": {"ports": [{"port": 81}]}}, "shop")
+        await cluster.clock.advance(LATE / 4)
+        await ask(cluster, {KEY: "key"})
+        await cluster.clock.advance(2.0)
+        assert await cluster.addresses("first") == ("192.0.2.10",)
+        assert await cluster.addresses() != ("192.0.2.10",)
+
+
+async def test_a_second_look_that_is_called_off_before_it_is_published_moves_nothing(cluster: Cluster) -> None:
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        await cluster.patch(SERVICE_GROUPS, "default", {"spec": {"drain": True}}, INSTALL)
+        await cluster.patch(SERVICE_GROUPS, "other", {"spec": {"autoAssign": True}}, INSTALL)
+        await cluster.clock.advance(1.0)
+        writes_are_late(cluster)
+        await ask(cluster, {RE_EVALUATE: "true"})
+        await cluster.clock.advance(LATE / 2)
+        await ask(cluster, {RE_EVALUATE: None})
+        await stays(cluster, ("192.0.2.10",))
+
+
+async def test_the_last_free_address_that_is_on_its_way_to_a_service_does_not_stand_in_its_way(
+    cluster: Cluster,
+) -> None:
+    await cluster.patch(SERVICE_GROUPS, "other", pool("other", "192.0.2.30/32"), INSTALL)
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        writes_are_late(cluster)
+        await ask(cluster, {GROUP: "other"})
+        await cluster.clock.advance(LATE / 2)
+        await ask(cluster, {"purelb.io/multi-pool": "false"})
+        await cluster.clock.advance(2.0)
+        assert await cluster.addresses() == ("192.0.2.30",)
+        assert not [reason for _, reason, _ in await cluster.events() if reason == "PoolExhausted"]
