@@ -2,9 +2,11 @@
 """The controller of docs/kube.md does what the page says, as it stands there."""
 
 import asyncio
+import os
 import random
 import re
 import sys
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -12,12 +14,16 @@ from typing import Any
 
 import pytest
 
-from purelb.kube.access import fixed_access
+from purelb.kube.access import fixed_access, load_access
 from purelb.kube.client import ApiClient, PatchType
+from purelb.kube.clock import SystemClock
 from purelb.kube.model import labels
 from purelb.kube.resources import LEASES, NAMESPACES, SERVICES
 from purelb.sandbox.apiserver.core import ApiCore, History
+from purelb.sandbox.apiserver.faults import Answer, Rule
+from purelb.sandbox.apiserver.http import serve
 from purelb.sandbox.apiserver.memory import MemoryTransport
+from purelb.sandbox.apiserver.pki import Pki
 from tests.kube.scripted import Scripted, client_over
 from tests.virtual_clock import VirtualClock
 
@@ -59,8 +65,38 @@ def test_the_controller_has_about_forty_lines() -> None:
     assert len(lines) <= LINES_MAX
 
 
-def test_the_way_to_start_it_compiles() -> None:
-    compile(blocks()[1], str(PAGE), "exec")
+async def test_the_way_to_start_it_works_and_says_what_is_wrong(tmp_path: Path) -> None:
+    core = ApiCore(history=History(), rng=random.Random(1).random, epoch=datetime(2026, 1, 1, tzinfo=UTC))
+    script = tmp_path / "main.py"
+    script.write_text(f"{blocks()[0]}\n\n{blocks()[1]}")
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(serve(core, pki=Pki(tmp_path)))
+        access = await load_access(kubeconfig=server.admin_kubeconfig())
+        client = await stack.enter_async_context(ApiClient(access, user_agent="page", clock=SystemClock()))
+        await client.create(NAMESPACES, {"metadata": {"name": "shop", "labels": {"team": "a"}}})
+        await client.create(
+            SERVICES, {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}}, namespace="shop"
+        )
+        core.faults.add(Rule(resource="namespaces", verb="watch", count=2, effect=Answer(code=403)))
+        core.faults.add(Rule(resource="namespaces", verb="list", count=1, effect=Answer(code=403)))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(script),
+            env={**os.environ, "KUBECONFIG": str(server.admin_kubeconfig())},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        stack.push_async_callback(process.wait)
+        stack.callback(process.kill)
+        assert process.stderr is not None
+        async with asyncio.timeout(30):
+            said = await process.stderr.readline()
+            assert b"the informer has trouble namespaces" in said
+            assert b"403" in said
+            team: str | None = None
+            while team != "a":
+                found = await client.get(SERVICES, "web", namespace="shop")
+                team = labels(found).get("team")
+                await SystemClock().until(SystemClock().now() + 0.1)
 
 
 async def test_each_service_carries_the_team_of_its_namespace(client: ApiClient, clock: VirtualClock) -> None:
