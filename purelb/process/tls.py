@@ -26,7 +26,7 @@ log: Final = logging.getLogger(__name__)
 LOOK_EVERY: Final = 10.0
 FILE_MAX_BYTES: Final = 1024 * 1024
 
-_Texts = tuple[bytes, bytes, bytes]
+_Texts = tuple[bytes, bytes, bytes | None]
 
 
 class Certificates:
@@ -74,7 +74,7 @@ class Certificates:
 
     def _read(self) -> _Texts:
         cert, key, client_ca = self._paths
-        return _bytes(cert), _bytes(key), b"" if client_ca is None else _bytes(client_ca)
+        return _bytes(cert), _bytes(key), None if client_ca is None else _bytes(client_ca)
 
 
 def context(texts: _Texts) -> ssl.SSLContext:
@@ -91,7 +91,7 @@ def context(texts: _Texts) -> ssl.SSLContext:
         made.load_cert_chain(f"/proc/self/fd/{descriptor}", password=_no_password)
     finally:
         os.close(descriptor)
-    if client_ca:
+    if client_ca is not None:
         text = client_ca.decode("ascii")
         if "BEGIN CERTIFICATE" not in text:
             raise ValueError("the client authority holds no certificate")
@@ -105,7 +105,8 @@ def _no_password() -> str:
 
 
 def _bytes(path: Path) -> bytes:
-    with path.open("rb") as file:
+    # Not blocking: a FIFO would hold up the whole loop until somebody writes to it.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         data = file.read(FILE_MAX_BYTES + 1)
     if len(data) > FILE_MAX_BYTES:
         raise ValueError(f"{path} is larger than {FILE_MAX_BYTES} bytes")

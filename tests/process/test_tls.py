@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -132,6 +133,10 @@ async def test_old_tls_is_refused(files: Files) -> None:
         pytest.param("absent", "No such file or directory", id="a file is missing"),
         pytest.param("garbage", "cannot be used: ", id="not PEM"),
         pytest.param("stranger", "key values mismatch", id="a key of another certificate"),
+        pytest.param("pipe", "cannot be used: ", id="a pipe into which nobody writes"),
+        pytest.param(
+            "nobody", "the client authority holds no certificate", id="an authority of the clients that is empty"
+        ),
     ],
 )
 def test_a_pair_that_cannot_be_used_at_the_start_is_said(files: Files, what: str, said: str) -> None:
@@ -141,7 +146,12 @@ def test_a_pair_that_cannot_be_used_at_the_start_is_said(files: Files, what: str
             files.key.unlink()
         case "garbage":
             files.cert.write_bytes(b"hello")
+        case "pipe":
+            files.cert.unlink()
+            os.mkfifo(files.cert)
+        case "nobody":
+            files.ca.write_bytes(b"")
         case _:
             files.key.write_bytes(Authority().issue("x")[1])
     with pytest.raises(CannotStart, match=said):
-        Certificates(cert=files.cert, key=files.key, client_ca=None)
+        Certificates(cert=files.cert, key=files.key, client_ca=files.ca if what == "nobody" else None)
