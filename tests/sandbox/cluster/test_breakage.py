@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.request import urlopen
 
 import pytest
@@ -20,12 +24,16 @@ from purelb.kube.clock import SystemClock
 from purelb.kube.errors import KubeError
 from purelb.kube.resources import LEASES, NODES, SERVICES
 from purelb.sandbox.apiserver.faults import Answer, Rule
-from purelb.sandbox.cluster.breakage import Heal, Kill, Start
+from purelb.sandbox.cluster import breakage
+from purelb.sandbox.cluster.breakage import Breakage, Cannot, Heal, Kill, Start
 from purelb.sandbox.cluster.reach import Refused, Sandbox
 from purelb.sandbox.cluster.server import admin_access
 from purelb.sandbox.cluster.state import StateDirectory
+from purelb.sandbox.commands import command
 from purelb.sandbox.rig.cuts import Cut
-from tests.sandbox.cluster.whole import bring_up, processes_of, until
+from purelb.sandbox.rig.links import Rig
+from purelb.sandbox.rig.topology import plan
+from tests.sandbox.cluster.whole import bring_up, lacking, processes_of, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,9 +71,21 @@ def pod(sandbox: Sandbox, name: str) -> dict[str, Any]:
     return found
 
 
-def purelb(state: StateDirectory, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "XDG_STATE_HOME": str(state.path.parents[2])}
-    return subprocess.run([*PURELB, *words], env=environment, capture_output=True, text=True, check=False)
+class Said(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def purelb(state: StateDirectory, *words: str) -> Said:
+    """`purelb sandbox --name test WORDS` in this process: a new one would take seconds to say a line."""
+    parser = argparse.ArgumentParser()
+    command.configure(parser)
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setenv("XDG_STATE_HOME", str(state.path.parents[2]))
+        code = command.run(parser.parse_args(["--name", state.name, *words]))
+    return Said(code, out.getvalue(), err.getvalue())
 
 
 def read_node(state: StateDirectory, name: str) -> str:
@@ -297,3 +317,35 @@ def lease_of(node: str, state: StateDirectory) -> str:
             return next(str(one.metadata.resource_version) for one in page.objects if node in one.metadata.name)
 
     return asyncio.run(ask())
+
+
+def test_two_nodes_that_are_cut_from_each_other_still_reach_the_client(sandbox: Sandbox) -> None:
+    if shutil.which("nft") is None:
+        lacking("needs nft (Debian: nftables)")
+    connect = "import socket, sys; socket.create_connection((sys.argv[1], 7472), timeout=1)"
+
+    def reaches(room: str, address: str) -> bool:
+        with sandbox.entrance(room) as entrance:
+            argv = entrance.argv([sys.executable, "-c", connect, address])
+            return not subprocess.run(argv, pass_fds=entrance.descriptors, capture_output=True, check=False).returncode
+
+    sandbox.order(Cut(node="n1", away="n2"))
+    assert not reaches("n1", "172.30.1.2")
+    assert reaches("client", "172.30.1.2")
+    sandbox.order(Heal(node="n2"))
+    until(lambda: reaches("n1", "172.30.1.2"), what="they reach each other again")
+
+
+async def test_without_nft_a_cut_that_needs_it_is_refused_and_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(breakage, "SYSTEM_PATH", str(tmp_path))
+    nothing: Any = None
+    breaker = Breakage(Rig(plan(nodes=2), {}), {}, watch=nothing, reaper=nothing)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(breaker.run())
+        for cut in (Cut(node="n1", away="n2"), Cut(node="n1", away="lan", oneway=True)):
+            with pytest.raises(Cannot, match="apt-get install nftables"):
+                await breaker.order(cut)
+        running.cancel()
+    assert breaker.in_force() == ()

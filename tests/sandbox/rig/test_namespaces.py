@@ -82,6 +82,23 @@ def test_coming_back_from_a_namespace_leaves_no_descriptor_and_the_same_links(in
     assert in_namespaces(body)
 
 
+def test_a_rig_that_is_let_go_leaves_no_link_and_no_descriptor_twenty_times(in_namespaces: Inside) -> None:
+    def body() -> list[int]:
+        def have() -> tuple[int, int]:
+            return len(socket.if_nameindex()), len(os.listdir("/proc/self/fd"))  # noqa: PTH208  only their number is asked
+
+        before = have()
+        for _ in range(20):
+            build(plan(nodes=2, pods=[("e1", "n1")])).close()
+            with IPRoute() as ipr:  # what stays in the hub is the hub's: it ends with the sandbox
+                for bridge in ("lan1", "mgmt0"):
+                    ipr.link("del", index=ipr.link_lookup(ifname=bridge)[0])
+            until(lambda: have() == before, what="the kernel has taken it apart")
+        return [len(have())]
+
+    assert in_namespaces(body) == [2]
+
+
 def test_pods_reach_each_other_and_so_do_nodes_and_the_hub_in_both_families(in_namespaces: Inside) -> None:
     def body() -> list[str]:
         rig = build(plan(nodes=2, pods=[("e1", "n1"), ("e2", "n2")]))
