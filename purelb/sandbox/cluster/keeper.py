@@ -116,22 +116,22 @@ class Keeper:
         What SIGTERM has not ended after `grace` seconds, SIGKILL does, as a kubelet would; unless it was released meanwhile.
         """
         self._held = True
-        if self.pid is None:
+        pid = self.pid
+        if pid is None or not _tell(pid, number):
             return False
-        os.kill(self.pid, number)
         if number == signal.SIGTERM:
-            asyncio.get_running_loop().call_later(grace, self._no_longer, self.pid)
+            asyncio.get_running_loop().call_later(grace, self._no_longer, pid)
         return True
 
     def _no_longer(self, pid: int) -> None:
         if self.pid == pid and self._held:
-            os.kill(pid, signal.SIGKILL)
+            _tell(pid, signal.SIGKILL)
 
     def release(self) -> None:
         """Undo `terminate`: a program that is down is started now, one that is frozen goes on."""
         self._held = False
         if self.pid is not None:
-            os.kill(self.pid, signal.SIGCONT)
+            _tell(self.pid, signal.SIGCONT)
         if self._wake.empty() and self.pid is None:
             self._wake.put_nowait(None)
 
@@ -171,6 +171,15 @@ class Keeper:
         self._ready, self._reason = ready, reason
         if self.state != before or not ready:
             self._changed(self.program)
+
+
+def _tell(pid: int, number: signal.Signals) -> bool:
+    """False if it has just ended, and we have not heard of it yet."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _ending(code: int) -> str:

@@ -127,6 +127,11 @@ def test_a_rule_makes_the_api_server_misbehave_until_it_is_cleared(sandbox: Sand
     assert read_node(state, "n2") == "ok"
     with pytest.raises(Refused, match="there are none"):
         sandbox.remove_faults(str(number))
+    sandbox.add_fault(Rule(effect=Answer(code=503), verb="get", name="n2"))
+    sandbox.order(Heal(node="n1"))
+    assert len(sandbox.faults()) == 1, "it hurts no node in particular"
+    sandbox.order(Heal())
+    assert sandbox.faults() == []
 
 
 def test_rules_are_added_listed_and_cleared_from_the_command_line(sandbox: Sandbox, state: StateDirectory) -> None:

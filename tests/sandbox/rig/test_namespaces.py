@@ -344,16 +344,21 @@ def test_the_prober_counts_what_was_lost_while_an_address_was_away(in_namespaces
             event: dict[str, Any] = json.loads(prober.stdout.readline())
             return event
 
+        def hear_of(node: str | None) -> None:
+            while hear()["node"] != node:  # on a busy machine a probe may be late, and lost
+                continue
+
         say(probe="vip", address=VIP4, port=80)
-        assert hear()["node"] == "n1"
+        hear_of("n1")
         with inside(rig.networks["n1"]):
             subprocess.run(["nft", "flush", "ruleset"], check=True)
-        assert hear()["node"] is None
+        hear_of(None)
         with inside(rig.networks["n1"]):
             subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
-        assert hear()["node"] == "n1"
+        hear_of("n1")
         say(stop="vip")
-        summary = hear()
+        while (summary := hear())["event"] != "summary":
+            continue
         prober.stdin.close()
         assert prober.wait(5) == 0
         prober.stdout.close()
