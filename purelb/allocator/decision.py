@@ -126,7 +126,7 @@ def _unreadable(
 
 def _terminating(
     service: Service, recorded: str | None, *, ledger: Ledger, groups: Groups, rules: Rules
-) -> Settle | Wait:
+) -> Settle | Wait | Leave:
     """Nothing is given to it and nothing taken, but its ports and its key of now count: the next term reads them from its spec.
 
     So an edit that disturbs somebody else's live traffic costs it the address now, and not that other one after a restart.
@@ -135,11 +135,16 @@ def _terminating(
     record = ledger.records.get(rough.service)
     if record is None:
         return Wait()
+    there = {*published(service), *ledger.published(rough.service)}
+    seen = tuple(address for address in (*record.addresses, *record.leaving) if address in there)
+    if not seen:  # what it was to get was never published: others may have it
+        return Leave(Plan(rough.service, rough.uid, rough.created, (), rough.facts(local=False)))
     kinds = kinds_of(record.addresses, ledger=ledger, groups=groups)
     facts = rough.facts(local=effective_local(rough, kinds, rules))
-    if all(ledger.claims[address].holders[rough.service].facts == facts for address in record.addresses):
+    same = all(ledger.claims[address].holders[rough.service].facts == facts for address in record.addresses)
+    if same and seen == record.addresses and not record.leaving:
         return Wait()
-    kept = keep(rough, None, ledger=ledger, groups=groups, rules=rules)
+    kept = keep(rough, None, ledger=ledger, groups=groups, rules=rules, standing=seen)
     return Wait() if kept is None else Settle(kept, kept.plan.shortfall, rough, recorded or rough.text)
 
 

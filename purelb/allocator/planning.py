@@ -103,16 +103,26 @@ def plan(
     return made if agreed or isinstance(made, Refusal) else replace(made, agreed=False)
 
 
-def keep(wish: Wish, refusal: Refusal | None, *, ledger: Ledger, groups: Groups, rules: Rules) -> Planned | None:
+def keep(
+    wish: Wish,
+    refusal: Refusal | None,
+    *,
+    ledger: Ledger,
+    groups: Groups,
+    rules: Rules,
+    standing: tuple[Address, ...] | None = None,
+) -> Planned | None:
     """What a Service keeps that asks for nothing, or for nothing that could be read; None when it holds nothing.
 
     Its ports, key and policy of now count, as they will when the next term reads them from its spec: on a port that is
-    another holder's it loses the address, and where it may only not share it is contested.
+    another holder's it loses the address, and where it may only not share it is contested. `standing`: what it has, if not
+    what the ledger says for this wish.
     """
     if wish.service not in ledger.records:
         return None
-    mine = _mine(wish, ledger=ledger, groups=groups, rules=rules)
-    standing = ledger.standing(wish.service, wish.asked)
+    if standing is None:
+        standing = ledger.standing(wish.service, wish.asked)
+    mine = _mine(wish, ledger=ledger, groups=groups, rules=rules, standing=standing)
     staying = {*mine.kept, *mine.movable}
     if mine.objection is not None and not staying.issuperset(standing):  # why an address is gone
         objection = mine.objection
@@ -166,12 +176,15 @@ def _lent(
             yield address, origin_of(group)
 
 
-def _mine(wish: Wish, *, ledger: Ledger, groups: Groups, rules: Rules) -> _Mine:
+def _mine(
+    wish: Wish, *, ledger: Ledger, groups: Groups, rules: Rules, standing: tuple[Address, ...] | None = None
+) -> _Mine:
     """Sort the held addresses: kept, kept in spite of a contest, to be moved away from; the rest is lost."""
     record = ledger.records.get(wish.service)
     if record is None or record.uid != wish.uid:
         return _Mine()
-    standing = ledger.standing(wish.service, wish.asked)
+    if standing is None:
+        standing = ledger.standing(wish.service, wish.asked)
     kinds = kinds_of(standing, ledger=ledger, groups=groups)
     facts = wish.facts(local=effective_local(wish, kinds, rules))
     kept: list[Address] = []

@@ -228,3 +228,43 @@ async def test_the_last_free_address_that_is_on_its_way_to_a_service_does_not_st
         await cluster.clock.advance(2.0)
         assert await cluster.addresses() == ("192.0.2.30",)
         assert not [reason for _, reason, _ in await cluster.events() if reason == "PoolExhausted"]
+
+
+FINALIZER = {"metadata": {"finalizers": ["example.com/stays"]}}
+
+
+async def delete(cluster: Cluster, name: str = "web") -> None:
+    await cluster.admin.delete(SERVICES, name, namespace="shop")
+
+
+async def test_who_is_deleted_before_his_first_answer_and_lingers_keeps_no_address_from_others(
+    cluster: Cluster,
+) -> None:
+    await cluster.patch(SERVICE_GROUPS, "default", pool(text="192.0.2.10/32"), INSTALL)
+    async with cluster.allocator():
+        writes_are_late(cluster)
+        await cluster.serve()
+        await cluster.patch(SERVICES, "web", FINALIZER, "shop")
+        await cluster.clock.advance(LATE / 2)
+        await delete(cluster)
+        await cluster.clock.advance(2.0)
+        assert await cluster.addresses() == ()
+        await cluster.serve("next")
+        await cluster.clock.advance(2.0)
+        assert await cluster.addresses("next") == ("192.0.2.10",)
+
+
+async def test_a_move_of_a_service_that_is_deleted_meanwhile_and_lingers_never_happens(cluster: Cluster) -> None:
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.patch(SERVICES, "web", FINALIZER, "shop")
+        await cluster.clock.advance(1.0)
+        writes_are_late(cluster)
+        await ask(cluster, {GROUP: "other"})
+        await cluster.clock.advance(LATE / 2)
+        await delete(cluster)
+        await stays(cluster, ("192.0.2.10",))
+        await cluster.serve("next", annotations={ADDRESSES: "192.0.2.30"})
+        await cluster.clock.advance(2.0)
+        assert await cluster.addresses("next") == ("192.0.2.30",)
+        assert await cluster.addresses() == ("192.0.2.10",)
