@@ -48,6 +48,7 @@ class Applier:
         self._sink = sink
         self._listening: dict[int, bytes] = {}
         self._taking: dict[IPAddress, tuple[str, float]] = {}
+        self._spoke: dict[IPAddress, float] = {}
 
     async def apply(self) -> list[tuple[IPAddress, tuple[Action, ...]]]:
         """Make the kernel equal what is wanted for the marked addresses. Answers what their machines ask for in turn."""
@@ -92,6 +93,10 @@ class Applier:
             self._listening = wanted
             self._wire.use(wanted)
 
+    def spoke_at(self, ip: IPAddress) -> float:
+        """When a frame of ours last claimed `ip`."""
+        return self._spoke.get(ip, float("-inf"))
+
     def speak(self) -> None:
         """Send what is due. An address that is not held any more is not announced."""
         now = self._clock.now()
@@ -103,6 +108,7 @@ class Applier:
                 continue
             if settings.enabled:
                 self._say(send)
+                self._spoke[send.ip] = now
             if send.kind == "repeat":
                 self.announcer.repeat(send.ip, send.ifindex, settings=settings, now=now)
 
@@ -159,6 +165,7 @@ class Applier:
                 case DeleteAddress():
                     self._sink.count(metrics.WITHDRAWALS)
                     self._taking.pop(op.ip, None)
+                    self._spoke.pop(op.ip, None)
                 case _:
                     pass
             return []

@@ -93,6 +93,8 @@ class Deciding:
             if self.clock.now() >= until:
                 await breathe()
                 until = self.clock.now() + TURN_S
+        for ip, actions in self.state.speak_up(now).items():
+            self.carry_out(ip, actions, now)
 
     async def apply(self) -> None:
         """The difference for all marked addresses, then the frames that are due."""

@@ -41,6 +41,8 @@ class Standing(Struct, frozen=True, gc=False):
     networks: tuple[IPNetwork, ...] = ()
     alive_since: float = 0.0
     """Since when, on our own clock, it has been alive without a break."""
+    process: str = ""
+    """Differs with each start of its agent. Compared for equality only."""
 
 
 class Mine(Struct, frozen=True, gc=False):

@@ -139,7 +139,7 @@ class Hosting:
         self._dump_at = now + DUMP_EVERY_S
         if first:
             self._core.queue.add(keys.Config())  # it waited for this
-            state.adopt()
+            state.adopt(now)
             for ip in state.vips:
                 log.info("found %s", ip, extra={"code": "adopted", "ip": str(ip)})
             return

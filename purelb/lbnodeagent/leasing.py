@@ -166,7 +166,8 @@ class Leasing:
         self._sending(wall, self._clock.now())
         if known is None and self._existed:
             log.info("the lease was deleted: creating it again", extra={"code": "leaseRecreated"})
-        acquired = wall if known is None or not self._is_mine(known) else None
+        ours_before = self._existed and known is not None and self._is_mine(known)
+        acquired = None if ours_before else wall  # so that peers see a new process in it
         return body(self.intent, renew_time=wall, acquire_time=acquired, known=known)
 
     def _is_mine(self, lease: model.Lease) -> bool:

@@ -42,15 +42,21 @@ class Peer(Struct, frozen=True, kw_only=True):
     offers: Mapping[IPAddress, str]
     duration: float
     renew_time: str
+    acquire_time: str
     holder: str
+
+    @property
+    def process(self) -> str:
+        """Another text for each start of the agent: a container that restarts keeps its instance."""
+        return f"{self.instance} {self.acquire_time}"
 
 
 def same_words(one: Peer | None, other: Peer | None) -> bool:
     """Whether two readings of a lease differ in nothing but when it was renewed: then nothing has to be judged again."""
     if one is None or other is None:
         return one is other
-    return (one.instance, one.networks, one.draining, one.offers, one.duration) == (
-        other.instance,
+    return (one.process, one.networks, one.draining, one.offers, one.duration) == (
+        other.process,
         other.networks,
         other.draining,
         other.offers,
@@ -74,6 +80,7 @@ def read_peer(lease: Lease, *, default_duration: float) -> Peer | None:
         offers=read_offers(notes.get(leases.OFFERS, "")),
         duration=float(max(1, min(duration, 3600))),
         renew_time=(spec.renew_time if spec else None) or "",
+        acquire_time=(spec.acquire_time if spec else None) or "",
         holder=(spec.holder_identity if spec else None) or "",
     )
 
@@ -205,6 +212,7 @@ class Membership:
                 liveness="alive" if seen == "suspect" else seen,
                 networks=peer.networks,
                 alive_since=self._alive_since.get(node, now),
+                process=peer.process,
             )
         return found
 

@@ -87,7 +87,7 @@ class Peering:
         if state.passive:
             log.info("the lease is ours again", extra={"code": "leaseOwned"})
             state.passive = False
-            state.adopt()
+            state.adopt(now)
             state.dirty.update(state.vips)
             core.queue.add(keys.Links(), priority=URGENT)
         newly = leasing.held and not state.holds_lease

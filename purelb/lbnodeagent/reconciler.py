@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from purelb.lbnodeagent.reporting import Reporting
 
 _FAMILIES: Final = (4, 6)
+CROSSED_S: Final = 0.25
+"""Frames closer together than this may have passed each other: each was sent before the other was heard."""
 
 
 class Slices:
@@ -168,9 +170,15 @@ class Reconciler:
             seen = self.heard.popleft()
             vip = self._core.state.vips.get(seen.ip)
             if vip is not None and vip.in_kernel and vip.on == seen.ifindex:
-                self._core.feed(seen.ip, Answer(seen.mac), now)
+                self._core.feed(seen.ip, Answer(seen.mac, stays=self._stays(seen, now)), now)
                 if vip.state == "Adopted":  # it was kept for want of a rival
                     self._core.judge(seen.ip, now)
+
+    def _stays(self, seen: Seen, now: float) -> bool:
+        """Two that speak at the same time must not both go: the lower MAC stays."""
+        interface = self._core.state.present.interfaces.get(seen.ifindex)
+        crossed = now < self._core.applier.spoke_at(seen.ip) + CROSSED_S
+        return crossed and interface is not None and interface.mac < seen.mac
 
     async def _leave(self, now: float) -> None:
         """The node drains by our own wish: hand over what another can hold, add nothing more."""

@@ -48,7 +48,7 @@ from purelb.lbnodeagent.links import Layout, layout
 from purelb.lbnodeagent.membership import Membership
 from purelb.lbnodeagent.plan import Want
 from purelb.lbnodeagent.present import Present
-from purelb.lbnodeagent.vip import Action, Judged, TakenOver, Timer, Vip, VipEvent, adopted, step
+from purelb.lbnodeagent.vip import Action, Judged, PeerBack, TakenOver, Timer, Vip, VipEvent, adopted, step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,6 +64,8 @@ _NO_INTERFACE: Final = re.compile(r"(?!)")
 OFFERS_OPEN_MAX: Final = 100
 """Single offers at a time; a draining node offers everything at once by its mark."""
 LEAVING_LEAST_S: Final = 60
+RECENT_S: Final = 300.0
+"""What we took longer ago no returning kernel still has, unless lifetimes never end: as long as a failing container waits."""
 
 
 class State:
@@ -91,6 +93,8 @@ class State:
         self._offers_open = 0
         self._offered: dict[IPAddress, str] = {}
         self._named_before: set[tuple[IPAddress, str]] = set()
+        self.returned: set[str] = set()
+        """Peers that came back to life, or in a new process, since `speak_up`."""
         self.synced = False
         """Every input was seen once. Before that nothing is withdrawn and nothing new is announced."""
         self.holds_lease = False
@@ -158,13 +162,13 @@ class State:
             returns_tags=self.returns_tags,
         )
 
-    def adopt(self) -> None:
+    def adopt(self, now: float) -> None:
         """What carries our tag on a real interface was ours before this process began."""
         for address in self.present.ours():
             link = self.present.interfaces.get(address.ifindex)
             local = address.priority and address.prefixlen == address.ip.max_prefixlen
             if local and address.ip not in self.vips and (link is None or link.alias != ALIAS):
-                self.vips[address.ip] = adopted(address.ip, address.ifindex)
+                self.vips[address.ip] = adopted(address.ip, address.ifindex, now=now)
 
     def lay_out(self, now: float) -> tuple[Layout, Layout]:
         """Interfaces and subnets of now; the layout before and after."""
@@ -194,8 +198,19 @@ class State:
         found = view_of(self.node, standings, self.membership.offers_to_me())
         if found == self.view:
             return False
+        if self.synced:
+            self.returned |= _returned(self.view.standings, found.standings) - {self.node}
         self.view = found
         return True
+
+    def speak_up(self, now: float) -> dict[IPAddress, tuple[Action, ...]]:
+        """Row 17: tell the peers that are back what we took a while ago; their kernels may still have it."""
+        back, self.returned = self.returned, set()
+        if not back:
+            return {}
+        event = PeerBack(now - RECENT_S if self.local_renewal.valid is not None else float("-inf"))
+        held = [ip for ip, vip in self.vips.items() if vip.state == "Holding" and self.view.segment(ip) & back]
+        return {ip: actions for ip in held if (actions := self.feed(ip, event, now))}
 
     def segment_size(self) -> int:
         """Members of the largest own segment, ourselves included."""
@@ -362,3 +377,13 @@ class State:
     def move(self, ip: IPAddress, ifindex: int) -> None:
         """The interface of a held VIP has another index now."""
         self.vips[ip] = replace(self.vips[ip], on=ifindex)
+
+
+def _returned(before: Mapping[str, Standing], after: Mapping[str, Standing]) -> set[str]:
+    """Who is alive now and was not, or not as this process."""
+    found = {name for name, standing in after.items() if standing.liveness == "alive"}
+    return {
+        name
+        for name in found
+        if (known := before.get(name)) is None or known.liveness != "alive" or known.process != after[name].process
+    }

@@ -8,7 +8,9 @@ carries out: whether the address is in the kernel follows from the state (`in_ke
 What looks at the link (probes) will replace: `Mine(contested)` waits here for membership, an offer, the API to name nobody
 else any more, or the named peer's own report to deny it (`contests`; rows 3 to 8 come with Looking, Waiting and Trial);
 `Mine(vacant)`, a named holder that is gone, adds at once where a full look will stand;
-row 34 answers a living rival with one burst instead of a look; row 37 renews unless a frame of another host was heard.
+row 34 answers a living rival with one burst instead of a look; row 37 renews unless a frame of another host was heard;
+row 17 speaks where a look will stand: who took an address a while ago says so to a peer that is back, whose kernel may
+still have it. A holder that hears it goes (row 15) or, being first, defends itself (row 16) until the other goes.
 """
 
 # ruff: noqa: ARG001, ARG005 - effects and guards share one signature, so that rows can be data
@@ -38,6 +40,12 @@ IGNORE_OFFERER_S: Final = 2.0
 DEFENCE_PAUSE_S: Final = 10.0
 REMIND_EVERY_S: Final = 1.0
 REFUSED_S, REFUSED_MAX_S = 1.0, 60.0
+DEFENCE: Final = (0.0, 1.0, 2.0)
+RE_EXAMINE: Final = (0.0, 0.5)
+"""Its end is well before the second defence of whoever hears it."""
+STAND_S: Final = 0.75
+STAND_AGAIN_S: Final = 10.0
+"""Who stayed at a crossing is told by a frame after the one time and before the other that the other did not go: it is first."""
 
 Word = Literal[
     "Mine(offered)",
@@ -54,6 +62,7 @@ Word = Literal[
     "KernelExpired",
     "CarrierLost",
     "CarrierBack",
+    "PeerBack",
     "AddRefused",
     "Fenced",
     "Foreign",
@@ -77,6 +86,10 @@ class Vip(Struct, frozen=True, kw_only=True):
     quiet_until: float = 0.0
     """No second defence before this."""
     refusals: int = 0
+    since: float = 0.0
+    """When this process added it, or found it."""
+    stood_at: float = float("-inf")
+    """When a frame crossed ours and we stayed."""
 
     @property
     def renewed(self) -> bool:
@@ -100,10 +113,14 @@ class Judged(Struct, frozen=True, kw_only=True):
 
 
 class Answer(Struct, frozen=True):
-    """A frame of another MAC claimed the VIP; `node` when we know whose MAC that is."""
+    """A frame of another MAC claimed the VIP; `node` when we know whose MAC that is.
+
+    `stays`: we spoke as well at that time, and of two that heard each other at once we are the one that does not go.
+    """
 
     mac: bytes
     node: str | None = None
+    stays: bool = False
 
 
 class TakenOver(Struct, frozen=True):
@@ -126,6 +143,12 @@ class CarrierBack(Struct, frozen=True):
     """Carrier came back earlier than that, or the MAC changed."""
 
 
+class PeerBack(Struct, frozen=True):
+    """A member of the segment is alive again, or in a new process. What was taken before `after` it cannot have any more."""
+
+    after: float
+
+
 class AddRefused(Struct, frozen=True):
     error: str
 
@@ -142,7 +165,19 @@ class Timer(Struct, frozen=True):
     pass
 
 
-VipEvent = Judged | Answer | TakenOver | KernelLost | CarrierLost | CarrierBack | AddRefused | Fenced | Foreign | Timer
+VipEvent = (
+    Judged
+    | Answer
+    | TakenOver
+    | KernelLost
+    | CarrierLost
+    | CarrierBack
+    | PeerBack
+    | AddRefused
+    | Fenced
+    | Foreign
+    | Timer
+)
 
 
 class Add(Struct, frozen=True):
@@ -192,9 +227,9 @@ class Row(Struct, frozen=True):
     guard: Callable[[Vip, VipEvent, float], bool] = lambda vip, event, now: True
 
 
-def adopted(ip: IPAddress, on: int) -> Vip:
+def adopted(ip: IPAddress, on: int, *, now: float) -> Vip:
     """Row 33: found at start with our tag. No frames."""
-    return Vip(ip=ip, state="Adopted", on=on)
+    return Vip(ip=ip, state="Adopted", on=on, since=now)
 
 
 def step(vip: Vip, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, ...]]:
@@ -249,9 +284,8 @@ def _take(row: str, *, burst: bool, ignore_s: float = 0.0) -> Effect:
     def effect(vip: Vip, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, ...]]:
         assert isinstance(event, Judged)  # noqa: S101 - guarded by _linked
         holder = event.verdict.holder if isinstance(event.verdict, Mine) else None
-        taken = replace(
-            vip, state="Holding", on=event.on, to=None, timer_at=None, ignore_until=now + ignore_s if ignore_s else 0.0
-        )
+        until = now + ignore_s if ignore_s else 0.0
+        taken = replace(vip, state="Holding", on=event.on, to=None, timer_at=None, ignore_until=until, since=now)
         return taken, (Add(row, holder), *((Burst(),) if burst else ()), Sequence())
 
     return effect
@@ -290,6 +324,12 @@ def _hold(*actions: Action) -> Effect:
     return effect
 
 
+def _hold_on(vip: Vip, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, ...]]:
+    """Ours, and somebody else answered before we knew: hear again, and defend it."""
+    held, _ = _hold()(vip, event, now)
+    return _defend(replace(held, ignore_until=0.0), event, now)
+
+
 def _moved(vip: Vip, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, ...]]:
     """The same VIP, the same holder: due times change, and perhaps the interface."""
     assert isinstance(event, Judged)  # noqa: S101 - the word is a verdict
@@ -309,7 +349,7 @@ def _settle(vip: Vip, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, .
 
 
 def _defend(vip: Vip, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, ...]]:
-    return replace(vip, quiet_until=now + DEFENCE_PAUSE_S), (Burst((0.0, 1.0, 2.0)), Note("conflict"))
+    return replace(vip, quiet_until=now + DEFENCE_PAUSE_S), (Burst(DEFENCE), Note("conflict"))
 
 
 def _stalled(vip: Vip, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, ...]]:
@@ -329,6 +369,21 @@ def _speak(*delays: float) -> Effect:
 def _yield_quietly(vip: Vip, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, ...]]:
     """Row 37: somebody else answers for what we found at start. It is not renewed any more and runs out."""
     return replace(vip, ignore_until=float("inf")), (Note("yield"),)
+
+
+def _may_go(vip: Vip, event: VipEvent, now: float) -> bool:
+    """Another is first for it, and whoever answered does not go for our sake."""
+    stays = isinstance(event, Answer) and event.stays and not STAND_S <= now - vip.stood_at < STAND_AGAIN_S
+    return vip.winner is not None and not stays and _not_ignored(vip, event, now)
+
+
+def _stand(vip: Vip, event: VipEvent, now: float) -> tuple[Vip, tuple[Action, ...]]:
+    """The other has heard us as well and goes; were it first, it would speak again."""
+    return (replace(vip, stood_at=now) if now - vip.stood_at >= STAND_AGAIN_S else vip), ()
+
+
+def _recent(vip: Vip, event: VipEvent, now: float) -> bool:
+    return isinstance(event, PeerBack) and vip.since >= event.after
 
 
 def _not_ignored(vip: Vip, event: VipEvent, now: float) -> bool:
@@ -358,14 +413,16 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("4", ("Idle",), ("Mine(vacant)",), _take("4", burst=True), _linked),
     Row("13", ("Holding",), ("Theirs(now)",), _offer),
     Row("14", ("Holding",), ("Theirs(later)",), _moved),
+    Row("15", ("Holding",), ("Answer",), _drop("15", "yield"), _may_go),
+    Row("15", ("Holding",), ("Answer",), _stand, lambda v, e, now: v.winner is not None and _not_ignored(v, e, now)),
     Row(
-        "15",
+        "16",
         ("Holding",),
         ("Answer",),
-        _drop("15", "yield"),
-        lambda v, e, now: v.winner is not None and _not_ignored(v, e, now),
+        _defend,
+        lambda v, e, now: v.winner is None and _not_ignored(v, e, now) and now >= v.quiet_until,
     ),
-    Row("16", ("Holding",), ("Answer",), _defend, lambda v, e, now: _not_ignored(v, e, now) and now >= v.quiet_until),
+    Row("17", ("Holding",), ("PeerBack",), _speak(*RE_EXAMINE), _recent),
     Row("19", ("Holding", "Offering"), ("KernelLost",), lambda vip, event, now: (vip, (Add("19"), Burst()))),
     Row("20", ("Holding", "Offering"), ("KernelExpired",), _forget),
     Row("21", _IN_KERNEL, ("CarrierLost",), _drop("21")),
@@ -382,6 +439,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("24", ("Holding",), ("Mine(offered)",), _remind, lambda v, e, now: now >= v.quiet_until),
     Row("11.3", ("Holding",), _MINE, _moved),
     Row("15", ("Adopted",), ("Mine(contested)", "Theirs(now)", "Theirs(later)"), _drop("15"), _answered_for),
+    Row("34", ("Adopted",), ("Mine(offered)", "Mine(fresh)", "Mine(vacant)"), _hold_on, _answered_for),
     Row("34", ("Adopted",), ("Mine(offered)", "Mine(fresh)", "Mine(vacant)"), _hold()),
     Row("34", ("Adopted",), ("Mine(contested)",), _hold(Burst())),
     Row("13", ("Adopted",), ("Theirs(now)",), _offer),

@@ -85,6 +85,10 @@ class Host:
         self.expire()
         return any(str(key[0]) == ip for key in self.model.addresses)
 
+    def present(self, ip: str) -> bool:
+        """As `has`, without a look at the clock."""
+        return any(str(key[0]) == ip for key in self.model.addresses)
+
     def foreign(self) -> frozenset[Address]:
         """The addresses that carry no tag of ours."""
         return frozenset(found for found in self.model.addresses.values() if found.proto != TAG)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from purelb.api import leases
 from purelb.kube.model import Lease, LeaseSpec, ObjectMeta
@@ -47,6 +48,18 @@ def test_a_peer_lives_until_its_lease_stood_still_for_as_long_as_it_promised_and
     assert (group.seen("q", 109.9), group.seen("q", 110.0)) == ("alive", "suspect")
     assert group.suspects(110.0) == ("q",)
     assert group.standings(110.0)["q"].liveness == "alive"
+
+
+def test_each_start_of_an_agent_is_another_process_and_a_renewal_is_not() -> None:
+    def process(acquired: str, *, renewed: str = "t1", instance: str = "i1") -> str:
+        made = lease(renewed=renewed, instance=instance)
+        assert made.spec is not None
+        group = members()
+        group.saw(replace(made, spec=replace(made.spec, acquire_time=acquired)), 100.0)
+        return group.standings(100.0)["q"].process
+
+    assert process("a1", renewed="t1") == process("a1", renewed="t2")
+    assert len({process("a1"), process("a2"), process("a1", instance="i2")}) == 3
 
 
 def test_a_suspect_is_dead_once_a_renewal_of_ours_that_was_sent_after_the_expiry_came_back() -> None:

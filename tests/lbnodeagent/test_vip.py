@@ -31,6 +31,7 @@ from purelb.lbnodeagent.vip import (
     KernelLost,
     Note,
     Offer,
+    PeerBack,
     Sequence,
     State,
     TakenOver,
@@ -71,6 +72,7 @@ EVENTS: Final[dict[Word, VipEvent]] = {
     "KernelExpired": KernelLost(expired=True),
     "CarrierLost": CarrierLost(),
     "CarrierBack": CarrierBack(),
+    "PeerBack": PeerBack(0.0),
     "AddRefused": AddRefused("EINVAL"),
     "Fenced": Fenced(),
     "Foreign": Foreign(),
@@ -165,6 +167,30 @@ def test_of_two_holders_the_one_that_ranks_behind_goes_and_the_other_defends_its
     script.feed(Answer(MAC), Burst((0.0, 1.0, 2.0)), Note("conflict"), at=30.0, state="Holding")
 
 
+def test_who_took_it_lately_says_so_to_a_peer_that_is_back_and_who_has_had_it_for_long_does_not() -> None:
+    holding().feed(PeerBack(10.0), Burst((0.0, 0.5)), at=20.0, state="Holding")
+    holding().feed(PeerBack(10.1), at=400.0, state="Holding")
+    Script(adopted(IP, 2, now=10.0)).feed(LATER, state="Holding").feed(PeerBack(10.1), at=400.0, state="Holding")
+    offering().feed(PeerBack(0.0), state="Offering")
+
+
+def test_of_two_that_speak_at_once_one_stays_and_goes_as_well_when_the_other_is_heard_again() -> None:
+    crossing = Answer(MAC, stays=True)
+    script = holding().feed(NEVER, state="Holding").feed(crossing, at=20.0, state="Holding")
+    script.feed(crossing, at=20.7, state="Holding").feed(crossing, Delete("15"), Note("yield"), at=21.0, state="Idle")
+    script = holding().feed(NEVER, state="Holding").feed(crossing, at=20.0, state="Holding")
+    script.feed(crossing, at=30.0, state="Holding").feed(
+        Answer(MAC), Delete("15"), Note("yield"), at=30.1, state="Idle"
+    )
+
+
+def test_what_is_ours_and_was_found_is_heard_about_again_after_somebody_else_answered_for_it() -> None:
+    for event in (FRESH, OFFERED, VACANT):
+        script = Script(adopted(IP, 2, now=0.0)).feed(Answer(MAC), Note("yield"), state="Adopted")
+        script.feed(event, Burst((0.0, 1.0, 2.0)), Note("conflict"), state="Holding")
+        script.feed(Answer(MAC), Burst((0.0, 1.0, 2.0)), Note("conflict"), at=20.0, state="Holding")
+
+
 def test_a_foreign_deletion_is_repaired_and_announced_unless_the_lifetime_had_ended() -> None:
     holding().feed(KernelLost(), Add("19"), Burst(), state="Holding")
     offering().feed(KernelLost(), Add("19"), Burst(), state="Offering")
@@ -192,33 +218,35 @@ def test_an_add_that_the_kernel_refuses_is_tried_again_after_a_growing_pause() -
 
 def test_what_was_found_at_start_is_kept_without_a_frame() -> None:
     for event in (FRESH, OFFERED, VACANT, LATER, NEVER):
-        Script(adopted(IP, 2)).feed(event, state="Holding")
+        Script(adopted(IP, 2, now=0.0)).feed(event, state="Holding")
 
 
 def test_what_was_found_at_start_is_offered_when_another_should_have_it_and_removed_when_nobody_claims_it() -> None:
-    Script(adopted(IP, 2)).feed(GIVE, Offer("q"), Note("offer"), state="Offering")
-    Script(adopted(IP, 2)).feed(GONE, Delete("36"), Note("orphanRemoved"), state="Idle")
-    Script(adopted(IP, 2)).feed(NOBODY, Delete("36"), Note("orphanRemoved"), state="Idle")
+    Script(adopted(IP, 2, now=0.0)).feed(GIVE, Offer("q"), Note("offer"), state="Offering")
+    Script(adopted(IP, 2, now=0.0)).feed(GONE, Delete("36"), Note("orphanRemoved"), state="Idle")
+    Script(adopted(IP, 2, now=0.0)).feed(NOBODY, Delete("36"), Note("orphanRemoved"), state="Idle")
 
 
 def test_a_living_rival_of_what_was_found_at_start_is_told_once() -> None:
-    Script(adopted(IP, 2)).feed(CONTESTED, Burst(), state="Holding")
+    Script(adopted(IP, 2, now=0.0)).feed(CONTESTED, Burst(), state="Holding")
 
 
 def test_what_was_found_at_start_is_not_renewed_once_somebody_else_answered_for_it() -> None:
-    script = Script(adopted(IP, 2)).feed(Answer(MAC), Note("yield"), state="Adopted")
+    script = Script(adopted(IP, 2, now=0.0)).feed(Answer(MAC), Note("yield"), state="Adopted")
     assert script.vip.ignore_until == float("inf")
 
 
 def test_what_somebody_else_answered_for_is_given_up_with_the_first_verdict_that_names_a_rival() -> None:
     for event in (CONTESTED, GIVE, LATER):
-        script = Script(adopted(IP, 2)).feed(Answer(MAC), Note("yield"), state="Adopted")
+        script = Script(adopted(IP, 2, now=0.0)).feed(Answer(MAC), Note("yield"), state="Adopted")
         script.feed(event, Delete("15"), state="Idle")
-    Script(adopted(IP, 2)).feed(Answer(MAC), Note("yield"), state="Adopted").feed(VACANT, state="Holding")
+    Script(adopted(IP, 2, now=0.0)).feed(Answer(MAC), Note("yield"), state="Adopted").feed(
+        VACANT, Burst((0.0, 1.0, 2.0)), Note("conflict"), state="Holding"
+    )
 
 
 def test_a_foreign_instance_makes_us_forget_without_touching_the_kernel() -> None:
-    for script in (idle(), holding(), closing(), Script(adopted(IP, 2))):
+    for script in (idle(), holding(), closing(), Script(adopted(IP, 2, now=0.0))):
         script.feed(Foreign(), state="Idle")
     offering().feed(Foreign(), Unoffer(), state="Idle")
 
@@ -229,7 +257,7 @@ def reached(state: State) -> Vip:
         "Holding": holding().vip,
         "Offering": offering().vip,
         "Closing": closing().vip,
-        "Adopted": adopted(IP, 2),
+        "Adopted": adopted(IP, 2, now=0.0),
     }[state]
 
 
@@ -256,7 +284,7 @@ event_lists = st.lists(
 def test_an_address_is_added_only_when_offered_unclaimed_by_the_living_or_lost_by_a_foreign_hand(
     events: list[tuple[Word, float]], found: bool
 ) -> None:
-    vip, now = adopted(IP, 2) if found else Vip(ip=IP), 100.0
+    vip, now = adopted(IP, 2, now=0.0) if found else Vip(ip=IP), 100.0
     for word, pause in events:
         now += pause
         before = vip
@@ -293,7 +321,7 @@ def test_after_the_events_stop_the_machine_comes_to_rest(events: list[tuple[Word
 def test_once_its_timer_was_told_a_vip_asks_for_no_instant_that_has_passed(
     events: list[tuple[Word, float]], found: bool, last: Word
 ) -> None:
-    vip, now = adopted(IP, 2) if found else Vip(ip=IP), 100.0
+    vip, now = adopted(IP, 2, now=0.0) if found else Vip(ip=IP), 100.0
     for word, pause in events:
         now += pause
         vip, _ = step(vip, EVENTS[word], now)
