@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING, Any, Final, Never
+from typing import TYPE_CHECKING, Any, Final, Literal, Never
 
 import msgspec
 from msgspec import Struct
@@ -93,9 +93,31 @@ def refusal(question: Question, *, who: str) -> str:
     return f"RBAC: {who} may not {question.verb} {resource}{where}{reason}; see purelb rbac"
 
 
-def no_node(name: str) -> str:
-    """The sentence about a Node that is not there."""
-    return f'Node "{name}" does not exist: PURELB_NODE_NAME must be spec.nodeName'
+class Lack(Struct, frozen=True):
+    """What is missing at the API server. `text`: the whole sentence; `about`: what tells it from others of its check."""
+
+    check: Literal["api", "crds", "rbac", "node"]
+    text: str
+    hint: str
+    about: str
+
+
+def no_right(question: Question, *, who: str) -> Lack:
+    row = question.row
+    resource = "/".join(part for part in (row.resource, row.subresource) if part)
+    where = "/".join(part for part in (question.namespace, question.name) if part)
+    about = f"{question.verb} {resource} {where}".rstrip()
+    return Lack("rbac", refusal(question, who=who), "compare with purelb rbac", about)
+
+
+def no_kind(kind: Resource[Any]) -> Lack:
+    hint = "apply crds/ or run purelb crds --apply"
+    return Lack("crds", f"CRD {kind.name} is not served as {kind.version}: {hint}", hint, kind.name)
+
+
+def no_node(name: str) -> Lack:
+    hint = "PURELB_NODE_NAME must be spec.nodeName"
+    return Lack("node", f'Node "{name}" does not exist: {hint}', hint, name)
 
 
 def account(user: str) -> str:
@@ -168,10 +190,12 @@ class Preflight:
             return (failed,)
         except KubeError as error:
             problems = [self._away(error)]
-        return tuple(CannotStart("access", problem) for problem in problems)
+        return tuple(CannotStart(lack.check, lack.text, lack.hint) for lack in problems)
 
-    def _away(self, error: KubeError) -> str:
-        return bare_urls(f"waiting for the API server at {self._client.access.server}: {error}")
+    def _away(self, error: KubeError) -> Lack:
+        server = self._client.access.server
+        text = bare_urls(f"waiting for the API server at {server}: {error}")
+        return Lack("api", text, "it is asked again until it answers", bare_urls(server))
 
     async def _node_exists(self, name: str) -> bool:
         try:
@@ -186,31 +210,23 @@ class Preflight:
         self._refused = True
         self._bell.ring()
 
-    def _say(self, problems: Sequence[str]) -> None:
-        self.checks = {"access": "; ".join(problems) or None}
-        for problem in problems:
-            log.info(
-                "%s",
-                problem,
-                extra={
-                    "code": "selfCheckFailed",
-                    "check": "access",
-                    "key": problem,
-                    **failure(problem, retry_in=AGAIN_AFTER),
-                },
-            )
+    def _say(self, problems: Sequence[Lack]) -> None:
+        self.checks = {"access": "; ".join(lack.text for lack in problems) or None}
+        for lack in problems:
+            fields = {"code": "selfCheckFailed", "check": lack.check, "hint": lack.hint, "key": lack.about}
+            log.info("%s", lack.text, extra={**fields, **failure(lack.text, retry_in=AGAIN_AFTER)})
 
-    async def _problems(self) -> AsyncIterator[str]:
+    async def _problems(self) -> AsyncIterator[Lack]:
         await self._old_enough()
         for kind in self._needs.kinds:
             if not await self._is_served(kind):
-                yield f"CRD {kind.name} is not served as {kind.version}: apply crds/ or run purelb crds --apply"
+                yield no_kind(kind)
         for question in questions(self._needs.rows):
             match await self._allowed(question):
                 case True:
                     pass
                 case False:
-                    yield refusal(question, who=await self._whoami())
+                    yield no_right(question, who=await self._whoami())
                 case None:  # a server without reviews counts as allowing
                     return
 

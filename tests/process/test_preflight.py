@@ -202,6 +202,26 @@ async def test_a_missing_right_is_named_with_what_it_is_for_and_asked_for_again(
         assert preflight.checks == {"access": None}
 
 
+async def test_each_failure_is_a_line_of_its_own_with_its_check_and_what_to_do(
+    preflight: Preflight, server: Server, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.kinds, server.allowed = [], False
+    caplog.set_level("INFO")
+    async with running(preflight, clock):
+        pass
+    told = [record.__dict__ for record in caplog.records if record.__dict__.get("code") == "selfCheckFailed"]
+    assert [(line["check"], line["key"]) for line in told] == [
+        ("crds", "servicegroups.purelb.io"),
+        ("rbac", "patch services/status"),
+        ("rbac", "create leases purelb-system"),
+        ("rbac", "patch leases purelb-system/purelb-allocator"),
+    ]
+    assert {line["hint"] for line in told} == {
+        "apply crds/ or run purelb crds --apply",
+        "compare with purelb rbac",
+    }
+
+
 async def test_a_kind_that_is_not_served_is_named_with_the_remedy(
     preflight: Preflight, server: Server, clock: VirtualClock
 ) -> None:
