@@ -47,6 +47,7 @@ from purelb.allocator.state import Hands, State
 from purelb.allocator.statuses import agents_due, group_due
 from purelb.allocator.submitting import submit
 from purelb.allocator.taken import leave_to_others
+from purelb.allocator.wish import Wish, read_wish
 from purelb.api import events as rules
 from purelb.api import reasons
 from purelb.kube.model import Service
@@ -266,7 +267,18 @@ class Reconciler:
     def _leave_to_others(self, key: ServiceKey, service: Service, now: float) -> None:
         """Another host on the LAN has an address that nobody uses yet: the plan that follows takes the next one."""
         state = self._state
-        left = leave_to_others(state.taken, key, ledger=state.ledger, announcements=state.announcements, now=now)
+        record = state.ledger.records.get(key)
+        if record is None or not any(state.taken.may_move(key, address, now) for address in record.addresses):
+            return
+        wish = read_wish(service)
+        left = leave_to_others(
+            state.taken,
+            key,
+            ledger=state.ledger,
+            announcements=state.announcements,
+            now=now,
+            requested=wish.addresses if isinstance(wish, Wish) else (),
+        )
         for address, said in left:
             fields = {
                 "code": "addressLeft",

@@ -8,7 +8,7 @@ LAN cannot empty the pools. Forgets with the term: a restart finds the other hos
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from msgspec import Struct
@@ -91,16 +91,24 @@ def on_lan(address: Address) -> Source:
 
 
 def leave_to_others(
-    taken: Taken, service: ServiceKey, *, ledger: Ledger, announcements: Announcements, now: float
+    taken: Taken,
+    service: ServiceKey,
+    *,
+    ledger: Ledger,
+    announcements: Announcements,
+    now: float,
+    requested: Collection[Address] = (),
 ) -> tuple[tuple[Address, str], ...]:
     """Mark what the Service should leave to another host; the next plan moves it. Answers the addresses and who says so.
 
-    An address that it shares stays: its key binds the others to it as well.
+    An address that it shares stays: its key binds the others to it as well. So does one that it has `requested` meanwhile.
     """
     record = ledger.records.get(service)
     found: list[tuple[Address, str]] = []
     for address in record.addresses if record is not None else ():
-        if not taken.may_move(service, address, now) or len(ledger.claims[address].holders) > 1:
+        if address in requested or len(ledger.claims[address].holders) > 1:
+            continue
+        if not taken.may_move(service, address, now):
             continue
         said = announcements.duplicate(address, service=str(service))
         if said is not None and taken.take(service, address, now):

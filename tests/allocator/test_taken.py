@@ -94,6 +94,27 @@ async def test_a_requested_address_stays_and_its_condition_says_who_answers(
         assert STRANGER in announced.message
 
 
+async def test_an_address_that_was_pinned_after_it_had_been_chosen_stays_and_is_not_left_to_anybody(
+    cluster: Cluster,
+) -> None:
+    node = Node(cluster, "n1")
+    await node.renew()
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        pinned = {"metadata": {"annotations": {"purelb.io/addresses": "192.0.2.10"}}}
+        await cluster.patch(SERVICES, "web", pinned, "shop")
+        await cluster.clock.advance(1.0)
+        await node.report(withheld=[duplicate("192.0.2.10")])
+        await node.live(5)
+        assert await cluster.addresses() == ("192.0.2.10",)
+        assert "DuplicateOnLAN" not in {reason for _, reason, _ in await cluster.events()}, "for 15 s nobody is told"
+        await cluster.admin.delete(SERVICES, "web", namespace="shop")
+        await cluster.serve("wants", annotations={"purelb.io/addresses": "192.0.2.10"})
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses("wants") == ("192.0.2.10",)
+
+
 async def test_an_address_that_was_announced_once_stays(cluster: Cluster) -> None:
     node = Node(cluster, "n1")
     await node.renew()
