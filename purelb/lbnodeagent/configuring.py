@@ -62,7 +62,7 @@ class Configuring:
         """Why there is no configuration yet, for people."""
         if self._core.state.synced or not self._inputs.synced:
             return None
-        return no_node(self._core.state.node)
+        return no_node(self._core.state.node).text
 
     async def step(self, now: float) -> None:
         state, inputs = self._core.state, self._inputs
