@@ -213,8 +213,17 @@ class Preflight:
     def _say(self, problems: Sequence[Lack]) -> None:
         self.checks = {"access": "; ".join(lack.text for lack in problems) or None}
         for lack in problems:
-            fields = {"code": "selfCheckFailed", "check": lack.check, "hint": lack.hint, "key": lack.about}
-            log.info("%s", lack.text, extra={**fields, **failure(lack.text, retry_in=AGAIN_AFTER)})
+            log.info(
+                "%s",
+                lack.text,
+                extra={
+                    "code": "selfCheckFailed",
+                    "check": lack.check,
+                    "hint": lack.hint,
+                    "key": lack.about,
+                    **failure(lack.text, retry_in=AGAIN_AFTER),
+                },
+            )
 
     async def _problems(self) -> AsyncIterator[Lack]:
         await self._old_enough()
