@@ -7,6 +7,7 @@ PURELB_REQUIRE_TOOLS is 1 it fails instead, so that a suite which should run can
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -41,6 +42,12 @@ def _no_promtool() -> str | None:
 
 
 MISSING = {"netns": _no_namespaces, "kubectl": _no_kubectl, "promtool": _no_promtool}
+
+
+def pytest_collection_finish() -> None:
+    """What seven thousand collected tests are made of is not looked at again by each collection of garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -95,22 +95,19 @@ def cancelled_everywhere(make: Callable[[VirtualClock], Case], *, again: int | N
     """Run the case until one run is over before the suspension at which it would be cancelled."""
     ends = {"cancelled": 0, "by itself": 0}
     gc.collect()
-    gc.freeze()  # what is there already is not looked at again after each run
-    try:
-        for point in range(1, POINTS_MAX):
-            one = _Once(point, again)
-            with warnings.catch_warnings(record=True) as warned, asyncio.Runner() as runner:
-                warnings.simplefilter("always")
-                runner.run(one.main(make))
-                gc.collect()
-            where = f"cancelled at suspension {point} ({one.where})"
-            assert not one.complaints, f"{where}: {one.complaints}"
-            assert not warned, f"{where}: {[str(each.message) for each in warned]}"
-            ends["by itself" if one.ended_by_itself else "cancelled"] += 1
-            if not one.struck:
-                return Run(points=one.seen, ends=ends)
-    finally:
-        gc.unfreeze()
+    gc.freeze()  # what is there already is not looked at again after each run, nor by the tests that follow
+    for point in range(1, POINTS_MAX):
+        one = _Once(point, again)
+        with warnings.catch_warnings(record=True) as warned, asyncio.Runner() as runner:
+            warnings.simplefilter("always")
+            runner.run(one.main(make))
+            gc.collect()
+        where = f"cancelled at suspension {point} ({one.where})"
+        assert not one.complaints, f"{where}: {one.complaints}"
+        assert not warned, f"{where}: {[str(each.message) for each in warned]}"
+        ends["by itself" if one.ended_by_itself else "cancelled"] += 1
+        if not one.struck:
+            return Run(points=one.seen, ends=ends)
     raise AssertionError(f"still not over after {POINTS_MAX} suspensions: shorten the story")
 
 
