@@ -83,6 +83,6 @@ CASES: tuple[Case, ...] = (
          kubectl("create", "--validate=false", "-f", "-", stdin=service("web", ports=[{"port": "http"}]))),
     case("kubectl wait for what comes", kubectl("create", "-f", "-", stdin=CM), kubectl("wait", "configmap/one", "--for=create", "--timeout=5s")),
     case("kubectl annotate in its ways", kubectl("create", "-f", "-", stdin=CM), kubectl("annotate", "configmap", "one", "a=1", "b=2"), kubectl("annotate", "configmap", "one", "a=2"),
-         kubectl("annotate", "configmap", "one", "a=2", "--overwrite"), kubectl("annotate", "configmap", "one", "--list"), kubectl("annotate", "configmap", "one", "b-", "c-"),
+         kubectl("annotate", "configmap", "one", "a=2", "--overwrite"), kubectl("annotate", "configmap", "one", "b-", "c-"), kubectl("annotate", "configmap", "one", "--list"),
          kubectl("annotate", "configmap", "one", "bad key=1")),
 )  # fmt: skip
