@@ -23,6 +23,10 @@ from purelb.sandbox.apiserver.mvcc import History
 from purelb.sandbox.apiserver.pki import LOOPBACK, Pki
 
 
+class Unusable(Exception):
+    """What was asked for cannot be had on this machine; the text says what."""
+
+
 async def _run(options: argparse.Namespace) -> None:
     core = ApiCore(
         version=options.server_version,
@@ -32,8 +36,15 @@ async def _run(options: argparse.Namespace) -> None:
         watch_cache=options.watch_cache == "on",
         watch_list=options.watch_list,
     )
-    one = listening(options.host, options.port)
-    pki = Pki(options.state_dir, names=_names(options.host, one))
+    try:
+        one = listening(options.host, options.port)
+    except OSError as error:
+        raise Unusable(f"cannot listen on {options.host}:{options.port}: {error.strerror or error}") from error
+    try:
+        pki = Pki(options.state_dir, names=_names(options.host, one))
+    except OSError as error:
+        one.close()
+        raise Unusable(f"cannot keep the authority in {options.state_dir}: {error.strerror or error}") from error
     async with serve(core, pki=pki, sockets=[one]) as server:
         stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         for number in (signal.SIGINT, signal.SIGTERM):  # before anybody can know that there is something to end
@@ -61,6 +72,12 @@ def _version(text: str) -> str:
     return text
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: say a number from 0 to 65535")
+    return int(text)
+
+
 def _mebibytes(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 1_000_000:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of MiB from 1 to 1000000")
@@ -70,7 +87,7 @@ def _mebibytes(text: str) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m purelb.sandbox.apiserver", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on, loopback unless you know better")
-    parser.add_argument("--port", type=int, default=0, help="port, 0 takes a free one")
+    parser.add_argument("--port", type=_port, default=0, help="port, 0 takes a free one")
     parser.add_argument("--state-dir", type=Path, required=True, help="where the authority and the kubeconfig are kept")
     parser.add_argument(
         "--server-version", type=_version, default=SERVER_VERSION, help="what /version says (default %(default)s)"
@@ -91,7 +108,11 @@ def main() -> int:
         default="on",
         help="off refuses sendInitialEvents, ignore does not know it (default on)",
     )
-    asyncio.run(_run(parser.parse_args()))
+    try:
+        asyncio.run(_run(parser.parse_args()))
+    except Unusable as error:
+        print(error, file=sys.stderr)
+        return 3
     return 0
 
 

@@ -69,3 +69,24 @@ async def test_another_host_with_the_same_state_makes_another_certificate_of_the
     assert (tmp_path / "ca.crt").read_bytes() == authority
     assert "127.0.0.3" in names(tmp_path)
     assert "127.0.0.2" not in names(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("--port", "70000"), 2, "'70000' is no port"),
+        (("--host", "203.0.113.9"), 3, "cannot listen on 203.0.113.9:0: "),
+        (("--state-dir", "/dev/null/x"), 3, "cannot keep the authority in /dev/null/x: "),
+    ],
+)
+async def test_what_it_cannot_do_is_a_line_and_an_exit_code(
+    tmp_path: Path, arguments: tuple[str, str], code: int, said: str
+) -> None:
+    words = ("--state-dir", str(tmp_path), *arguments)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "purelb.sandbox.apiserver", *words, stderr=asyncio.subprocess.PIPE
+    )
+    _, told = await process.communicate()
+    assert process.returncode == code
+    assert said in told.decode()
+    assert "Traceback" not in told.decode()
