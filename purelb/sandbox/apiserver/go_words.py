@@ -72,6 +72,8 @@ def said(kind: str, tree: Node, value: Any, error: FieldError, *, root: str = ""
     wanted = _go_type(place, structs.get(".".join(names), ""))
     if not struct or not wanted or place.int_or_string or (place.type == "string" and isinstance(found, str)):
         return str(error)
+    if found is None:  # Go takes null as the zero value, so its decoder has no word for it
+        return str(error)
     shown = _TYPES[type_name(found)]
     if shown == "number" and wanted.startswith("int"):
         shown = f"number {msgspec.json.encode(found).decode()}"

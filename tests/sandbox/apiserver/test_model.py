@@ -4,7 +4,7 @@
 from typing import Any
 
 import msgspec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from purelb.sandbox.apiserver.pages import start_token
@@ -185,6 +185,7 @@ json_values = st.recursive(
 )  # fmt: skip
 
 
+@example({"clusterIPs": [None]}, "json")
 @given(json_values, st.sampled_from(["merge", "strategic", "json", "put", "status", "create"]))
 def test_no_value_whatever_makes_the_server_stumble(value: Any, how: str) -> None:
     api = Api()
