@@ -9,9 +9,9 @@ import asyncio
 import logging
 import socket
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Annotated, Final, Literal
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,22 +20,21 @@ from purelb.allocator.access import access
 from purelb.allocator.metrics import METRICS
 from purelb.allocator.observed import Claims
 from purelb.allocator.serving import Rules
+from purelb.allocator.settings import AllocatorSettings, lease_timing, not_built, own_namespace, rules, timing_rule
 from purelb.allocator.showing import shown as shown_state
 from purelb.allocator.slimming import slim
 from purelb.allocator.sources.source import Factory
 from purelb.allocator.state import Config
 from purelb.allocator.term import Term, World
 from purelb.api import annotations as words
-from purelb.api import events, leases, names
+from purelb.api import events, leases
 from purelb.api.kinds import LB_NODE_AGENTS, LB_NODE_STATUSES, SERVICE_GROUPS
-from purelb.api.messages import shown
-from purelb.kube.access import SERVICE_ACCOUNT_DIR, ClusterAccess
+from purelb.kube.access import ClusterAccess
 from purelb.kube.client import ApiClient
 from purelb.kube.clock import Clock
 from purelb.kube.elector import Elector, LeadershipLost
 from purelb.kube.elector import Term as Leadership
 from purelb.kube.informer import Informer, InformerSet
-from purelb.kube.lease import Timing
 from purelb.kube.metrics import INFORMER_LAST_EVENT_AGE, Sample, Sink
 from purelb.kube.recorder import LAST_SECONDS, Recorder
 from purelb.kube.resources import LEASES, NAMESPACES, NODES, SERVICES
@@ -44,11 +43,9 @@ from purelb.process import scrapers
 from purelb.process.component import Component, Phase, PhaseTracker
 from purelb.process.dryrun import Plan, Rehearsal
 from purelb.process.metrics import CONFIG_LOADED
-from purelb.process.options import ProcessSettings
 from purelb.process.preflight import Needs, Preflight
 from purelb.process.reach import reach, reading
 from purelb.process.runtime import ComponentCommand, Edges, build_version
-from purelb.process.settings import Duration, Problem, Setting
 from purelb.process.shutdown import Shutdown
 from purelb.process.supervision import unending
 from purelb.process.turns import trouble
@@ -59,31 +56,6 @@ EVENTS_WAIT: Final = 0.05
 STANDBY_SAYS_AFTER: Final = 5.0
 RELEASE_FOR: Final = 2.0
 EVENTS_FOR: Final = LAST_SECONDS + 0.5
-
-
-class AllocatorSettings(ProcessSettings, frozen=True, kw_only=True):
-    """What the allocator can be told."""
-
-    config_scope: Annotated[
-        Literal["install", "all"], Setting(help="read ServiceGroups of the install namespace, or of all")
-    ] = "install"
-    lb_class: Annotated[tuple[str, ...], Setting(help="the load balancer classes that are ours, replacing the set")] = (
-        words.LB_CLASSES
-    )
-    default_announcer: Annotated[
-        str, Setting(help="exactly PureLB takes Services without a class", env="DEFAULT_ANNOUNCER")
-    ] = ""
-    external_traffic_policy: Annotated[
-        Literal["override", "honor"], Setting(help="what becomes of externalTrafficPolicy Local on local addresses")
-    ] = "override"
-    status_page: Annotated[
-        Literal["off", "loopback"], Setting(help="who is shown the status page: nobody, as there is none yet")
-    ] = "off"
-    writers: Annotated[int, Setting(help="concurrent writes", low=1, high=64)] = 8
-    leader_elect: Annotated[bool, Setting(help="false only for one replica with strategy Recreate")] = True
-    leader_lease_duration: Annotated[Duration, Setting(help="how long leadership lasts without renewal")] = Duration(15)
-    leader_renew_deadline: Annotated[Duration, Setting(help="how long renewing may fail")] = Duration(10)
-    leader_retry_period: Annotated[Duration, Setting(help="how often leadership is renewed")] = Duration(2)
 
 
 class Deps(Struct, frozen=True):
@@ -105,7 +77,7 @@ class Allocator:
     def __init__(self, settings: AllocatorSettings, deps: Deps) -> None:
         self._settings = settings
         self._deps = deps
-        self._namespace = settings.namespace or _own_namespace()
+        self._namespace = settings.namespace or own_namespace()
         self._phase = PhaseTracker()
         self._shutdown = Shutdown(deps.clock, budget=settings.shutdown_budget)
         self._work: asyncio.Task[None] | None = None
@@ -248,7 +220,7 @@ class Allocator:
         if not settings.leader_elect:
             await self._serve(client, world, recorder, None)
             return
-        timing = _timing(settings)
+        timing = lease_timing(settings)
         identity = f"{socket.gethostname()}_{uuid.uuid4()}"
         elector = self._elector = Elector(
             client,
@@ -319,7 +291,7 @@ class Allocator:
     def _answered_at(self) -> float:
         """When the API server last answered us: our lease was renewed, or an informer heard something."""
         if self._elector is not None:
-            return self._elector.fence.until - _timing(self._settings).guarded
+            return self._elector.fence.until - lease_timing(self._settings).guarded
         now, informers = self._deps.clock.now(), self._informers
         ages = (
             [each.value for each in informers.samples() if each.metric is INFORMER_LAST_EVENT_AGE] if informers else []
@@ -347,7 +319,7 @@ class Allocator:
 
 def needs(settings: AllocatorSettings) -> Needs:
     """What the allocator needs of the API server."""
-    rows = access(settings.namespace or _own_namespace())
+    rows = access(settings.namespace or own_namespace())
     return Needs(
         who="the allocator",
         rows=(*rows, *scrapers.rows(settings.metrics_auth)),
@@ -371,50 +343,6 @@ def _world(client: ApiClient, namespace: str) -> World:
         reports=Informer(client, LB_NODE_STATUSES, namespace=namespace),
         leases=Informer(client, LEASES, namespace=namespace, labels=agents),
     )
-
-
-def _timing(settings: AllocatorSettings) -> Timing:
-    return Timing(settings.leader_lease_duration, settings.leader_renew_deadline, settings.leader_retry_period)
-
-
-def _own_namespace() -> str:
-    try:
-        return (SERVICE_ACCOUNT_DIR / "namespace").read_text().strip()
-    except OSError:
-        return ""
-
-
-def _rules(settings: AllocatorSettings) -> Iterator[Problem]:
-    """What the settings must be together."""
-    if not settings.namespace and not _own_namespace():
-        text = "the install namespace is unknown: set PURELB_NAMESPACE (downward API metadata.namespace) or --namespace"
-        yield Problem("--namespace", text)
-    if settings.namespace and not names.is_namespace(settings.namespace):
-        yield Problem("--namespace", f"{shown(settings.namespace)} is no name of a namespace: write for example purelb")
-    if not settings.lb_class:
-        yield Problem("--lb-class", "names no class")
-    for name in settings.lb_class:
-        if not names.is_qualified(name):
-            yield Problem("--lb-class", f"{shown(name)} is no class: write for example {words.LB_CLASSES[0]}")
-    if settings.default_announcer not in {"", words.BRAND}:
-        yield Problem(
-            "DEFAULT_ANNOUNCER",
-            f'"{settings.default_announcer[:128]}" is not {words.BRAND}; leave it empty or write exactly that',
-        )
-
-
-def _timing_rule(settings: AllocatorSettings) -> Iterator[Problem]:
-    try:
-        _timing(settings)
-    except ValueError as error:
-        yield Problem("--leader-lease-duration", str(error))
-
-
-def _not_built(settings: AllocatorSettings) -> Iterator[Problem]:
-    if settings.status_page != "off":
-        yield Problem(
-            "--status-page", f'"{settings.status_page}" is not there yet: there is no status page; leave it off'
-        )
 
 
 def _component(settings: AllocatorSettings, edges: Edges) -> Component:
@@ -442,5 +370,5 @@ command = ComponentCommand(
     rehearsal=_rehearsal,
     needs=needs,
     metrics=METRICS,
-    rules=(_rules, _timing_rule, _not_built),
+    rules=(rules, timing_rule, not_built),
 )

@@ -7,9 +7,10 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from purelb.allocator.main import Allocator, AllocatorSettings, Deps
+from purelb.allocator.main import Allocator, Deps
 from purelb.allocator.observed import published
 from purelb.allocator.ranges import ip_text
+from purelb.allocator.settings import AllocatorSettings
 from purelb.kube.access import fixed_access
 from purelb.kube.resources import EVENTS, SERVICES
 from purelb.sandbox.apiserver.identity import User

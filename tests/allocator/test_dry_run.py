@@ -7,7 +7,8 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from purelb.allocator.main import AllocatorSettings, Deps, rehearsal
+from purelb.allocator.main import Deps, rehearsal
+from purelb.allocator.settings import AllocatorSettings
 from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.access import fixed_access
 from purelb.kube.resources import LEASES, SERVICES

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import pytest
 
-from purelb.allocator.main import Allocator, AllocatorSettings, Deps
+from purelb.allocator.main import Allocator, Deps
 from purelb.allocator.observed import published
 from purelb.allocator.ranges import ip_text
+from purelb.allocator.settings import AllocatorSettings
 from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.access import fixed_access
 from purelb.kube.decode import Event

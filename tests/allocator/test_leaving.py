@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from purelb.allocator.main import Allocator, AllocatorSettings, Deps
+from purelb.allocator.main import Allocator, Deps
+from purelb.allocator.settings import AllocatorSettings
 from purelb.api import leases
 from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.access import fixed_access

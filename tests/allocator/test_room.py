@@ -10,7 +10,8 @@ import pytest
 
 import purelb.allocator
 from purelb.allocator import access, metrics
-from purelb.allocator.main import AllocatorSettings, command
+from purelb.allocator.main import command
+from purelb.allocator.settings import AllocatorSettings
 from purelb.process.settings import Loaded, load
 
 ROOM = Path(purelb.allocator.__file__).parent

@@ -119,7 +119,7 @@ def test_a_workload_selects_its_own_pods_and_no_service_link_sets_a_setting(kind
 @pytest.mark.parametrize(("kind", "name"), WORKLOADS, ids=["allocator", "lbnodeagent"])
 def test_each_variable_of_a_manifest_is_a_setting_of_its_component(kind: str, name: str) -> None:
     if name == "allocator":
-        from purelb.allocator.main import AllocatorSettings as Settings
+        from purelb.allocator.settings import AllocatorSettings as Settings
     else:
         from purelb.lbnodeagent.main import AgentSettings as Settings  # type: ignore[assignment]
     known = {field.env for field in fields_of(Settings)}

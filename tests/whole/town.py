@@ -12,8 +12,9 @@ from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
-from purelb.allocator.main import Allocator, AllocatorSettings
+from purelb.allocator.main import Allocator
 from purelb.allocator.main import Deps as AllocatorDeps
+from purelb.allocator.settings import AllocatorSettings
 from purelb.api.kinds import LB_NODE_AGENTS, SERVICE_GROUPS
 from purelb.kube.access import fixed_access
 from purelb.kube.resources import NODES, SERVICES
