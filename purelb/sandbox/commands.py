@@ -12,7 +12,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -30,10 +30,10 @@ from purelb.sandbox.cluster.state import BadName, StateDirectory, Unusable
 from purelb.sandbox.rig import doctor
 from purelb.sandbox.rig.topology import NODES_MAX
 from purelb.sandbox.screen import Screen, program
+from purelb.sandbox.starting import choose_proxy, tell_what_is_missing, unready
 
 if TYPE_CHECKING:
     from purelb.sandbox.cluster.manifests import Manifest
-    from purelb.sandbox.cluster.programs import ProxyKind
 
 READY_LIMIT_S: Final = 60.0
 NODES: Final = 3
@@ -198,37 +198,6 @@ def _wait_until_ready(screen: Screen, state: StateDirectory, manifests: tuple[Ma
             return ANSWER_IS_NO
         time.sleep(0.2)
     return _finish(screen, state, manifests)
-
-
-def choose_proxy(wanted: str, findings: Sequence[doctor.Finding]) -> ProxyKind:
-    """`auto` is nftables where it works. Raises Unusable for `nft` where it does not."""
-    works = any(finding.what == "proxy" and finding.good for finding in findings)
-    if wanted == "nft" and not works:
-        raise Unusable("--proxy nft: " + next(finding.text for finding in findings if finding.what == "proxy"))
-    return "nft" if works and wanted != "user" else "user"
-
-
-def tell_what_is_missing(findings: tuple[doctor.Finding, ...]) -> bool:
-    """Print what keeps a sandbox from running here, with the remedy; True if nothing does."""
-    blocking = doctor.blocking(findings)
-    for finding in blocking:
-        print(f"purelb sandbox: {finding.what}: {finding.text}\n  remedy: {finding.remedy}", file=sys.stderr)
-    return not blocking
-
-
-def unready(state: StateDirectory) -> list[str]:
-    """A line for each program that is not ready: why, the last it wrote, and where the rest is."""
-    return [
-        f"  {pod['name']}: {pod['reason']}\n    {_last_line(state, pod['name'])}"
-        for pod in Sandbox(state).status()["pods"]
-        if not pod["ready"]
-    ]
-
-
-def _last_line(state: StateDirectory, pod: str) -> str:
-    log = state.logs / f"{pod}.log"
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-    return f"{log}: {lines[-1][:200] if lines else 'empty'}"
 
 
 def _next(screen: Screen, state: StateDirectory) -> None:

@@ -36,12 +36,12 @@ from purelb.sandbox.cluster.programs import DEMO_NAMESPACE, layout
 from purelb.sandbox.cluster.reach import NotRunning, Sandbox
 from purelb.sandbox.cluster.server import admin_access
 from purelb.sandbox.cluster.state import Unusable
-from purelb.sandbox.commands import choose_proxy, tell_what_is_missing, unready
 from purelb.sandbox.invariants import every_address_has_one_holder, no_address_is_given_twice
 from purelb.sandbox.rig import doctor
 from purelb.sandbox.rig.links import hub_links
 from purelb.sandbox.rig.topology import POOL4, POOL6
 from purelb.sandbox.screen import BOLD, RED, Screen, milliseconds, program
+from purelb.sandbox.starting import choose_proxy, tell_what_is_missing, unready
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
