@@ -12,6 +12,7 @@ As a command: `python -m hack.control_plane up | down | kubeconfig | run` (see h
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import os
@@ -202,16 +203,17 @@ class ControlPlane:
         self._processes["kube-apiserver"].signal(signal.SIGCONT)
 
     def compact(self) -> int:
-        """Compact etcd up to now, and answer that revision. The API server keeps the recent past of its own."""
+        """Compact etcd up to a revision that no client has seen, and answer it. The API server keeps the recent past of its own."""
         with inside(self.netns):
-            now = int(_etcd(self._etcd_url, "kv/range", {"key": "AA=="})["header"]["revision"])
+            something: dict[str, object] = {"key": base64.b64encode(b"/hack/compacted").decode(), "value": ""}
+            now = int(_etcd(self._etcd_url, "kv/put", something)["header"]["revision"])
             _etcd(self._etcd_url, "kv/compaction", {"revision": now, "physical": True})
         return now
 
     def forget(self, *, within_s: float = 60.0) -> None:
         """Compact etcd and start the API server anew: lists and watches of older revisions answer 410."""
-        self.compact()
         self.stop_api_server()
+        self.compact()
         self.start_api_server(within_s=within_s)
 
     def start_controller_manager(self, *, within_s: float = 60.0) -> None:

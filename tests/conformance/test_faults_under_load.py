@@ -72,8 +72,8 @@ async def compacted(world: Loaded) -> None:
     pages = client.list_pages(SERVICES, limit=100)
     first = await anext(pages)
     streams = [each for each in world.log if "sendInitialEvents" in each.query]
-    world.plane.compact()
     await asyncio.to_thread(world.plane.stop_api_server)
+    world.plane.compact()
     await started_again(world)
     with pytest.raises(Expired):
         await client.list_page(SERVICES, limit=100, continue_=first.continue_)
@@ -86,7 +86,9 @@ async def compacted(world: Loaded) -> None:
 
 
 async def starved(world: Loaded) -> None:
-    """The components get no seat at all for 4 s, then hardly one for 6 s: everything else is 429, with Retry-After."""
+    """The components get the fewest seats there are for 10 s: what comes while one is taken is 429, with Retry-After.
+
+    How many are refused is nobody's promise: a client that was told to wait sends little, and what it sends may find a seat."""
     limited = {"nominalConcurrencyShares": 0, "lendablePercent": 0, "borrowingLimitPercent": 0}
     limited["limitResponse"] = {"type": "Reject"}  # type: ignore[assignment]
     world.admin.post(
@@ -107,8 +109,8 @@ async def starved(world: Loaded) -> None:
     finally:
         world.admin.delete(f"{FLOWS}/starved").ok()
         world.admin.delete(f"{PRIORITIES}/starved").ok()
-    refused = [each for each in world.log if each.code == 429]
-    assert len(refused) > 10, "hardly anything was refused"
+    refused = {each.path.rpartition("/")[0] or each.path for each in world.log if each.code == 429}
+    assert PATH in refused, f"marks were to be refused, but only this was: {refused}"
     assert any(each.code == 200 for each in world.log[began:]), "one seat, and nobody sat down"
 
 
