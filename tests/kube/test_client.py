@@ -533,6 +533,38 @@ async def test_a_large_chunk_is_decoded_in_slices_between_which_others_have_turn
     assert turns == list(range(5, 100, 5))
 
 
+async def test_a_large_list_is_decoded_in_slices_between_which_others_have_turns() -> None:
+    items = [{"metadata": {"name": f"s{number}"}} for number in range(100)]
+    turns: list[int] = []
+    seen = 0
+
+    def count(service: Service) -> Service:
+        nonlocal seen
+        seen += 1
+        return service
+
+    async def others() -> None:
+        while seen < 100:
+            if seen:
+                turns.append(seen)
+            await asyncio.sleep(0)
+
+    transport = Scripted(lambda call: call.reply({"kind": "ServiceList", "metadata": {}, "items": items}))
+    client = client_over(transport, Ticking(0.0))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(others())
+        page = await client.list_page(SERVICES, transform=count)
+    assert len(page.objects) == 100
+    assert turns == list(range(5, 100, 5)), "5 ms of work at a millisecond for each object"
+
+
+async def test_an_answer_may_have_256_mib_whoever_asks() -> None:
+    client, transport = fixed({"kind": "ServiceList", "metadata": {"resourceVersion": "1"}, "items": []})
+    await client.list_page(SERVICES)
+    await client.raw("GET", "/version")
+    assert [call.request.body_max_bytes for call in transport.seen] == [256 * 1024 * 1024] * 2
+
+
 async def test_a_large_list_is_taken_apart_in_another_turn_than_it_was_read_in() -> None:
     async def turns(body: str) -> int:
         def answer(call: Call) -> None:

@@ -268,6 +268,16 @@ async def test_a_step_that_holds_the_loop_is_counted_and_one_that_waits_is_not()
     assert world.owner.held_loop == 1
 
 
+@pytest.mark.parametrize(("blocks", "counted"), [(0.099, 0), (0.101, 1)], ids=["up to 100 ms not", "above it"])
+async def test_holding_the_loop_is_counted_from_a_tenth_of_a_second(blocks: float, counted: int) -> None:
+    world = World()
+    world.blocks = blocks
+    world.queue.add("a")
+    async with world.running():
+        await world.clock.advance(1)
+    assert world.owner.held_loop == counted
+
+
 async def test_a_queue_that_is_never_empty_leaves_the_loop_to_others_every_few_milliseconds() -> None:
     world = World()
     world.blocks = 0.0009

@@ -305,6 +305,26 @@ async def test_a_connection_closed_while_idle_is_replaced_for_a_get_and_an_error
         assert connections == 2
 
 
+async def test_an_idle_connection_serves_the_next_request_for_a_minute_and_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("aiohttp.connector.monotonic", lambda: now)  # by which the library judges what it keeps
+    connections: list[int] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        connections.append(request.transport.get_extra_info("peername")[1])
+        return web.Response()
+
+    async with serving(answer) as server, AiohttpTransport(server) as transport:
+        for later in (0.0, 60.0, 60.5):
+            now += later
+            await transport.exchange(GET)
+    assert connections[1] == connections[0], "given up within the minute"
+    assert connections[2] != connections[1], "used after the minute"
+
+
 async def test_sockets_notice_a_peer_that_vanished() -> None:
     options: dict[str, int] = {}
     looked: asyncio.Queue[None] = asyncio.Queue()
