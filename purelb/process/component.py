@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 class CannotStart(Exception):
     """The environment cannot work; the process ends with exit code 3 after telling check, error and hint."""
 
-    def __init__(self, check: str, error: str, hint: str = "") -> None:
+    def __init__(self, check: str, error: str, hint: str) -> None:
         super().__init__(f"{check}: {error}")
         self.check = check
         self.error = error

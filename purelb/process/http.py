@@ -101,9 +101,11 @@ def listen(host: str, port: int) -> list[socket.socket]:
         shown = f"[{host}]" if ":" in host else host
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             why = "address in use; is another agent, perhaps PureLB (Go), still running on this node?"
+            hint = "end what listens there, or choose another --port"
         else:
             why = str(error)
-        raise CannotStart("http", f"cannot listen on {shown}:{port}: {why}") from error
+            hint = "choose a --host that is an address of this machine, and a --port that this user may have"
+        raise CannotStart("http", f"cannot listen on {shown}:{port}: {why}", hint) from error
 
 
 @asynccontextmanager

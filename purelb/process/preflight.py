@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from purelb.kube.bell import Bell
 from purelb.kube.credentials import subject
-from purelb.kube.errors import ApiError, DecodeError, Forbidden, KubeError, NotFound
+from purelb.kube.errors import ApiError, DecodeError, Forbidden, KubeError, NotFound, TransportError, Unauthorized
 from purelb.kube.failures import failure
 from purelb.kube.resources import ACCESS_REVIEWS, NODES, SELF_REVIEWS, Access, Resource
 from purelb.process.component import CannotStart
@@ -94,12 +94,16 @@ def refusal(question: Question, *, who: str) -> str:
 
 
 class Lack(Struct, frozen=True):
-    """What is missing at the API server. `text`: the whole sentence; `about`: what tells it from others of its check."""
+    """What is missing at the API server. `text`: the whole sentence; `about`: what tells it from others of its check.
+
+    `kind`: the class of the error, where there was one.
+    """
 
     check: Literal["api", "crds", "rbac", "node"]
     text: str
     hint: str
     about: str
+    kind: str | None = None
 
 
 def no_right(question: Question, *, who: str) -> Lack:
@@ -118,6 +122,21 @@ def no_kind(kind: Resource[Any]) -> Lack:
 def no_node(name: str) -> Lack:
     hint = "PURELB_NODE_NAME must be spec.nodeName"
     return Lack("node", f'Node "{name}" does not exist: {hint}', hint, name)
+
+
+def no_answer(error: KubeError, *, server: str) -> Lack:
+    """The server is away, or does not know us."""
+    match error:
+        case Unauthorized():
+            hint = "its token or client certificate is not accepted: look at the ServiceAccount or the kubeconfig"
+        case TransportError(kind="tls"):
+            hint = "look at the certificate authority in the ServiceAccount or the kubeconfig, and at the server's name"
+        case TransportError():
+            hint = "look at the API server, its address and the network on the way there"
+        case _:
+            hint = "look at the API server"
+    text = bare_urls(f"waiting for the API server at {server}: {error}")
+    return Lack("api", text, hint, bare_urls(server), type(error).__name__)
 
 
 def account(user: str) -> str:
@@ -165,12 +184,12 @@ class Preflight:
             try:
                 problems = [problem async for problem in self._problems()]
             except KubeError as error:
-                self._say([self._away(error)])
+                self._say([no_answer(error, server=self._client.access.server)], again_in=wait)
                 await self._clock.until(self._clock.now() + wait)
                 wait = min(UNREACHABLE_CAP, 2 * wait)
                 continue
             wait = UNREACHABLE_FIRST
-            self._say(problems)
+            self._say(problems, again_in=AGAIN_AFTER)
             asked_at = self._clock.now()
             if problems:
                 await self._clock.until(asked_at + AGAIN_AFTER)
@@ -189,13 +208,8 @@ class Preflight:
         except CannotStart as failed:
             return (failed,)
         except KubeError as error:
-            problems = [self._away(error)]
+            problems = [no_answer(error, server=self._client.access.server)]
         return tuple(CannotStart(lack.check, lack.text, lack.hint) for lack in problems)
-
-    def _away(self, error: KubeError) -> Lack:
-        server = self._client.access.server
-        text = bare_urls(f"waiting for the API server at {server}: {error}")
-        return Lack("api", text, "it is asked again until it answers", bare_urls(server))
 
     async def _node_exists(self, name: str) -> bool:
         try:
@@ -210,7 +224,7 @@ class Preflight:
         self._refused = True
         self._bell.ring()
 
-    def _say(self, problems: Sequence[Lack]) -> None:
+    def _say(self, problems: Sequence[Lack], *, again_in: float) -> None:
         self.checks = {"access": "; ".join(lack.text for lack in problems) or None}
         for lack in problems:
             log.info(
@@ -221,7 +235,7 @@ class Preflight:
                     "check": lack.check,
                     "hint": lack.hint,
                     "key": lack.about,
-                    **failure(lack.text, retry_in=AGAIN_AFTER),
+                    **failure(lack.text, kind=lack.kind, retry_in=again_in),
                 },
             )
 
@@ -263,7 +277,8 @@ class Preflight:
         if all(numbers) and tuple(int(found.group()) for found in numbers if found) < OLDEST:
             shown = f"{version.major}.{version.minor}"
             oldest = ".".join(map(str, OLDEST))
-            raise CannotStart("version", f"Kubernetes {shown} is older than {oldest}, the oldest supported")
+            hint = f"upgrade the cluster to {oldest} or newer"
+            raise CannotStart("version", f"Kubernetes {shown} is older than {oldest}, the oldest supported", hint)
 
     async def _is_served(self, kind: Resource[Any]) -> bool:
         try:

@@ -42,7 +42,7 @@ from purelb.process.reach import reach
 from purelb.process.settings import Loaded, Problem, add_flags, as_yaml, load
 from purelb.process.signals import Signals, tasks
 from purelb.process.statedoc import Decisions, settings_of
-from purelb.process.supervision import Roll, supervise, tell, verdict
+from purelb.process.supervision import Roll, no_access, supervise, tell, verdict
 from purelb.process.tls import Certificates
 
 if TYPE_CHECKING:
@@ -310,7 +310,7 @@ async def ask_once(
     try:
         reached = await reach(settings, sink=sink)
     except AccessError as error:
-        return (CannotStart("access", str(error)),)
+        return (no_access(error),)
     client = ApiClient(
         reached, user_agent=f"purelb-{name}/{build_version()[0]}", clock=clock, allow=needs.rows, sink=sink
     )

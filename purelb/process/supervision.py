@@ -131,7 +131,7 @@ def verdict(group: BaseExceptionGroup[BaseException]) -> int:
     environment, rest = group.split((CannotStart, AccessError))
     if rest is None and environment is not None:
         for lack in _leaves(environment):
-            tell(lack if isinstance(lack, CannotStart) else CannotStart("access", str(lack)))
+            tell(lack if isinstance(lack, CannotStart) else no_access(lack))
         return CANNOT_WORK_HERE
     for ended in _leaves(rest or group):
         if isinstance(ended, TaskEnded):
@@ -145,12 +145,18 @@ def verdict(group: BaseExceptionGroup[BaseException]) -> int:
     return INTERNAL_ERROR
 
 
+def no_access(error: BaseException) -> CannotStart:
+    """An `AccessError` as what the environment lacks."""
+    hint = "give --kubeconfig a file that can be used, or run in a Pod that has a ServiceAccount"
+    return CannotStart("access", str(error), hint)
+
+
 def tell(lack: CannotStart) -> None:
     """One line about what the environment lacks."""
     log.info(
         "%s",
         lack.error,
-        extra={"code": "selfCheckFailed", "check": lack.check, "hint": lack.hint or None, **failure(lack.error)},
+        extra={"code": "selfCheckFailed", "check": lack.check, "hint": lack.hint, **failure(lack.error)},
     )
 
 

@@ -40,7 +40,8 @@ class Certificates:
             self._seen = self._read()
             self.context = context(self._seen)
         except (OSError, ValueError) as error:
-            raise CannotStart("tls", f"the certificate of the listener cannot be used: {_words(error)}") from None
+            hint = "give PEM files that can be read, a certificate and its own key, the key without a password"
+            raise CannotStart("tls", f"the certificate of the listener cannot be used: {_words(error)}", hint) from None
 
     def next(self) -> ssl.SSLContext:
         """The context of the next connection."""

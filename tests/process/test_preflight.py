@@ -4,7 +4,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -222,6 +222,38 @@ async def test_each_failure_is_a_line_of_its_own_with_its_check_and_what_to_do(
     }
 
 
+@pytest.mark.parametrize(
+    ("break_it", "hint", "kind"),
+    [
+        pytest.param(lambda call: call.fail("refused"), "the network", "TransportError", id="nobody listens"),
+        pytest.param(
+            lambda call: call.fail("tls"), "certificate authority", "TransportError", id="not its certificate"
+        ),
+        pytest.param(lambda call: call.refuse(401, "Unauthorized"), "token", "Unauthorized", id="it does not know us"),
+        pytest.param(lambda call: call.refuse(500, "InternalError"), "API server", "ServerError", id="it is ill"),
+    ],
+)
+async def test_a_server_that_gives_no_answer_is_a_check_of_its_own_with_what_to_look_at(
+    clock: VirtualClock,
+    caplog: pytest.LogCaptureFixture,
+    break_it: Callable[[Call], None],
+    hint: str,
+    kind: str,
+) -> None:
+    caplog.set_level("INFO")
+    async with client_over(Scripted(break_it), clock) as client:
+        async with running(Preflight(client, needs=NEEDS, clock=clock), clock):
+            await clock.advance(3.0)
+        asked_once = await Preflight(client, needs=NEEDS, clock=clock).once()
+    told = [record.__dict__ for record in caplog.records if record.__dict__.get("code") == "selfCheckFailed"]
+    assert [(line["check"], line["key"], line["errorType"]) for line in told] == [("api", "http://api.test", kind)] * 3
+    assert [line["retryIn"] for line in told] == [1.0, 2.0, 4.0], "as it really is asked again"
+    assert all(hint in line["hint"] for line in told)
+    assert [(lack.check, lack.error, lack.hint) for lack in asked_once] == [
+        ("api", told[0]["error"], told[0]["hint"]),
+    ]
+
+
 async def test_a_kind_that_is_not_served_is_named_with_the_remedy(
     preflight: Preflight, server: Server, clock: VirtualClock
 ) -> None:
@@ -258,8 +290,9 @@ async def test_only_a_server_that_is_too_old_ends_the_process(
 ) -> None:
     server.version = version
     if old:
-        with pytest.raises(CannotStart, match=r"Kubernetes 1\.24 is older than 1\.25, the oldest supported"):
+        with pytest.raises(CannotStart, match=r"Kubernetes 1\.24 is older than 1\.25, the oldest supported") as caught:
             await preflight.run()
+        assert caught.value.hint == "upgrade the cluster to 1.25 or newer"
     else:
         async with running(preflight, clock):
             assert preflight.checks == {"access": None}

@@ -151,6 +151,10 @@ def test_a_check_tells_all_that_is_missing_and_serves_nothing() -> None:
                 ("selfCheckFailed", "access"),
             ]
             assert second.lines[1]["error"].startswith("kubeconfig '/nowhere' does not exist")
+            assert [line["hint"].partition(",")[0] for line in second.lines] == [
+                "end what listens there",
+                "give --kubeconfig a file that can be used",
+            ]
 
 
 def test_modes_are_judged_with_the_settings() -> None:
