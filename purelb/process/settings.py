@@ -13,24 +13,32 @@ text (comma-separated). A secret is never a setting; a setting may name the file
 
 import argparse
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Generic, Literal, NewType, TypeVar, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Generic,
+    Literal,
+    NewType,
+    TypeVar,
+    assert_never,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import msgspec
 import yaml
 from msgspec import Struct
 
 from purelb.kube.durations import duration_text, parse_duration
+from purelb.process import configfile
+from purelb.process.configfile import Nested, Word, Words, Writer, Written, shown
 
 Duration = NewType("Duration", float)
 """Seconds, written as Go duration text."""
-
-CONFIG_MAX_BYTES: Final = 5 * 1024 * 1024
-
-_UNTRANSLATED: Final = (ValueError, KeyError, AttributeError)
-"""What the reader of YAML lets out when a value is not what its tag or its shape says, such as the date 2024-99-99."""
 
 
 class Setting(Struct, frozen=True, kw_only=True):
@@ -131,8 +139,9 @@ def load(
     """
     problems = [Problem(argument, "is not a flag of this command; see --help") for argument in unknown]
     fields = fields_of(cls)
-    file, unreadable = _read(config, known=fields) if config is not None else ({}, ())
-    problems += unreadable
+    file, unreadable = configfile.read(config) if config is not None else ({}, ())
+    strange = [f'"{shown(key)}" is not a setting' for key in file if key not in {field.key for field in fields}]
+    problems += [Problem(f"--config {config}", text) for text in (*strange, *unreadable)]
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for field in fields:
@@ -165,7 +174,7 @@ def as_yaml(loaded: Loaded[S]) -> str:
         plain: Any = list(value) if isinstance(value, tuple) else value
         if isinstance(value, Path) or field.kind is Duration:
             plain = _text(value)
-        dumped = yaml.safe_dump({field.key: plain}, default_flow_style=True, width=10_000).strip()[1:-1]
+        dumped = yaml.dump({field.key: plain}, Dumper=Writer, default_flow_style=True, width=10_000).strip()[1:-1]
         lines.append(f"{dumped}  # {loaded.sources[field.name]}")
     return "\n".join(lines) + "\n"
 
@@ -191,74 +200,44 @@ class _Readable:
 
 
 def _first_of(
-    field: Field, flags: Mapping[str, str | None], environment: Mapping[str, str], file: Mapping[str, object]
+    field: Field, flags: Mapping[str, str | None], environment: Mapping[str, str], file: Mapping[str, Written]
 ) -> tuple[str, str, str | _Unfit | None]:
     if (text := flags.get(field.name)) is not None:
         return "flag", field.flag, text
     if text := environment.get(field.env):
         return "environment", field.env, text
-    if file.get(field.key) is not None:
-        return "file", field.key, _plain(file[field.key], kind=field.kind)
+    if field.key in file and (given := _unquoted(file[field.key], kind=field.kind)) is not None:
+        return "file", field.key, given
     return "default", field.name, None
 
 
-def _read(path: Path, *, known: Sequence[Field]) -> tuple[Mapping[str, object], Sequence[Problem]]:
-    where = f"--config {path}"
-    try:
-        with path.open("rb") as file:
-            data = file.read(CONFIG_MAX_BYTES + 1)
-    except OSError as error:
-        return {}, (Problem(where, f"cannot be read: {error.strerror}"),)
-    if len(data) > CONFIG_MAX_BYTES:
-        return {}, (Problem(where, f"is larger than {CONFIG_MAX_BYTES} bytes"),)
-    try:
-        content = yaml.safe_load(data)
-        twice = _twice(data)
-    except RecursionError:
-        return {}, (Problem(where, "is nested deeper than any settings are"),)
-    except (yaml.YAMLError, *_UNTRANSLATED) as error:
-        return {}, (Problem(where, "is not YAML: " + " ".join(str(error).split())),)
-    if content is None:
-        return {}, ()
-    if not isinstance(content, dict):
-        return {}, (Problem(where, "must be a mapping of settings"),)
-    keys = {field.key for field in known}
-    strange = [Problem(where, f'"{key}" is not a setting') for key in content if key not in keys]
-    strange += [Problem(where, f'"{_cut(key)}" stands there twice') for key in twice]
-    return {key: value for key, value in content.items() if key in keys}, strange
-
-
-def _twice(data: bytes) -> Sequence[str]:
-    """Keys that stand in the file more than once: YAML's reader would take the last and say nothing."""
-    root = yaml.compose(data, Loader=yaml.SafeLoader)
-    seen = Counter(key.value for key, _ in root.value) if isinstance(root, yaml.MappingNode) else Counter[str]()
-    return [key for key, times in seen.items() if times > 1]
-
-
-def _plain(value: object, *, kind: Any) -> str | _Unfit:
-    """A value of the file as text, as it would stand in a variable; what YAML took for another type than `kind` is refused.
-
-    A nested one is of no type that a setting has, however deep it is.
-    """
-    match value:
-        case str():
-            return value
-        case bool() if kind is bool:
-            return _text(value)
-        case bool():
-            return _Unfit(f'"{_text(value)}" is a truth value to YAML; write the text in quotes')
-        case int() | float() if kind in (int, Duration):
-            return str(value)
-        case int() | float():
-            return _Unfit(f'"{_cut(str(value))}" is a number to YAML; write the text in quotes')
-        case list() if all(isinstance(item, str) for item in value):
-            return ",".join(value) if kind == tuple[str, ...] else _Unfit("is a list, and this setting is one value")
-        case list():
+def _unquoted(written: Written, *, kind: Any) -> str | _Unfit | None:
+    """A value of the file as text, as it would stand in a variable; None for nothing. What has another type than `kind` is refused."""
+    text_wanted = kind in (str, Path, Path | None, tuple[str, ...])
+    match written:
+        case Word(says="nothing"):
+            return None
+        case Word(text, "text"):
+            return text
+        case Word(text, "truth") if text_wanted:
+            return _Unfit(f'"{shown(text)}" is a truth value to YAML; write the text in quotes')
+        case Word(text, "number") if text_wanted or kind is bool:
+            return _Unfit(f'"{shown(text)}" is a number to YAML; write the text in quotes')
+        case Word(text, "number") if re.match(r"[-+]?0[0-9]", text):
+            return _Unfit(f'"{shown(text)}" is another number to other readers of YAML; write it without the leading 0')
+        case Word(text, "number" | "truth"):
+            return text
+        case Word(text):
+            return _Unfit(f'"{shown(text)}" is of a type that no setting has; write it in quotes')
+        case Words(items) if items is None or any(item.says != "text" for item in items):
             return _Unfit("is a list of other things than words")
-        case dict():
+        case Words(items):
+            texts = ",".join(item.text for item in items or ())
+            return texts if kind == tuple[str, ...] else _Unfit("is a list, and this setting is one value")
+        case Nested():
             return _Unfit("is a mapping, and no setting is one")
         case _:
-            return _Unfit(f'"{_cut(str(value))}" is of a type that no setting has; write it in quotes')
+            assert_never(written)
 
 
 def _parse_bool(text: str) -> bool | _Unfit:
@@ -268,19 +247,19 @@ def _parse_bool(text: str) -> bool | _Unfit:
         case "false" | "no" | "0":
             return False
         case _:
-            return _Unfit(f'"{_cut(text)}" is neither true nor false')
+            return _Unfit(f'"{shown(text)}" is neither true nor false')
 
 
 def _parse_int(text: str) -> int | _Unfit:
     if re.fullmatch(r"-?[0-9]{1,18}", text):
         return int(text)
-    return _Unfit(f'"{_cut(text)}" is not a whole number')
+    return _Unfit(f'"{shown(text)}" is not a whole number')
 
 
 def _parse_duration(text: str) -> float | _Unfit:
     seconds = parse_duration(text)
     if seconds is None:
-        return _Unfit(f'"{_cut(text)}" is not a duration; write for example 10s, 500ms or 1m30s')
+        return _Unfit(f'"{shown(text)}" is not a duration; write for example 10s, 500ms or 1m30s')
     return seconds
 
 
@@ -302,18 +281,29 @@ _PARSERS: Final[Mapping[Any, Callable[[str], Any]]] = {
 def _parse(field: Field, text: str) -> Any:
     if get_origin(field.kind) is Literal:
         words = get_args(field.kind)
-        return text if text in words else _Unfit(f'"{_cut(text)}" is not one of {", ".join(words)}')
+        return text if text in words else _Unfit(f'"{shown(text)}" is not one of {", ".join(words)}')
     if "\0" in text:
-        return _Unfit(f'"{_cut(text)}" holds a zero byte')
+        return _Unfit(f'"{shown(text)}" holds a zero byte')
+    if not _is_utf8(text):
+        return _Unfit(f'"{shown(text)}" is no UTF-8')
     value = _PARSERS[field.kind](text)
     low, high = field.setting.low, field.setting.high
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         show = duration_text if field.kind is Duration else str
         if low is not None and value < low:
-            return _Unfit(f'"{_cut(text)}" is below the least allowed, {show(low)}')
+            return _Unfit(f'"{shown(text)}" is below the least allowed, {show(low)}')
         if high is not None and value > high:
-            return _Unfit(f'"{_cut(text)}" is above the most allowed, {show(high)}')
+            return _Unfit(f'"{shown(text)}" is above the most allowed, {show(high)}')
     return value
+
+
+def _is_utf8(text: str) -> bool:
+    """Bytes of a variable that are no text come as characters that no output takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _metavar(kind: Any) -> str:
@@ -334,7 +324,3 @@ def _text(value: object) -> str:
             return ",".join(map(str, value))
         case _:
             return str(value)
-
-
-def _cut(text: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text[:128])
