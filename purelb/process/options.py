@@ -74,3 +74,21 @@ def incomplete_tls(settings: ProcessSettings) -> Iterator[Problem]:
 
 
 RULES: Final = (incomplete_tls,)
+
+
+def one_mode(modes: Modes) -> Iterator[Problem]:
+    """Each of them is all that a start is for."""
+    given = [
+        flag
+        for flag, chosen in (
+            ("--print-config", modes.print_config),
+            ("--check", modes.check),
+            ("--dry-run", modes.dry_run != "off"),
+        )
+        if chosen
+    ]
+    if len(given) > 1:
+        yield Problem(given[0], f"cannot be combined with {' or '.join(given[1:])}: start the process once for each")
+
+
+MODE_RULES: Final = (one_mode,)

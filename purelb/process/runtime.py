@@ -36,7 +36,7 @@ from purelb.process.command import ANSWER_IS_NO, BAD_USAGE, CANNOT_WORK_HERE, DO
 from purelb.process.component import PHASES, CannotStart, Component
 from purelb.process.lag import Lag, sample
 from purelb.process.metrics import Registry, process_samples
-from purelb.process.options import RULES, Modes, ProcessSettings
+from purelb.process.options import MODE_RULES, RULES, Modes, ProcessSettings
 from purelb.process.preflight import Needs, Preflight
 from purelb.process.reach import reach
 from purelb.process.settings import Loaded, Problem, add_flags, as_yaml, load
@@ -138,7 +138,7 @@ class ComponentCommand(Generic[S]):
         add_flags(parser, Modes)
 
     def run(self, arguments: argparse.Namespace) -> int:
-        how = load(Modes, flags=_given(Modes, arguments), environment=os.environ, config=None)
+        how = load(Modes, flags=_given(Modes, arguments), environment=os.environ, config=None, rules=MODE_RULES)
         wrong: tuple[Problem, ...] = () if isinstance(how, Loaded) else how
         loaded = load(
             self._settings,
@@ -177,6 +177,7 @@ class ComponentCommand(Generic[S]):
         failures = [*self._self_checks(loaded.settings), *ground.failures]
         if modes.check:
             ground.close()
+            failures += statesocket.why_not(loaded.settings.state_socket)
             needs = self._needs(loaded.settings)
             failures += asyncio.run(ask_once(loaded.settings, needs, name=self.name, clock=clock, sink=registry))
         for failure in failures:

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from purelb.kube.failures import failure
+from purelb.process.component import CannotStart
+from purelb.process.options import STATE_SOCKET
 from purelb.process.statedoc import encoded
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ async def answering(path: str, make: Callable[[], Mapping[str, object]]) -> Asyn
         made = _bound(path)
     except OSError as error:
         fields = {"code": "stateSocketFailed", "path": path, **failure(error)}
-        level = logging.DEBUG if isinstance(error, FileNotFoundError) else logging.INFO  # outside a pod it is the rule
+        level = logging.DEBUG if _outside_a_pod(path, error) else logging.INFO
         log.log(level, "there is no state socket: the process goes on without", extra=fields)
         yield
         return
@@ -75,6 +77,27 @@ async def answering(path: str, make: Callable[[], Mapping[str, object]]) -> Asyn
     finally:
         server.close()
         _remove(path)
+
+
+def why_not(path: str) -> tuple[CannotStart, ...]:
+    """What would keep a process from answering on `path`; nothing that was not there before is left there."""
+    if not path:
+        return ()
+    try:
+        made = _bound(path)
+    except OSError as error:
+        if _outside_a_pod(path, error):
+            return ()
+        text = f"there can be no state socket at {path}: {error.strerror or error}"
+        return (CannotStart("state-socket", text, "make its directory, or give another --state-socket; empty: none"),)
+    made.close()
+    _remove(path)
+    return ()
+
+
+def _outside_a_pod(path: str, error: OSError) -> bool:
+    """The directory that a manifest mounts is not there, and nobody asked for another place: that is the rule elsewhere."""
+    return path == STATE_SOCKET and isinstance(error, FileNotFoundError)
 
 
 def _remove(path: str) -> None:

@@ -169,6 +169,34 @@ def test_modes_are_judged_with_the_settings() -> None:
 
 
 @pytest.mark.parametrize(
+    ("modes", "said"),
+    [
+        (("--check", "--dry-run"), "--check: cannot be combined with --dry-run: start the process once for each"),
+        (
+            ("--dry-run=once", "--check", "--print-config"),
+            "--print-config: cannot be combined with --check or --dry-run: start the process once for each",
+        ),
+    ],
+    ids=["check and dry run", "all three"],
+)
+def test_of_the_modes_one_at_a_time_is_meant(modes: tuple[str, ...], said: str) -> None:
+    with running("waits", *modes) as it:
+        assert it.end() == 2
+        assert it.lines == []
+        assert it.process.stderr is not None
+        assert it.process.stderr.read().splitlines() == [said]
+
+
+def test_a_check_says_that_there_can_be_no_state_socket(tmp_path: Path) -> None:
+    missing = tmp_path / "none" / "state.sock"
+    with running("waits", "--check", "--kubeconfig=/nowhere", f"--state-socket={missing}") as it:
+        assert it.end() == 1
+        assert [line["check"] for line in it.lines] == ["state-socket", "access"]
+        assert it.lines[0]["error"] == f"there can be no state socket at {missing}: No such file or directory"
+        assert "--state-socket" in it.lines[0]["hint"]
+
+
+@pytest.mark.parametrize(
     ("behaviour", "mode", "code", "out"),
     [
         pytest.param("changes", "once", 1, "+ thing\n", id="what would change is printed, and the answer is no"),

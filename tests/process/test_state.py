@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import json
 import logging
 import os
@@ -12,7 +13,7 @@ import signal
 import socket
 import stat
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Never
 
 import pytest
 
@@ -23,9 +24,9 @@ from purelb.kube.secret import Secret
 from purelb.lbnodeagent.metrics import METRICS as AGENT
 from purelb.process import metrics as process_metrics
 from purelb.process.metrics import LIMITS
-from purelb.process.options import ProcessSettings
+from purelb.process.options import STATE_SOCKET, ProcessSettings
 from purelb.process.statedoc import DECISIONS_MAX, Decisions, cut, encoded, fitting, settings_of
-from purelb.process.statesocket import VISITORS_MAX, answering, ask
+from purelb.process.statesocket import VISITORS_MAX, answering, ask, why_not
 from tests.process.test_runtime import running
 from tests.virtual_clock import VirtualClock
 
@@ -89,6 +90,34 @@ async def test_a_place_where_no_socket_can_be_is_no_reason_to_end(
     async with answering(str(path), dict):
         assert [record.code for record in caplog.records if hasattr(record, "code")] == ["stateSocketFailed"]
     assert what == "no directory" or path.read_text() == "mine"
+
+
+def test_what_is_checked_of_a_place_for_the_socket_leaves_nothing_there(tmp_path: Path) -> None:
+    path = tmp_path / "state.sock"
+    assert why_not(str(path)) == ()
+    assert list(tmp_path.iterdir()) == []
+    assert why_not("") == ()
+    path.write_text("mine")
+    (lack,) = why_not(str(path))
+    assert lack.error == f"there can be no state socket at {path}: something that is no socket is there"
+    assert path.read_text() == "mine"
+    (lack,) = why_not(f"{tmp_path}/{'x' * 200}")
+    assert "path too long" in lack.error
+
+
+@pytest.mark.parametrize(("path", "level"), [("missing/state.sock", "INFO"), (STATE_SOCKET, "DEBUG")])
+async def test_a_directory_that_is_not_there_is_said_if_somebody_named_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def bound(path: str) -> Never:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
+
+    monkeypatch.setattr("purelb.process.statesocket._bound", bound)  # this machine may have the usual directory
+    caplog.set_level("DEBUG", "purelb")
+    async with answering(str(tmp_path / path), dict):
+        (record,) = caplog.records
+    assert record.levelname == level
+    assert bool(why_not(str(tmp_path / path))) is (level == "INFO")
 
 
 async def told(reader: asyncio.StreamReader) -> bytes:
