@@ -6,8 +6,10 @@ import os
 import random
 import re
 import sys
+import tomllib
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -44,6 +46,13 @@ def names_of(*numbers: int) -> dict[str, Any]:
     return made.__dict__
 
 
+def of_extras() -> list[str]:
+    """The modules that are there only where somebody asked for more than the package itself."""
+    declared = tomllib.loads((PAGE.parents[1] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    wanted = {re.split(r"[^a-z0-9-]", each.lower())[0] for extra in declared.values() for each in extra}
+    return [name for name, owners in packages_distributions().items() if wanted & {each.lower() for each in owners}]
+
+
 def controller() -> Any:
     return names_of(0)["label_services"]
 
@@ -69,6 +78,9 @@ async def test_the_way_to_start_it_works_and_says_what_is_wrong(tmp_path: Path) 
     core = ApiCore(history=History(), rng=random.Random(1).random, epoch=datetime(2026, 1, 1, tzinfo=UTC))
     script = tmp_path / "main.py"
     script.write_text(f"{blocks()[0]}\n\n{blocks()[1]}")
+    missing = of_extras()
+    assert {"rich", "cryptography"} <= set(missing)
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.modules.update(dict.fromkeys({missing}))\n")
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(serve(core, pki=Pki(tmp_path)))
         access = await load_access(kubeconfig=server.admin_kubeconfig())
@@ -82,7 +94,7 @@ async def test_the_way_to_start_it_works_and_says_what_is_wrong(tmp_path: Path) 
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             str(script),
-            env={**os.environ, "KUBECONFIG": str(server.admin_kubeconfig())},
+            env={**os.environ, "KUBECONFIG": str(server.admin_kubeconfig()), "PYTHONPATH": str(tmp_path)},
             stderr=asyncio.subprocess.PIPE,
         )
         stack.push_async_callback(process.wait)
