@@ -7,6 +7,7 @@ the host it was told to listen on and the address that came of it; where that is
 
 import argparse
 import asyncio
+import errno
 import ipaddress
 import random
 import re
@@ -39,12 +40,16 @@ async def _run(options: argparse.Namespace) -> None:
     try:
         one = listening(options.host, options.port)
     except OSError as error:
-        raise Unusable(f"cannot listen on {options.host}:{options.port}: {error.strerror or error}") from error
+        why = error.strerror or str(error)
+        raise Unusable(f"cannot listen on {options.host}:{options.port}: {why}; {_remedy(error)}") from error
     try:
         pki = Pki(options.state_dir, names=_names(options.host, one))
     except OSError as error:
         one.close()
-        raise Unusable(f"cannot keep the authority in {options.state_dir}: {error.strerror or error}") from error
+        raise Unusable(
+            f"cannot keep the authority in {options.state_dir}: {error.strerror or error}; "
+            "give --state-dir a directory that you may write"
+        ) from error
     async with serve(core, pki=pki, sockets=[one]) as server:
         stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         for number in (signal.SIGINT, signal.SIGTERM):  # before anybody can know that there is something to end
@@ -52,6 +57,16 @@ async def _run(options: argparse.Namespace) -> None:
         print(f"listening on {server.url}")
         print(f"export KUBECONFIG={server.admin_kubeconfig()}", flush=True)
         await stop
+
+
+def _remedy(error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "another program has it: --port 0 takes a free one"
+        case errno.EACCES:
+            return "ports below 1024 need root: --port 0 takes a free one"
+        case _:
+            return "give --host an address of this machine, 127.0.0.1 for example"
 
 
 def _names(host: str, one: socket.socket) -> tuple[str, ...]:
@@ -74,7 +89,7 @@ def _version(text: str) -> str:
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: say a number from 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: say a number from 0 to 65535, 0 takes a free one")
     return int(text)
 
 

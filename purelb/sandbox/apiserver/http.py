@@ -9,11 +9,13 @@ reset.
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from purelb.sandbox.apiserver.core import BODY_MAX_BYTES, ApiCore
 from purelb.sandbox.apiserver.exchange import ApiRequest, Watcher
@@ -22,6 +24,17 @@ from purelb.sandbox.apiserver.pki import Pki
 from purelb.sandbox.apiserver.streams import Streams
 from purelb.sandbox.apiserver.tls import TlsTransport
 
+
+class _OurMistakesOnly(logging.Filter):
+    """What is no HTTP is answered with 400 and is its sender's affair: no stack of ours explains it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, HttpProcessingError)
+
+
+_log = logging.getLogger(__name__)
+_log.addFilter(_OurMistakesOnly())
 _BACKLOG = 4096
 _CLOSING_S = 1.0
 
@@ -37,7 +50,14 @@ class Server:
         self._start = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._streams = Streams(self._loop, self.now)
-        self._http = web.Server(self._serve, access_log=None, keepalive_timeout=120.0, handler_cancellation=True)
+        self._http = web.Server(
+            self._serve,
+            access_log=None,
+            logger=_log,
+            keepalive_timeout=120.0,
+            handler_cancellation=True,
+            auto_decompress=False,  # the real server takes a body as it comes
+        )
         self._listeners: list[asyncio.Server] = []
 
     @property

@@ -75,18 +75,58 @@ async def test_another_host_with_the_same_state_makes_another_certificate_of_the
     ("arguments", "code", "said"),
     [
         (("--port", "70000"), 2, "'70000' is no port"),
-        (("--host", "203.0.113.9"), 3, "cannot listen on 203.0.113.9:0: "),
-        (("--state-dir", "/dev/null/x"), 3, "cannot keep the authority in /dev/null/x: "),
+        (("--host", "203.0.113.9"), 3, "cannot listen on 203.0.113.9:0: Cannot assign requested address; give --host"),
+        (("--port", "TAKEN"), 3, "another program has it: --port 0 takes a free one"),
+        (("--state-dir", "/dev/null/x"), 3, "in /dev/null/x: Not a directory; give --state-dir a directory"),
     ],
 )
 async def test_what_it_cannot_do_is_a_line_and_an_exit_code(
     tmp_path: Path, arguments: tuple[str, str], code: int, said: str
 ) -> None:
-    words = ("--state-dir", str(tmp_path), *arguments)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "purelb.sandbox.apiserver", *words, stderr=asyncio.subprocess.PIPE
-    )
-    _, told = await process.communicate()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = str(taken.getsockname()[1])
+        words = ("--state-dir", str(tmp_path), *(number if word == "TAKEN" else word for word in arguments))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "purelb.sandbox.apiserver", *words, stderr=asyncio.subprocess.PIPE
+        )
+        _, told = await process.communicate()
     assert process.returncode == code
     assert said in told.decode()
     assert "Traceback" not in told.decode()
+
+
+GARBAGE = {
+    "no HTTP at all": b"\x00\x01\x02 garbage\r\n\r\n",
+    "a method that is none": b"G@T / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a version that is none": b"GET / HTTP/9.9\r\nHost: a\r\n\r\n",
+    "a header that is none": b"GET /version HTTP/1.1\r\nHo st: a\r\n\r\n",
+    "a length that is none": b"POST /version HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n{}",
+    "a line without end": b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+    "an address that is none": b"GET http://[::1/version HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a second request that is none": b"GET /version HTTP/1.1\r\nHost: a\r\n\r\n\x00\x01\r\n\r\n",
+    "a chunk that is none": b"POST /version HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n",
+}
+
+
+async def test_whoever_sends_garbage_is_answered_with_400_and_nothing_is_said_here(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "purelb.sandbox.apiserver", "--state-dir", str(tmp_path),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    port = int((await process.stdout.readline()).decode().rpartition(":")[2])
+    trust = ssl.create_default_context(cafile=tmp_path / "ca.crt")
+
+    async def answer_to(words: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trust, server_hostname="localhost")
+        writer.write(words)
+        async with asyncio.timeout(10):
+            said = await reader.read()
+        writer.close()
+        return said
+
+    answers = {what: await answer_to(words) for what, words in GARBAGE.items()}
+    assert {what for what, said in answers.items() if b" 400 Bad Request" not in said} == set()
+    process.send_signal(signal.SIGTERM)
+    _, told = await process.communicate()
+    assert told.decode() == ""
