@@ -71,6 +71,7 @@ class Calls:
         timeout: float = UNARY_TIMEOUT,
         verb: str = "",
         extra: tuple[tuple[str, str], ...] = (),
+        in_pieces: bool = False,
     ) -> Response:
         """The answer to one request, its body read. Raises `ApiError` for every status of 300 and above."""
         started = self.clock.now()
@@ -79,7 +80,7 @@ class Calls:
             headers = (*headers, ("Content-Type", content_type))
         try:
             async with self.clock.timeout_at(started + timeout):
-                answer = await self._authenticated(method, target, headers, body)
+                answer = await self._authenticated(method, target, headers, body, in_pieces=in_pieces)
         except TimeoutError:
             self._unanswered(method)
             raise TransportError(
@@ -96,14 +97,19 @@ class Calls:
         return answer
 
     async def _authenticated(
-        self, method: str, target: str, headers: tuple[tuple[str, str], ...], body: bytes
+        self, method: str, target: str, headers: tuple[tuple[str, str], ...], body: bytes, *, in_pieces: bool
     ) -> Response:
         transport = self._opened()
         credential = self.access.credentials.current(self.clock.now())
         repeated: set[str] = set()
         while True:
             request = Request(
-                method=method, target=target, headers=_with(headers, credential), body=body, tls=credential.tls
+                method=method,
+                target=target,
+                headers=_with(headers, credential),
+                body=body,
+                tls=credential.tls,
+                in_pieces=in_pieces,
             )
             try:
                 answer = await transport.exchange(request)

@@ -16,9 +16,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from purelb.kube.calls import UNARY_TIMEOUT, Calls
-from purelb.kube.clock import breathe
-from purelb.kube.decode import Codec, Page, Paging, Poison
+from purelb.kube.decode import Codec, Page, Paging
 from purelb.kube.errors import DecodeError, Expired
+from purelb.kube.listing import Listing
 from purelb.kube.metrics import NO_SINK, Sink
 from purelb.kube.model import KubeObject
 from purelb.kube.stream import WatchStream
@@ -40,8 +40,6 @@ T = TypeVar("T", bound=KubeObject)
 
 LIST_TIMEOUT: Final = 60.0
 WATCH_GRACE: Final = 30.0
-LARGE_BYTES: Final = 1024 * 1024
-SLICE: Final = 0.005  # work on the loop before others get a turn
 
 
 class ApiClient:
@@ -140,27 +138,12 @@ class ApiClient:
                 ("continue", continue_),
             )
         )
-        answer = await self._calls.call(
-            "GET", target, accept=accept(r, as_list=True), timeout=LIST_TIMEOUT, verb="LIST"
+        listing = Listing(self._codec(r), clock=self.clock, transform=transform)
+        return await listing.page(  # which alone holds the answer, and lets go of it early
+            await self._calls.call(
+                "GET", target, accept=accept(r, as_list=True), timeout=LIST_TIMEOUT, verb="LIST", in_pieces=True
+            )
         )
-        if len(answer.body) > LARGE_BYTES:
-            await breathe()  # its chunks were joined in this turn, and taking it apart takes as long again
-        codec = self._codec(r)
-        raws, version, more = codec.envelope(answer.body)
-        del answer  # the body lives on in `raws` alone
-        objects: list[T] = []
-        poison: list[Poison] = []
-        until = self.clock.now() + SLICE
-        for raw in raws:
-            match codec.item(raw, transform=transform):
-                case Poison() as bad:
-                    poison.append(bad)
-                case good:
-                    objects.append(good)
-            if self.clock.now() >= until:
-                await breathe()
-                until = self.clock.now() + SLICE
-        return Page(objects=tuple(objects), poison=tuple(poison), rv=version, continue_=more)
 
     async def list_pages(
         self,

@@ -85,6 +85,8 @@ class Garbled(Struct, frozen=True, kw_only=True):
     why: str
 
 
+Encoded: TypeAlias = msgspec.Raw | bytes
+
 WatchEvent: TypeAlias = Event[T] | Spoiled | Foreign | Failed | Garbled
 
 
@@ -125,6 +127,7 @@ class _Named(Struct):
 
 
 _ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
+_ANY: Final = msgspec.json.Decoder(msgspec.Raw)
 _LINE: Final = msgspec.json.Decoder(_Line)
 _KIND: Final = msgspec.json.Decoder(_Kind)
 _KIND_OF_EVENT: Final = msgspec.json.Decoder(_KindOfEvent)
@@ -137,7 +140,16 @@ def why(error: Exception) -> str:
     return "nested too deeply" if isinstance(error, RecursionError) else plain(str(error))
 
 
-def poison_of(raw: msgspec.Raw | bytes, error: Exception) -> Poison:
+def whole(piece: Encoded) -> bool:
+    """Whether a piece of a body is one value of JSON, whatever it says."""
+    try:
+        _ANY.decode(piece)
+    except REFUSALS:
+        return False
+    return True
+
+
+def poison_of(raw: Encoded, error: Exception) -> Poison:
     """What can still be said about an object that did not decode."""
     try:
         meta = _NAMED.decode(raw).metadata
@@ -202,7 +214,7 @@ class Codec(Generic[T]):
         except REFUSALS as error:
             raise DecodeError(f"{self._resource.name}: {why(error)}") from error
 
-    def item(self, raw: msgspec.Raw, *, transform: Callable[[T], T] | None = None) -> T | Poison:
+    def item(self, raw: Encoded, *, transform: Callable[[T], T] | None = None) -> T | Poison:
         """One item of a list, as `transform` makes it."""
         try:
             item = self._object.decode(raw)

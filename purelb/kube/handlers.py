@@ -83,6 +83,15 @@ class Registration(Generic[T]):
         self.active = False
 
 
+class _Batch(Generic[T]):
+    """Changes that happened at once, and who is to be told."""
+
+    def __init__(self, changes: Iterable[Change[T]], handlers: tuple[Registration[T], ...], *, initial: bool) -> None:
+        self.changes = deque(changes)  # and no container for each: ten thousand would set off a search for garbage
+        self.handlers = handlers
+        self.initial = initial
+
+
 class Deliveries(Generic[T]):
     """The handlers of one informer and what they have not been told yet."""
 
@@ -90,7 +99,7 @@ class Deliveries(Generic[T]):
         self._resource = resource
         self._sink = sink
         self._handlers: tuple[Registration[T], ...] = ()
-        self._waiting: deque[tuple[Change[T], tuple[Registration[T], ...], bool]] = deque()
+        self._waiting: deque[_Batch[T]] = deque()  # none of them empty
         self._busy = False
 
     def add(self, registration: Registration[T], known: Iterable[T]) -> None:
@@ -101,14 +110,18 @@ class Deliveries(Generic[T]):
 
     def put(self, changes: Iterable[Change[T]], *, initial: bool = False) -> None:
         """Changes that the store has taken; `step` tells them."""
-        handlers, waiting = self._handlers, self._waiting
-        for change in changes:
-            waiting.append((change, handlers, initial))
+        batch = _Batch(changes, self._handlers, initial=initial)
+        if batch.changes:
+            self._waiting.append(batch)
 
     def step(self) -> bool:
         """Tell one change. Answers whether more wait."""
         if self._waiting:
-            self._tell_all(*self._waiting.popleft())
+            batch = self._waiting[0]
+            change = batch.changes.popleft()
+            if not batch.changes:
+                self._waiting.popleft()
+            self._tell_all(change, batch.handlers, initial=batch.initial)
         return bool(self._waiting)
 
     def tell(self, changes: Iterable[Change[T]]) -> None:
@@ -122,7 +135,7 @@ class Deliveries(Generic[T]):
         while self._waiting:  # what handlers themselves made known
             self.step()
 
-    def _tell_all(self, change: Change[T], handlers: tuple[Registration[T], ...], initial: bool) -> None:  # noqa: FBT001  as it waits
+    def _tell_all(self, change: Change[T], handlers: tuple[Registration[T], ...], *, initial: bool) -> None:
         self._busy = True
         try:
             if isinstance(change, Unchanged):

@@ -275,15 +275,19 @@ class Store(_Readable[T]):
         changes: list[Change[T]] = []
         for name, (seen, change) in new.compared.items():
             old = self._objects.get(name)
-            # Not compared yet: there was nothing to compare with, or our own write came in between.
-            changes += change if change and old is seen else _changes(old, new.objects[name])
+            if old is None:
+                changes.append(Added(new.objects[name]))
+            else:  # our own write may have come in between
+                changes += change if change and old is seen else _changes(old, new.objects[name])
         self._objects, self._values, self._poison, self._written = new.objects, new.values, new.poison, newer
         self._sets = {index: _grouped(values) for index, values in new.values.items()}
         self._open.clear()
         self._shared = False
         self.rv = new.rv or self.rv
         swapped = [change for change in changes if isinstance(change, Deleted)]
-        return (*gone, *swapped, *(change for change in changes if not isinstance(change, Deleted)))
+        if swapped:
+            changes = [change for change in changes if not isinstance(change, Deleted)]
+        return (*gone, *swapped, *changes)
 
     # Only `_put` and `_drop` write `_objects` and the indices of a single object, only `commit` those of all.
 

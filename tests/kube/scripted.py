@@ -104,6 +104,12 @@ class Call:
         else:
             self._answer.set_result(Response(status=status, headers=headers or {}, body=content))
 
+    def reply_in_pieces(self, body: Any, *, of: int) -> None:
+        """Answer with JSON as a long answer comes, in chunks of so many bytes."""
+        content = msgspec.json.encode(body)
+        pieces = tuple(content[at : at + of] for at in range(0, len(content), of))
+        self._answer.set_result(Response(status=200, headers={}, pieces=pieces))
+
     def refuse(self, status: int, reason: str = "", *, headers: Mapping[str, str] | None = None, **more: Any) -> None:
         """Answer with a Status."""
         body = {"kind": "Status", "status": "Failure", "code": status, "reason": reason, "message": reason, **more}

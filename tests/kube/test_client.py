@@ -533,7 +533,8 @@ async def test_a_large_chunk_is_decoded_in_slices_between_which_others_have_turn
     assert turns == list(range(5, 100, 5))
 
 
-async def test_a_large_list_is_decoded_in_slices_between_which_others_have_turns() -> None:
+@pytest.mark.parametrize("of", [0, 100_000, 1000], ids=["in one", "in one piece", "in pieces"])
+async def test_a_large_list_is_decoded_in_slices_between_which_others_have_turns(of: int) -> None:
     items = [{"metadata": {"name": f"s{number}"}} for number in range(100)]
     turns: list[int] = []
     seen = 0
@@ -549,7 +550,11 @@ async def test_a_large_list_is_decoded_in_slices_between_which_others_have_turns
                 turns.append(seen)
             await asyncio.sleep(0)
 
-    transport = Scripted(lambda call: call.reply({"kind": "ServiceList", "metadata": {}, "items": items}))
+    def answer(call: Call) -> None:
+        body = {"kind": "ServiceList", "metadata": {}, "items": items}
+        call.reply_in_pieces(body, of=of) if of else call.reply(body)
+
+    transport = Scripted(answer)
     client = client_over(transport, Ticking(0.0))
     async with asyncio.TaskGroup() as group:
         group.create_task(others())
@@ -558,11 +563,12 @@ async def test_a_large_list_is_decoded_in_slices_between_which_others_have_turns
     assert turns == list(range(5, 100, 5)), "5 ms of work at a millisecond for each object"
 
 
-async def test_an_answer_may_have_256_mib_whoever_asks() -> None:
+async def test_an_answer_may_have_256_mib_and_that_of_a_list_may_come_in_pieces() -> None:
     client, transport = fixed({"kind": "ServiceList", "metadata": {"resourceVersion": "1"}, "items": []})
     await client.list_page(SERVICES)
     await client.raw("GET", "/version")
     assert [call.request.body_max_bytes for call in transport.seen] == [256 * 1024 * 1024] * 2
+    assert [call.request.in_pieces for call in transport.seen] == [True, False]
 
 
 async def test_a_large_list_is_taken_apart_in_another_turn_than_it_was_read_in() -> None:

@@ -23,6 +23,7 @@ from purelb.kube.lease import Observations
 from purelb.kube.limiters import Bucket, Exponential, MaxOf
 from purelb.kube.lines import LineSplitter
 from purelb.kube.order import WriteOrder
+from purelb.kube.pieces import ItemSplitter
 from purelb.kube.position import Position
 from purelb.kube.queue import QueueCore
 from purelb.kube.reflector import Reflector
@@ -46,6 +47,7 @@ PURE: tuple[Any, ...] = (
     Gathering,
     Heartbeat,
     InitialState,
+    ItemSplitter,
     LineSplitter,
     MaxOf,
     Observations,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import random
 import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -143,6 +144,29 @@ async def test_an_answer_above_the_limit_is_not_held(*, compressed: bool) -> Non
 
     async with serving(answer) as server:
         assert await failure(server, Request(method="GET", target="/", body_max_bytes=1_000_000)) == "too_large"
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+async def test_a_long_answer_comes_in_pieces_if_they_are_wanted_and_else_as_one(*, compressed: bool) -> None:
+    content = random.Random(1).randbytes(1_200_000)
+
+    async def answer(request: web.Request) -> web.Response:
+        body = content[: int(request.query["size"])]
+        if compressed:
+            return web.Response(body=gzip.compress(body), headers={"Content-Encoding": "gzip"})
+        return web.Response(body=body)
+
+    async with serving(answer) as server, AiohttpTransport(server) as transport:
+        for size, wanted in ((1_200_000, True), (1_200_000, False), (1_000_000, True)):
+            request = Request(method="GET", target=f"/?size={size}", in_pieces=wanted)
+            found = await transport.exchange(request)
+            assert bool(found.pieces) is (wanted and size > 1024 * 1024)
+            assert (found.body or b"".join(found.pieces)) == content[:size]
+            assert not found.body or not found.pieces
+        with pytest.raises(TransportError, match="longer than 100000 bytes"):
+            await transport.exchange(
+                Request(method="GET", target="/?size=1200000", in_pieces=True, body_max_bytes=100_000)
+            )
 
 
 async def test_the_body_of_a_refusal_is_read_up_to_64_kib_and_its_connection_given_up() -> None:
