@@ -41,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if handler is not None:  # one of whoever embeds this, not Python's
+                signal.signal(number, handler)
 
 
 def _end(number: int, _: object) -> None:
