@@ -208,11 +208,14 @@ def recount(state: State, now: float) -> None:
 
 
 def arm(state: State, hands: Hands, now: float) -> None:
-    """Keep the one timer of the core."""
+    """Keep the one timer of the core. A node that seems dead is not left waiting for the next routine renewal of our lease."""
+    answered_at = hands.answered_at()
+    if state.liveness.doubted(now, answered_at=answered_at):
+        hands.ask_whether_it_answers()
     ends = (
         state.ledger.quarantine.deadline(),
         state.taken.deadline(),
-        state.liveness.deadline(now, answered_at=hands.answered_at()),
+        state.liveness.deadline(now, answered_at=answered_at),
         state.audit_at,
     )
     due = min((end for end in ends if end is not None), default=None)

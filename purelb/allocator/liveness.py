@@ -15,7 +15,7 @@ from purelb.net.ranges import IPNetwork
 from purelb.net.subnets import parse_subnets
 
 _DURATION_DEFAULT: Final = 10
-_ASK_AGAIN: Final = 0.5
+_ASK_AGAIN: Final = 0.1
 
 
 class Liveness:
@@ -41,17 +41,20 @@ class Liveness:
         found: dict[str, tuple[IPNetwork, ...]] = {}
         for node in tuple(self._subnets):
             until = self._seen.valid_until(node)
-            if until is not None and not (now >= until and answered_at > until):
+            if until is not None and not (now >= until and answered_at >= until):
                 found[node] = self._subnets[node][1]
         return found
 
-    def deadline(self, now: float, *, answered_at: float) -> float | None:
-        """When to look again: the next expiry, or soon when an expired lease waits for a sign of the API server."""
-        waiting = any(
-            until is not None and now >= until >= answered_at
+    def doubted(self, now: float, *, answered_at: float) -> bool:
+        """Whether an expired lease waits for a sign of the API server."""
+        return any(
+            until is not None and now >= until > answered_at
             for until in map(self._seen.valid_until, tuple(self._subnets))
         )
+
+    def deadline(self, now: float, *, answered_at: float) -> float | None:
+        """When to look again: the next expiry, or soon when an expired lease waits for a sign of the API server."""
         expiry = self._seen.next_expiry(now)
-        if waiting:
+        if self.doubted(now, answered_at=answered_at):
             return min(now + _ASK_AGAIN, expiry) if expiry is not None else now + _ASK_AGAIN
         return expiry

@@ -278,6 +278,7 @@ class Allocator:
             sink=self._deps.sink,
             fence=leadership.fence if leadership is not None else None,
             answered_at=self._answered_at,
+            ask_whether_it_answers=self._ask_whether_it_answers,
             recorder=recorder,
             writers=self._settings.writers,
             shutdown=self._shutdown,
@@ -291,12 +292,16 @@ class Allocator:
     def _answered_at(self) -> float:
         """When the API server last answered us: our lease was renewed, or an informer heard something."""
         if self._elector is not None:
-            return self._elector.fence.until - lease_timing(self._settings).guarded
+            return self._elector.renewed_at
         now, informers = self._deps.clock.now(), self._informers
         ages = (
             [each.value for each in informers.samples() if each.metric is INFORMER_LAST_EVENT_AGE] if informers else []
         )
         return now - min(ages, default=0.0)
+
+    def _ask_whether_it_answers(self) -> None:
+        if self._elector is not None:  # without one, what the informers hear is the answer, and comes by itself
+            self._elector.renew_soon()
 
     def _unsynced(self) -> str | None:
         if self._informers is None:

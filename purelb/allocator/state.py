@@ -112,6 +112,10 @@ class Hands(Protocol):
         """When the API server last proved to be there."""
         ...
 
+    def ask_whether_it_answers(self) -> None:
+        """Let the API server prove again that it is there: soon `answered_at` is later than now, if it is."""
+        ...
+
 
 class Last(Struct, frozen=True, gc=False):
     """What we last made true of a Service: a fingerprint of ingress and annotations, and when. `stripped`: the version of an

@@ -90,12 +90,14 @@ class Courier:
         clock: Clock,
         sink: Sink,
         answered_at: Callable[[], float],
+        ask_whether_it_answers: Callable[[], None],
         landed: Callable[[int, WriteResult], None],
         callers: Callers,
     ) -> None:
         self._callers = callers
         self.sink = sink
         self.answered_at = answered_at
+        self.ask_whether_it_answers = ask_whether_it_answers
         self._client = client
         self._world = world
         self._queue = queue
@@ -198,6 +200,7 @@ class Term:
         sink: Sink,
         fence: Fence | None,
         answered_at: Callable[[], float],
+        ask_whether_it_answers: Callable[[], None],
         recorder: Recorder,
         writers: int,
         shutdown: Shutdown,
@@ -223,6 +226,7 @@ class Term:
             clock=clock,
             sink=sink,
             answered_at=answered_at,
+            ask_whether_it_answers=ask_whether_it_answers,
             landed=self.state.flights.answer,
             callers=self._callers,
         )

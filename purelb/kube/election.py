@@ -12,6 +12,7 @@ noticed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal, assert_never
 
@@ -26,6 +27,7 @@ from purelb.kube.leasewords import (
     Found,
     Input,
     Lost,
+    Poke,
     Read,
     Record,
     Release,
@@ -65,6 +67,7 @@ class Election:
         self._asked_at = 0.0
         self._next_at: float | None = None
         self._ok_sent_at = 0.0  # of a term
+        self._early_at = -math.inf  # when a poke last made us renew before it was due; routine renewals do not count
         self._number = 0
         self._release_by = 0.0
         self._conflicts = 0  # in a row
@@ -73,6 +76,11 @@ class Election:
     def holder(self) -> str | None:
         """Who held the lease when we last saw it; None if nobody or unknown."""
         return self._record.spec.holder_identity or None
+
+    @property
+    def renewed_at(self) -> float:
+        """When the latest write that made or kept the lease ours was sent; 0 before the first."""
+        return self._ok_sent_at
 
     def actions(self) -> list[Action]:
         """What is to be done now, in this order."""
@@ -184,6 +192,10 @@ class Election:
                 self._conflicted(now, ends)
             case Failed(retry_after=retry_after):
                 self._next_at = max(now + (retry_after or 0.0), self._asked_at + self._timing.retry)
+            case Poke() if self._next_at is not None and self._ok_sent_at == self._asked_at:  # after a failure we wait
+                soon = max(now, self._early_at + self._pause())
+                if soon < self._next_at:
+                    self._next_at = self._early_at = soon
             case _:
                 pass
         if self._phase != "leading":

@@ -35,6 +35,7 @@ from purelb.kube.lease import (
     Found,
     Input,
     Lost,
+    Poke,
     Read,
     Release,
     Released,
@@ -123,7 +124,7 @@ class Elector:
     """Competes for one Lease under `identity`, which must differ from process start to process start.
 
     `leader` is who held the lease when last seen, None if nobody did; `fence` is that of the latest term; `trouble` says
-    why the latest request for the lease failed, None if it did not. `release_within`: how long a clean stop may try to give
+    why the latest request for the lease failed, None if it did not; `renewed_at` when the latest write that kept it was sent. `release_within`: how long a clean stop may try to give
     the lease back, by default the renew deadline; then it is left to run out.
     """
 
@@ -142,6 +143,7 @@ class Elector:
         self.leader: str | None = None
         self.fence = Fence(float("-inf"))
         self.trouble: str | None = None
+        self.renewed_at = float("-inf")
         self._client = client
         self._namespace = namespace
         self._name = name
@@ -151,6 +153,7 @@ class Elector:
         self._labels = dict(labels)
         self._release_within = release_within
         self._leading = False
+        self._poked: asyncio.Future[None] | None = None
         self._election()  # refuse an empty identity here, not at the first term
 
     @property
@@ -168,6 +171,14 @@ class Elector:
         """False while we lead behind a fence that has passed."""
         return not (self._leading and self._clock.now() > self.fence.until)
 
+    def renew_soon(self) -> None:
+        """Renew before it is due, at most four times a retry period: the answer shows that the API server can be written to *now*.
+
+        Without a term, behind a failed renewal and beside one on its way it does nothing.
+        """
+        if self._poked is not None and not self._poked.done():
+            self._poked.set_result(None)
+
     def samples(self) -> Iterator[Sample]:
         """The gauges of this elector, as they are now."""
         yield Sample(LEADER, float(self._leading), (self._name,))
@@ -177,7 +188,7 @@ class Elector:
         election = self._election()
         won = await self._acquire(election)
         term = Term(won.number, Fence(won.until))
-        self.fence, self._leading = term.fence, True
+        self.fence, self._leading, self.renewed_at = term.fence, True, election.renewed_at
         _log.info("leadership acquired", extra={"code": "leading", "lease": self._name, "term": term.number})
         lost: Why | None = None
         try:
@@ -229,13 +240,15 @@ class Elector:
                     match action:
                         case Extended(until=until):
                             term.fence.extend(until)
+                            self.renewed_at = election.renewed_at
                         case Lost(why=why):
                             return why
                         case Read() | Create() | Take() | Renew() | Release():
                             asking = group.create_task(self._exchange(action), name="elector:request")
                         case Won() | Released():
                             raise AssertionError(f"an election that is leading answered {action}")
-                pending: set[asyncio.Task[Any]] = {working} if asking is None else {working, asking}
+                self._poked = asyncio.get_running_loop().create_future()
+                pending: set[asyncio.Future[Any]] = {working, self._poked} if asking is None else {working, asking}
                 due, seen = election.deadline(), None
                 try:
                     async with self._clock.timeout_at(due):
@@ -249,7 +262,10 @@ class Elector:
                     asking = None
                 elif seen is not None:
                     self._tell(election, seen, at_least=due or 0.0)
+                elif self._poked.done():
+                    self._tell(election, Poke())
         finally:
+            self._poked = None
             if asking is not None:
                 asking.cancel()
 

@@ -86,11 +86,11 @@ class Stop(Struct, frozen=True):
 
 
 class Poke(Struct, frozen=True):
-    """What the heartbeat's lease should say has changed."""
+    """Renew before it is due: what a heartbeat's lease should say has changed, or somebody wants to know whether a lease can be written."""
 
 
 Answer = Found | Wrote | Absent | Conflicted | Failed
-Input = Start | Answer | Tick | Stop
+Input = Start | Answer | Tick | Poke | Stop
 
 
 # What it asks for.

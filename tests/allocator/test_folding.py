@@ -106,6 +106,29 @@ async def test_the_report_of_a_dead_node_does_not_count(cluster: Cluster) -> Non
         assert (await announced(cluster))[0] == "True"
 
 
+@pytest.mark.parametrize("phase", [0.1, 0.7, 1.3, 1.9])
+async def test_a_node_that_dies_and_its_heir_are_one_change_though_our_lease_is_not_due_yet(
+    cluster: Cluster, phase: float
+) -> None:
+    one, two = Node(cluster, "n1"), Node(cluster, "n2")
+    await two.renew()
+    async with cluster.allocator(leader_elect=True):
+        await cluster.serve()
+        await cluster.clock.advance(phase)
+        await one.renew()
+        await one.report(("192.0.2.10", "eth0"))
+        await two.report()
+        for _ in range(5):
+            await two.renew()
+            await cluster.clock.advance(2.0)
+        count = cluster.status_writes()
+        await two.renew()
+        await two.report(("192.0.2.10", "eth1"))  # it saw the other's lease run out at this moment
+        await cluster.clock.advance(1.0)
+        assert await note(cluster) == "n2,eth1,192.0.2.10"
+        assert cluster.status_writes() == count + 1
+
+
 async def test_what_a_node_withholds_is_told_with_its_reason(cluster: Cluster) -> None:
     node = Node(cluster, "n1")
     await node.renew()

@@ -383,3 +383,37 @@ async def test_a_lease_that_we_may_not_read_is_said_once_with_the_servers_words(
     lines = [record for record in caplog.records if getattr(record, "code", "") == "leaseFailed"]
     assert len(lines) == 1
     assert "403 Forbidden" in lines[0].__dict__["error"]
+
+
+async def test_a_renewal_can_be_had_before_it_is_due_but_not_more_than_four_times_a_period() -> None:
+    world = World()
+    elector = world.elector("a")
+    elector.renew_soon()  # without a term there is nothing to renew
+    async with asyncio.TaskGroup() as group:
+        group.create_task(world.lead(elector, "a", lasts=4))
+        await world.clock.advance(1)
+        for _ in range(3):
+            elector.renew_soon()
+        await world.clock.advance(0.1)
+        assert elector.fence.until == START + 1 + 13.5
+        elector.renew_soon()  # not sooner than half a second after the one before that was asked for
+        await world.clock.advance(1)
+        assert elector.fence.until == START + 1.5 + 13.5
+        await world.clock.advance(2)
+    elector.renew_soon()
+    asked = [call.at - START for call in world.server.calls if call.method == "PATCH"]
+    assert asked == [1, 1.5, 3.5, 4]
+
+
+async def test_a_renewal_asked_for_behind_one_that_failed_waits_as_if_nobody_had_asked() -> None:
+    world = World()
+    elector = world.elector("a")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(world.lead(elector, "a", lasts=7))
+        await world.clock.advance(1)
+        world.server.trouble = lambda call: Reply(0) if call.at == START + 2 else None
+        await world.clock.advance(1.5)
+        elector.renew_soon()
+        await world.clock.advance(5)
+    asked = [call.at - START for call in world.server.calls if call.method == "PATCH"]
+    assert asked[:2] == [2, 4]
