@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from purelb.api import rules
 from purelb.api.kinds import AGGREGATION_TEXT, ClusterPools, LocalPools, PoolEntry
+from purelb.api.pieces import Pieces
 from purelb.net.cover import Cover
 from purelb.net.quoting import quoted, shown
 from purelb.net.ranges import (
@@ -100,8 +101,11 @@ class Pools(Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
-def read_pools(written: ClusterPools) -> Pools | str:
-    """The entries, or what is wrong as a sentence that quotes the offending item. Never raises."""
+def reading_pools(written: ClusterPools) -> Pieces[Pools | str]:
+    """The entries, or what is wrong as a sentence that quotes the offending item. Never raises.
+
+    In pieces: it stops after each text of ranges, which is a few hundred items as far as admission has seen it.
+    """
     problem = rules.pools_problem(written)
     slots = _slots(written) if problem is None else problem
     if isinstance(slots, str):
@@ -114,7 +118,7 @@ def read_pools(written: ClusterPools) -> Pools | str:
     nowhere: list[str] = []
     pieces = items = 0
     for slot in slots:
-        entry = _read(slot, covers, losers)
+        entry = yield from _reading(slot, covers, losers)
         if isinstance(entry, str):
             return entry
         entries.append(entry)
@@ -153,7 +157,7 @@ def _slots(written: ClusterPools) -> tuple[_Slot, ...] | str:
     return (*slots, *six)
 
 
-def _read(slot: _Slot, covers: dict[Family, Cover], losers: list[str]) -> Entry | str:
+def _reading(slot: _Slot, covers: dict[Family, Cover], losers: list[str]) -> Pieces[Entry | str]:
     written = slot.entry
     subnet = parse_subnet(written.subnet, family=slot.family)
     if isinstance(subnet, Unreadable):
@@ -165,15 +169,17 @@ def _read(slot: _Slot, covers: dict[Family, Cover], losers: list[str]) -> Entry 
     length = _prefix_length(written.aggregation, subnet, family)
     if length is None:
         return f"{slot.name}.aggregation: {quoted(written.aggregation)} is not a prefix length of 8 to {BITS[family]}"
+    yield
     mine: list[Interval] = []
     for item in ranges.items:
         fresh = covers[family].add(item.interval)
         if size(fresh) != item.interval.size:
             losers.append(f"{slot.name}: {print_item(item)}")
         mine += fresh
-    holes = _holes(slot, ranges, subnet, family)
+    holes = yield from _holes(slot, ranges, subnet, family)
     if isinstance(holes, str):
         return holes
+    yield
     remaining = subtract(mine, holes)
     left = without_buggy(remaining) if written.exclude_first_last else remaining
     if isinstance(left, TooMany):
@@ -189,7 +195,7 @@ def _read(slot: _Slot, covers: dict[Family, Cover], losers: list[str]) -> Entry 
     )
 
 
-def _holes(slot: _Slot, ranges: Ranges, subnet: IPNetwork, family: Family) -> list[Interval] | str:
+def _holes(slot: _Slot, ranges: Ranges, subnet: IPNetwork, family: Family) -> Pieces[list[Interval] | str]:
     excludes = slot.entry.exclude or ()
     if len(excludes) > EXCLUDES_MAX:
         return f"{slot.name}.exclude: {len(excludes)} items are more than {EXCLUDES_MAX}"
@@ -198,6 +204,7 @@ def _holes(slot: _Slot, ranges: Ranges, subnet: IPNetwork, family: Family) -> li
         excluded = parse_ranges(text, family=family)
         if isinstance(excluded, Unreadable):
             return f"{slot.name}.exclude[{position}]: {excluded.text}"
+        yield
         holes += excluded.intervals
         if len(holes) > INTERVALS_MAX:
             return f"{slot.name}.exclude: more than {INTERVALS_MAX} items: write fewer, larger ranges"

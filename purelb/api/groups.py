@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from purelb.api import reasons, rules
 from purelb.api.durations import parse_duration
-from purelb.api.entries import Entry, Pools, read_pools
+from purelb.api.entries import Entry, Pools, reading_pools
 from purelb.api.kinds import (
     AGGREGATION_TEXT,
     EMPTY_SELECTOR,
@@ -24,6 +24,7 @@ from purelb.api.kinds import (
     ServiceGroupSpec,
 )
 from purelb.api.names import is_label_value, is_qualified
+from purelb.api.pieces import Pieces, at_once
 from purelb.api.words import Announce, OffSubnet, Source
 from purelb.kube import selectors
 from purelb.kube.model import LabelSelector
@@ -112,6 +113,13 @@ class Refusal(Struct, frozen=True):
 
 def parse_group(stored: ServiceGroup, *, install_namespace: str, scope: Scope = "install") -> Accepted | Refusal:
     """Read one stored group. Never raises. Source: spec of the API, 2.8 and 2.10."""
+    return at_once(reading_group(stored, install_namespace=install_namespace, scope=scope))
+
+
+def reading_group(
+    stored: ServiceGroup, *, install_namespace: str, scope: Scope = "install"
+) -> Pieces[Accepted | Refusal]:
+    """The same in pieces, for who must not be held by a group of thousands of items."""
     namespace = stored.metadata.namespace
     if scope == "install" and namespace != install_namespace:
         return Refusal(
@@ -139,7 +147,7 @@ def parse_group(stored: ServiceGroup, *, install_namespace: str, scope: Scope = 
         default = False
         warnings.append("namespaceDefault is ignored: there are neither namespaces nor a namespaceSelector")
     serves = bool(namespaces) or spec.namespace_selector is not None or spec.service_selector is not None
-    source = _source(spec, given[0])
+    source = yield from _source(spec, given[0])
     if isinstance(source, str):
         return Refusal(reasons.INVALID_SPEC, source)
     if source.pools is not None:
@@ -194,11 +202,11 @@ class _Read(Struct, frozen=True, kw_only=True):
     aggregation: int | None = None
 
 
-def _source(spec: ServiceGroupSpec, given: str) -> _Read | str:
+def _source(spec: ServiceGroupSpec, given: str) -> Pieces[_Read | str]:
     """The one source that is given, or what is wrong with it."""
     pools = spec.local if given == "local" else spec.remote
     if given in {"local", "remote"} and pools is not None:
-        entries = read_pools(pools)
+        entries = yield from reading_pools(pools)
         if isinstance(entries, str):
             return entries
         if given == "remote" or spec.local is None:
