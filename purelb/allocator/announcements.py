@@ -9,7 +9,7 @@ nodes is one change and not three. Reports are foreign input: an address that no
 not parse is dropped. Rejected: scanning reports per Service; a failover of 1000 addresses would cost a million looks.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from ipaddress import ip_address
 from typing import Final
 
@@ -21,6 +21,7 @@ from purelb.api import annotations as words
 from purelb.api import reasons
 from purelb.api.kinds import NodeReport
 from purelb.api.messages import cut, shown
+from purelb.api.pieces import CHANGES, LOOKS, Pieces
 from purelb.net.ranges import IPNetwork, family_of, interval_of, parse_address
 
 MISSING_FOR: Final = 2.0
@@ -93,6 +94,7 @@ class Announcements:
     def __init__(self) -> None:
         self._reports: dict[str, _Report] = {}
         self._nodes: dict[Address, set[str]] = {}  # who mentions an address
+        self._cut_off: set[str] = set()  # whose report does not list all it has
         self._alive: frozenset[str] = frozenset()
         self._subnets: dict[str, tuple[IPNetwork, ...]] = {}
         self._lost_at: dict[Address, float] = {}
@@ -108,13 +110,17 @@ class Announcements:
         """The subnets of each of these nodes."""
         return self._subnets
 
-    def reported(self, node: str, report: NodeReport | None, now: float) -> frozenset[Address]:
+    def reported(self, node: str, report: NodeReport | None, now: float) -> Pieces[frozenset[Address]]:
         """A node's newest report, None when it is gone. Answers the addresses of which something changed."""
-        old, new = self._reports.get(node), None if report is None else _read(report)
+        old, new = self._reports.get(node), None if report is None else (yield from _reading(report))
+        yield
+        self._cut_off.discard(node)
         if new is None:
             self._reports.pop(node, None)
         else:
             self._reports[node] = new
+            if new.cut_off:
+                self._cut_off.add(node)
         before = old.addresses() if old is not None else frozenset()
         after = new.addresses() if new is not None else frozenset()
         for address in before - after:
@@ -123,12 +129,17 @@ class Announcements:
                 del self._nodes[address]
         for address in after - before:
             self._nodes.setdefault(address, set()).add(node)
-        changed = {a for a in before | after if _of(old, a) != _of(new, a)}
+        changed: set[Address] = set()
+        for number, address in enumerate(before | after):
+            if not number % LOOKS:
+                yield
+            if _of(old, address) != _of(new, address):
+                changed.add(address)
         if old is not None and new is not None and old.cut_off != new.cut_off:
             changed |= before | after
-        return self._note(frozenset(changed), now) if node in self._alive else frozenset()
+        return (yield from self._note(changed, now)) if node in self._alive else frozenset()
 
-    def lives(self, alive: Mapping[str, tuple[IPNetwork, ...]], now: float) -> frozenset[Address]:
+    def lives(self, alive: Mapping[str, tuple[IPNetwork, ...]], now: float) -> Pieces[frozenset[Address]]:
         """The nodes whose leases are alive, and the subnets they advertise. Answers the addresses of which something changed."""
         before, self._alive = self._alive, frozenset(alive)
         self._subnets = dict(alive)
@@ -136,20 +147,21 @@ class Announcements:
         for node in before ^ self._alive:
             if (report := self._reports.get(node)) is not None:
                 changed |= report.addresses()
-        return self._note(frozenset(changed), now)
+                yield
+        return (yield from self._note(changed, now))
 
     @property
     def cut_off(self) -> bool:
         """Whether a counted node has more remote addresses than its report can list: then it counts as having any."""
-        return any(report.cut_off for node, report in self._reports.items() if node in self._alive)
+        return not self._cut_off.isdisjoint(self._alive)
 
     def withheld(self) -> frozenset[Address]:
         """The addresses that a counted node withholds."""
         return frozenset(a for node, report in self._reports.items() if node in self._alive for a in report.withheld)
 
-    def look_again(self, addresses: Iterable[Address], now: float) -> None:
+    def look_again(self, addresses: Collection[Address], now: float) -> Pieces[None]:
         """Addresses that no report lists may stand somewhere else, or nowhere, than before."""
-        self._note(frozenset(addresses), now)
+        yield from self._note(addresses, now)
 
     def announcers(self, address: Address, *, service: str | None = None) -> tuple[Announcer, ...]:
         """The counted nodes that answer for an address on a real interface, sorted; with `service`, those that do so for it.
@@ -170,11 +182,7 @@ class Announcements:
         """Whether a counted node has the address on its dummy interface."""
         if any(node in self._alive and address in self._reports[node].remote for node in self._nodes.get(address, ())):
             return True
-        return any(
-            report.cut_off and address not in report.withheld
-            for node, report in self._reports.items()
-            if node in self._alive
-        )
+        return any(node in self._alive and address not in self._reports[node].withheld for node in self._cut_off)
 
     def duplicate(self, address: Address, *, service: str) -> str | None:
         """Who answers for the address of a Service on the LAN instead of a node, by the word of the first node."""
@@ -261,9 +269,11 @@ class Announcements:
             for found in map(interval_of, networks)
         )
 
-    def _note(self, changed: frozenset[Address], now: float) -> frozenset[Address]:
+    def _note(self, changed: Collection[Address], now: float) -> Pieces[frozenset[Address]]:
         """Keep the moments that damping looks at; no more of them than there are addresses in reports."""
-        for address in changed:
+        for number, address in enumerate(changed):
+            if not number % CHANGES:
+                yield
             found = self.announcers(address)
             if found or self.stands(address):
                 self._lost_at.pop(address, None)
@@ -276,7 +286,7 @@ class Announcements:
         for address, at in list(self._lost_at.items()) if len(self._lost_at) > len(self._nodes) + 1024 else ():
             if now > at + MISSING_FOR:
                 del self._lost_at[address]
-        return changed
+        return frozenset(changed)
 
 
 def _of(report: _Report | None, address: Address) -> object:
@@ -285,20 +295,28 @@ def _of(report: _Report | None, address: Address) -> object:
     return report.announced.get(address), address in report.remote, report.withheld.get(address)
 
 
-def _read(report: NodeReport) -> _Report:
+def _reading(report: NodeReport) -> Pieces[_Report]:
     announced: dict[Address, tuple[_Entry, ...]] = {}
-    for entry in (report.announced or ())[:_ANNOUNCED_MAX]:
+    for number, entry in enumerate((report.announced or ())[:_ANNOUNCED_MAX]):
+        if not number % CHANGES:
+            yield
         if (address := _address(entry.ip)) is not None and entry.interface:
             announced[address] = (*announced.get(address, ()), _Entry(entry.interface, _whose(entry.services)))
     remote = report.remote
     listed = (remote.addresses or ())[:_REMOTE_MAX] if remote is not None else ()
-    stands = frozenset(a for text in listed if (a := _address(text.partition("/")[0])) is not None)
-    withheld = {
-        address: _Withheld(entry.reason, entry.message, _whose(entry.services))
-        for entry in (report.withheld or ())[:_WITHHELD_MAX]
-        if (address := _address(entry.ip)) is not None
-    }
-    return _Report(announced, stands, remote is not None and remote.count > len(listed), withheld)
+    stands: set[Address] = set()
+    for number, text in enumerate(listed):
+        if not number % CHANGES:
+            yield
+        if (address := _address(text.partition("/")[0])) is not None:
+            stands.add(address)
+    withheld: dict[Address, _Withheld] = {}
+    for number, refused in enumerate((report.withheld or ())[:_WITHHELD_MAX]):
+        if not number % CHANGES:
+            yield
+        if (address := _address(refused.ip)) is not None:
+            withheld[address] = _Withheld(refused.reason, refused.message, _whose(refused.services))
+    return _Report(announced, frozenset(stands), remote is not None and remote.count > len(listed), withheld)
 
 
 def _whose(services: tuple[str, ...] | None) -> frozenset[str] | None:

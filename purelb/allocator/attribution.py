@@ -9,8 +9,9 @@ annotations when a term begins. Where nobody wrote it down it is unknown, and un
 from collections.abc import Iterable
 from typing import Final
 
+from purelb.allocator.claims import Origin
 from purelb.allocator.groups import Groups
-from purelb.allocator.ledger import Ledger, Origin
+from purelb.allocator.ledger import Ledger
 from purelb.allocator.ranges import Address
 from purelb.api.groups import Group
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.ledger import Ledger
-from purelb.allocator.ranges import ip_text
+from purelb.allocator.ranges import EntryId, ip_text
 from purelb.allocator.sharing import clash
+from purelb.api.pieces import CHANGES, LOOKS, Pieces, at_once
 
 if TYPE_CHECKING:
     from purelb.net.ranges import Family
@@ -39,8 +40,8 @@ def _holders_may_share(ledger: Ledger) -> Iterator[str]:
                 yield f"I2: {one} and {two} hold {ip_text(address)}: {why}"
 
     contested = sum(1 for claim in ledger.claims.values() if claim.contested)
-    if contested != ledger.contested:
-        yield f"I3: {contested} claims are contested, {ledger.contested} are counted"
+    if contested != ledger.index.contested:
+        yield f"I3: {contested} claims are contested, {ledger.index.contested} are counted"
 
 
 def _records_and_claims_agree(ledger: Ledger) -> Iterator[str]:
@@ -73,40 +74,58 @@ def _bindings(ledger: Ledger) -> Iterator[str]:
             if claim.entry is not None and holder.facts.key is not None and holder.state != "leaving":
                 keyed.setdefault((claim.entry.group, family, holder.facts.key), set()).add(number)
     for (group, family, key), numbers in keyed.items():
-        bound = ledger.bound(group, family, key)
+        bound = ledger.index.bound(group, family, key)
         if bound is None or bound[1] not in numbers:
             yield f"I4: {key} in {group} is bound to {bound}, held on {sorted(numbers)}"
-    for group, family, key in ledger.bindings():
+    for group, family, key in ledger.index.bindings():
         if (group, family, key) not in keyed:
             yield f"I4: {key} is bound in {group}, but nobody has it"
 
 
-def recount(ledger: Ledger, *, only: str | None = None) -> Iterator[str]:
+def recount(ledger: Ledger, *, only: str | None = None) -> tuple[str, ...]:
     """The numbers that differ from a recount; of one group, or of all."""
-    claimed = Counter(claim.entry for claim in ledger.claims.values() if claim.entry is not None)
+    return at_once(recounting(ledger, only=only))
+
+
+def recounting(ledger: Ledger, *, only: str | None = None) -> Pieces[tuple[str, ...]]:
+    """The same in pieces. The ledger must stay as it is meanwhile."""
+    wrong: list[str] = []
+    claimed: Counter[EntryId] = Counter()
     users: Counter[tuple[str, str, Family]] = Counter()
-    for address, claim in ledger.claims.items():
-        entry = ledger.attribution(address, claim.origin)
+    strays: Counter[tuple[str, Family]] = Counter()
+    for number, (address, claim) in enumerate(ledger.claims.items()):
+        if not number % CHANGES:
+            yield
+        entry, origin = ledger.attribution(address, claim.origin), claim.origin.group
         if entry != claim.entry:
-            yield f"I3: {ip_text(address)} is attributed to {claim.entry}, but lies in {entry}"
+            wrong.append(f"I3: {ip_text(address)} is attributed to {claim.entry}, but lies in {entry}")
+        if claim.entry is not None:
+            claimed[claim.entry] += 1
         if entry is not None:
-            users.update((entry.group, ns, entry.family) for ns in {key.namespace for key in claim.holders})
-    outside = ((a, c) for a, c in ledger.claims.items() if ledger.pools.entry_of(a) is None)
-    strays = Counter((c.origin.group, a[0]) for a, c in outside if c.origin.group)
-    for (group, family), number in strays.items():
-        if ledger.strays(group, family) != number:
-            yield f"I3: {number} addresses came from {group}, {ledger.strays(group, family)} are counted"
-    for place_of_use, count in users.items():
-        if ledger.used_by_namespace(place_of_use[0], place_of_use[1], place_of_use[2]) != count:
-            yield f"I3: {place_of_use} should count {count}"
+            for namespace in {key.namespace for key in claim.holders}:
+                users[entry.group, namespace, entry.family] += 1
+        if origin and ledger.pools.entry_of(address) is None:
+            strays[origin, address[0]] += 1
+    for (group, family), count in strays.items():
+        if ledger.index.strays(group, family) != count:
+            wrong.append(f"I3: {count} addresses came from {group}, {ledger.index.strays(group, family)} are counted")
+    for number, (place_of_use, count) in enumerate(users.items()):
+        if not number % LOOKS:
+            yield
+        if ledger.index.used_by_namespace(place_of_use[0], place_of_use[1], place_of_use[2]) != count:
+            wrong.append(f"I3: {place_of_use} should count {count}")
+    wrong += (
+        f"I3: {place} is counted, but nobody is there" for place in ledger.index.places_of_use() if place not in users
+    )
     for entry in ledger.pools.entries():
         if only is not None and entry.group != only:
             continue
         use = ledger.pools.usage_of(entry)
         if use.free + use.claimed + use.quarantined + use.reserved != use.size:
-            yield f"I5: {entry}: {use} does not add up"
+            wrong.append(f"I5: {entry}: {use} does not add up")
         if use.claimed != claimed[entry]:
-            yield f"I3: {entry} counts {use.claimed} claims, there are {claimed[entry]}"
+            wrong.append(f"I3: {entry} counts {use.claimed} claims, there are {claimed[entry]}")
+    return tuple(wrong)
 
 
 def waiting_for_nothing(ledger: Ledger, outstanding: frozenset[ServiceKey]) -> Iterator[str]:

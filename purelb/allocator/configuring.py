@@ -2,21 +2,21 @@
 """Steps that concern no single Service: groups were edited, a node or its report changed.
 
 Groups are read all at once and swapped in one assignment. Nothing is taken from anybody: claims are attributed anew, and only
-Services of which something visible changes are looked at again.
+Services of which something visible changes are looked at again. What costs more with every address is done in pieces.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Final
 
 from purelb.allocator import audit, reservations
 from purelb.allocator.announcements import MISSING_FOR
 from purelb.allocator.attribution import LOCAL, kind_of, origin_of
+from purelb.allocator.claims import Claim
 from purelb.allocator.groups import Groups
 from purelb.allocator.keys import AgentsDue, Deadline, LivesChanged, Reported, ServiceKey, StatusDue
 from purelb.allocator.landing import wake
-from purelb.allocator.ledger import Claim
 from purelb.allocator.multipool import is_active
 from purelb.allocator.ranges import Address
 from purelb.allocator.refusals import AddressChanges, SubnetActive
@@ -25,6 +25,7 @@ from purelb.allocator.taken import on_lan
 from purelb.api import leases
 from purelb.api.groups import Group
 from purelb.api.kinds import ConfigReport, LBNodeStatus
+from purelb.api.pieces import CHANGES, Pieces
 from purelb.kube.owner import Fatal
 from purelb.kube.queue import INITIAL
 from purelb.net.ranges import IPNetwork
@@ -35,23 +36,29 @@ FOLD_AFTER: Final = 0.2
 AUDIT_EVERY: Final = 60.0
 
 
-def read_groups(state: State) -> Groups:
+def reading_groups(state: State, *, before: Groups | None = None) -> Pieces[Groups]:
     """All stored groups, compared with each other."""
-    return Groups(
+    return Groups.reading(
         state.stores.groups.values(),
         install_namespace=state.config.install_namespace,
         scope=state.config.scope,
         labels_of=state.stores.labels_of,
         sources=state.config.sources,
+        before=before,
     )
 
 
-def groups_changed(state: State, hands: Hands) -> None:
+def groups_changed(state: State, hands: Hands, now: float) -> Pieces[None]:
     """Some group was edited."""
-    old, new = state.groups, read_groups(state)
+    old = state.groups
+    new = yield from reading_groups(state, before=old)
     claims, state.groups = state.ledger.claims, new
-    moved = state.ledger.configure(new.layouts, new.atlas, reuse_delays=new.reuse_delays, elsewhere=new.elsewhere)
-    for address in claims if _looks_differ(old, new) else moved:
+    moved = yield from state.ledger.configuring(
+        new.layouts, new.atlas, reuse_delays=new.reuse_delays, elsewhere=new.elsewhere
+    )
+    for number, address in enumerate(claims if _looks_differ(old, new) else moved):
+        if not number % CHANGES:
+            yield
         claim = claims[address]
         look = _look(old, address, claim)
         if claim.entry is None and (group := old.holding(old.atlas.where(address))) is not None:
@@ -59,13 +66,14 @@ def groups_changed(state: State, hands: Hands) -> None:
         if _look(new, address, claim) != look:
             for service in (*claim.holders, *state.waiting.wake(AddressChanges(address))):
                 hands.soon(service, priority=INITIAL)
+    yield
     names = {*old.accepted, *new.accepted}
     edited = {name for name in names if old.accepted.get(name) != new.accepted.get(name)}
-    for service in state.waiting.groups_changed(edited):
-        hands.soon(service, priority=INITIAL)
-    for service in _to_grow(state, old, new):
-        hands.soon(service, priority=INITIAL)
+    others = any(_admits(old.accepted.get(name)) != _admits(new.accepted.get(name)) for name in edited)
+    yield from ask_all(hands, state.waiting.everybody() if others else state.waiting.groups_changed(edited))
+    yield from ask_all(hands, _to_grow(state, old, new))
     for place, standing in new.standings.items():
+        yield
         known = old.standings.get(place)
         if known is None or (known.reason, known.text) != (standing.reason, standing.text):
             fields = {
@@ -77,6 +85,39 @@ def groups_changed(state: State, hands: Hands) -> None:
             log.info("ServiceGroup %s: %s: %s", standing.name, standing.reason, standing.text, extra=fields)
         if known != standing or old.stored.get(place) != new.stored.get(place):
             hands.soon(StatusDue(*place), priority=INITIAL)
+    arm(state, hands, now)
+
+
+def namespace_changed(state: State, hands: Hands, name: str) -> Pieces[None]:
+    """Its labels are others, so other groups may serve it: whoever of it waits is asked again, and nobody is moved."""
+    yield from ask_all(hands, state.waiting.in_namespace(name))
+    for group in state.groups.accepted.values():
+        if group.namespace_selector is not None:
+            hands.soon(StatusDue(group.namespace, group.name), priority=INITIAL)
+
+
+def ask_all(hands: Hands, services: Iterable[ServiceKey]) -> Pieces[None]:
+    """Look at many Services again, when there is nothing better to do."""
+    for number, service in enumerate(services):
+        if not number % CHANGES:
+            yield
+        hands.soon(service, priority=INITIAL)
+
+
+def expired(state: State, hands: Hands, now: float) -> Pieces[None]:
+    """What was kept back for long enough may be handed out again."""
+    while ended := state.ledger.expire(now, most=CHANGES):
+        wake(state, hands, ended)
+        yield
+
+
+def _admits(group: Group | None) -> tuple[object, ...] | None:
+    """What of a group decides whom it serves, and after which others: if that changed, it may serve who waits elsewhere."""
+    if group is None:
+        return None
+    chosen = (group.auto_assign, group.namespace_default, group.priority, group.service_selector)
+    serves = (group.namespaces, group.namespace_selector, group.enforce_namespaces)
+    return (*chosen, *serves, group.source, group.drain, group.quota_per_namespace, group.multi_pool)
 
 
 def _looks_differ(old: Groups, new: Groups) -> bool:
@@ -120,7 +161,7 @@ def _subnets_changed(state: State, hands: Hands, advertised: frozenset[IPNetwork
                 hands.soon(service, priority=INITIAL)
 
 
-def node_changed(state: State, hands: Hands, name: str | None, now: float) -> None:
+def node_changed(state: State, hands: Hands, name: str | None, now: float) -> Pieces[None]:
     """The Node, its lease or its report changed; None: only time has passed."""
     stores, changed, unlisted = state.stores, frozenset[Address](), state.announcements.cut_off
     if name is not None:
@@ -131,16 +172,17 @@ def node_changed(state: State, hands: Hands, name: str | None, now: float) -> No
         if known is None or known[0] is not node or known[1] is not report:  # a renewed lease alone says nothing new
             state.nodes_seen[name] = (node, report)
             wake(state, hands, reservations.of_node(state.ledger, name, node, report))
-            changed = state.announcements.reported(name, report.status if report is not None else None, now)
+            told = report.status if report is not None else None
+            changed = yield from state.announcements.reported(name, told, now)
             if _config(report) != _config(known[1] if known is not None else None):
                 hands.soon(AgentsDue(), priority=INITIAL)
             if node is None and report is None:
                 del state.nodes_seen[name]
     answered_at = hands.answered_at()
     before, alive = state.announcements.advertised, state.liveness.alive(now, answered_at=answered_at)
-    changed |= state.announcements.lives(alive, now)
+    changed |= yield from state.announcements.lives(alive, now)
     if unlisted or state.announcements.cut_off:
-        changed |= _unlisted_changed(state, before=unlisted, now=now)
+        changed |= yield from _unlisted_changed(state, before=unlisted, now=now)
     if alive.keys() != before.keys():
         hands.soon(AgentsDue(), priority=INITIAL)
     if alive != before:
@@ -150,7 +192,9 @@ def node_changed(state: State, hands: Hands, name: str | None, now: float) -> No
             not set(subnets) <= set(before.get(node, ())) or node not in before for node, subnets in alive.items()
         )
         hands.later(LivesChanged(), FOLD_AFTER if came else MISSING_FOR)
-    for address in changed:
+    for number, address in enumerate(changed):
+        if not number % CHANGES:
+            yield
         if address in state.ledger.claims:
             _answered_for(state, hands, address)
             # The first to answer for an address is told at once; what follows may wait for more of it.
@@ -166,7 +210,7 @@ def _answered_for(state: State, hands: Hands, address: Address) -> None:
     if not state.taken.concerns(address):
         return
     seen, holders = state.announcements, state.ledger.claims[address].holders
-    if any(seen.announcers(address, service=str(key)) for key in holders) and state.taken.announced(address):
+    if any(seen.announcers(address, service=str(key)) for key in holders) and state.taken.stays(address):
         wake(state, hands, state.ledger.reserve(on_lan(address), ()))
 
 
@@ -179,30 +223,34 @@ def lan_expired(state: State, hands: Hands, now: float) -> None:
             hands.soon(service, priority=INITIAL)
 
 
-def _unlisted_changed(state: State, *, before: bool, now: float) -> frozenset[Address]:
+def _unlisted_changed(state: State, *, before: bool, now: float) -> Pieces[frozenset[Address]]:
     """A report that is cut off counts as having what it does not list, so its coming or going concerns what nobody lists."""
     seen, claims = state.announcements, state.ledger.claims
+    found: set[Address] = set()
     if before != seen.cut_off:
-        mine = (a for a in claims if kind_of(a, ledger=state.ledger, groups=state.groups) != LOCAL)
+        for number, address in enumerate(claims):
+            if not number % CHANGES:
+                yield
+            if kind_of(address, ledger=state.ledger, groups=state.groups) != LOCAL:
+                found.add(address)
     else:  # another node counts as having it still, unless that one withholds it
-        mine = (a for a in seen.withheld() if a in claims)
-    found = frozenset(mine)
-    seen.look_again(found, now)
-    return found
+        found.update(a for a in seen.withheld() if a in claims)
+    yield from seen.look_again(found, now)
+    return frozenset(found)
 
 
 def _config(report: LBNodeStatus | None) -> ConfigReport | None:
     return report.status.config if report is not None and report.status is not None else None
 
 
-def recount(state: State, now: float) -> None:
+def recount(state: State, now: float) -> Pieces[None]:
     """Once a minute, one group. A difference is a mistake of ours: a restart rebuilds the truth. Raises Fatal."""
     if now < state.audit_at:
         return
     state.audit_at = now + AUDIT_EVERY
     names = sorted(state.groups.accepted)
     state.audited = next((name for name in names if name > state.audited), names[0] if names else "")
-    wrong = list(audit.recount(state.ledger, only=state.audited))
+    wrong = yield from audit.recounting(state.ledger, only=state.audited)
     if wrong:
         raise Fatal("the ledger does not agree with itself: " + "; ".join(wrong[:5]))
 

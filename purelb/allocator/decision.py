@@ -11,9 +11,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from purelb.allocator.attribution import kinds_of
+from purelb.allocator.claims import Plan
 from purelb.allocator.groups import Groups
 from purelb.allocator.keys import ServiceKey
-from purelb.allocator.ledger import Ledger, Plan
+from purelb.allocator.ledger import Ledger
 from purelb.allocator.observed import Claims, branded, has_class, marked, published
 from purelb.allocator.planning import Planned, keep, plan
 from purelb.allocator.refusals import Refusal

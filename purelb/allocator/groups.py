@@ -3,7 +3,8 @@
 
 The parser of `api` reads one group; what compares groups is here: a name seen twice, addresses that two groups claim. Groups are
 taken by age, so an edit never takes a range away from an older group. `Groups` is one immutable value, made when any group
-changed and swapped in one assignment; nothing here is done per Service but `candidates`.
+changed and swapped in one assignment; nothing here is done per Service but `candidates`. It is made in pieces, and a group that is
+the same as before is not read again: with thousands of items that takes longer than the loop may be held.
 
 Rule: a group whose source this process does not have (`netbox`, `external`) is refused with that text, never ignored. The others
 of that kind stand in `elsewhere`: they have no ranges here, and who holds an address of theirs is known from the ledger.
@@ -19,9 +20,10 @@ from msgspec import Struct
 from purelb.allocator import refusals as because
 from purelb.allocator.ranges import Address, Atlas, EntryId, Layout, Place
 from purelb.allocator.refusals import Refusal
-from purelb.api.groups import DEFAULT_GROUP, Group, Scope, parse_group
+from purelb.api.groups import DEFAULT_GROUP, Accepted, Group, Scope, reading_group
 from purelb.api.groups import Refusal as GroupRefusal
 from purelb.api.kinds import ServiceGroup
+from purelb.api.pieces import LOOKS, Pieces, at_once
 from purelb.kube import selectors
 from purelb.net.ranges import Interval, print_interval
 
@@ -62,40 +64,80 @@ class Groups:
     ) -> None:
         self._labels_of = labels_of
         self._install = install_namespace
+        self._scope: Scope = scope
+        self._sources = sources
+        self._read: dict[tuple[str, str], Accepted | GroupRefusal] = {}
         self.accepted: dict[str, Group] = {}
         self.standings: dict[tuple[str, str], Standing] = {}
         self.stored: dict[tuple[str, str], ServiceGroup] = {}
+        self.refused: dict[str, str] = {}
+        self.elsewhere: dict[str, Group] = {}
+        self.layouts: dict[EntryId, Layout] = {}
+        self.atlas = Atlas()
+        self.several = False
+        self.fenced: dict[str, Group] = {}
+        at_once(self._fill(list(stored), before=None))
+
+    @classmethod
+    def reading(
+        cls,
+        stored: Iterable[ServiceGroup],
+        *,
+        install_namespace: str,
+        scope: Scope,
+        labels_of: Callable[[str], Labels],
+        sources: Container[str],
+        before: "Groups | None" = None,
+    ) -> "Pieces[Groups]":
+        """The groups in pieces. What `before` has read of an object that is the same now is not read again."""
+        made = cls(install_namespace=install_namespace, scope=scope, labels_of=labels_of, sources=sources)
+        yield from made._fill(list(stored), before=before)
+        return made
+
+    def _fill(self, objects: list[ServiceGroup], *, before: "Groups | None") -> Pieces[None]:
         taken = _Taken()
-        objects = list(stored)
-        kept = _first_of_each_name(objects, install_namespace)
+        kept = _first_of_each_name(objects, self._install)
         for obj in sorted(objects, key=_age):
             meta = obj.metadata
-            self.stored[meta.namespace, meta.name] = obj
-            answer = parse_group(obj, install_namespace=install_namespace, scope=scope)
+            place = meta.namespace, meta.name
+            self.stored[place] = obj
+            answer = before.known(obj) if before is not None else None
+            if answer is None:
+                answer = yield from reading_group(obj, install_namespace=self._install, scope=self._scope)
+            self._read[place] = answer
+            yield
             if not isinstance(answer, GroupRefusal):
                 winner = kept[meta.name]
                 if winner != meta.namespace:
                     answer = GroupRefusal(
                         "Duplicate", f"namespace {winner} has a ServiceGroup of this name, which is used"
                     )
-                elif (missing := _unsupported(answer.group, sources)) is not None:
+                elif (missing := _unsupported(answer.group, self._sources)) is not None:
                     answer = GroupRefusal("InvalidSpec", missing)
-                elif (shared := taken.overlap(answer.group)) is not None:
+                elif (shared := (yield from taken.overlap(answer.group))) is not None:
                     answer = GroupRefusal("Overlap", f"shares {print_interval(shared[0])} with {shared[1]}")
             if isinstance(answer, GroupRefusal):
                 standing = Standing(meta.namespace, meta.name, meta.generation, False, answer.reason, answer.text)
             else:
-                taken.add(answer.group)
+                yield from taken.add(answer.group)
                 self.accepted[meta.name] = answer.group
                 standing = _standing(answer.group, answer.warnings)
-            self.standings[meta.namespace, meta.name] = standing
+            self.standings[place] = standing
         self.refused = {name: namespace for namespace, name in self.standings if name not in self.accepted}
         self.elsewhere = {name: group for name, group in self.accepted.items() if group.source != "cluster"}
-        self.layouts, self.atlas = _lay_out(self.accepted.values())
+        self.layouts, self.atlas = yield from _lay_out(self.accepted.values())
         self.several = any(group.multi_pool for group in self.accepted.values())
         self.fenced = {
             name: group for group in self.accepted.values() if group.enforce_namespaces for name in group.namespaces
         }
+
+    def known(self, obj: ServiceGroup) -> Accepted | GroupRefusal | None:
+        """What was read of an object, if the one that was read says the same."""
+        place = obj.metadata.namespace, obj.metadata.name
+        mine = self.stored.get(place)
+        if mine is None or (mine is not obj and (_identity(mine), mine.spec) != (_identity(obj), obj.spec)):
+            return None
+        return self._read[place]
 
     @property
     def reuse_delays(self) -> Mapping[str, float]:
@@ -175,24 +217,34 @@ class _Taken:
     def __init__(self) -> None:
         self._rows: list[tuple[int, int, int, str]] = []  # family, low, high, group
 
-    def overlap(self, group: Group) -> tuple[Interval, str] | None:
+    def overlap(self, group: Group) -> Pieces[tuple[Interval, str] | None]:
         for entry in group.entries:
-            for interval in entry.intervals:
+            yield
+            for number, interval in enumerate(entry.intervals):
+                if not (number + 1) % LOOKS:
+                    yield
                 at = bisect_right(self._rows, (interval.family, interval.high, 1 << 129, ""))
                 if at and self._rows[at - 1][0] == interval.family and self._rows[at - 1][2] >= interval.low:
                     _, low, high, name = self._rows[at - 1]
                     return Interval(interval.family, max(low, interval.low), min(high, interval.high)), name
         return None
 
-    def add(self, group: Group) -> None:
+    def add(self, group: Group) -> Pieces[None]:
         for entry in group.entries:
             self._rows += ((i.family, i.low, i.high, group.name) for i in entry.intervals)
+            yield
         self._rows.sort()
 
 
 def _age(stored: ServiceGroup) -> tuple[str, str, str]:
     meta = stored.metadata
     return meta.creation_timestamp or "", meta.namespace, meta.name
+
+
+def _identity(stored: ServiceGroup) -> tuple[str, int, str]:
+    """What of the metadata is read; namespace and name are where it is looked up."""
+    meta = stored.metadata
+    return meta.uid, meta.generation, meta.creation_timestamp or ""
 
 
 def _first_of_each_name(objects: Iterable[ServiceGroup], install_namespace: str) -> dict[str, str]:
@@ -233,7 +285,7 @@ def _rank(group: Group, bound: frozenset[str]) -> tuple[bool, bool, bool, int, b
     )
 
 
-def _lay_out(groups: Iterable[Group]) -> tuple[dict[EntryId, Layout], Atlas]:
+def _lay_out(groups: Iterable[Group]) -> Pieces[tuple[dict[EntryId, Layout], Atlas]]:
     layouts: dict[EntryId, Layout] = {}
     rows: list[tuple[Place, Interval]] = []
     for group in groups:
@@ -242,6 +294,9 @@ def _lay_out(groups: Iterable[Group]) -> tuple[dict[EntryId, Layout], Atlas]:
             found = EntryId(group.name, entry.family, count[entry.family])
             count[entry.family] += 1
             layouts[found] = Layout((i.low, i.high) for i in entry.intervals)
-            rows += ((Place(found), i) for i in entry.intervals)
-            rows += ((Place(found, excluded=True), i) for i in entry.excluded)
-    return layouts, Atlas(rows)
+            yield
+            handed_out, excluded = Place(found), Place(found, excluded=True)
+            rows += ((handed_out, i) for i in entry.intervals)
+            rows += ((excluded, i) for i in entry.excluded)
+            yield
+    return layouts, (yield from Atlas.making(rows))

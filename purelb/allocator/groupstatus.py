@@ -47,7 +47,7 @@ def desired(
     four = ledger.pools.usage(standing.name, 4) if group is not None else Usage()
     six = ledger.pools.usage(standing.name, 6) if group is not None else Usage()
     attributed = groups.refused.get(standing.name) == standing.namespace
-    kept = (ledger.strays(standing.name, 4), ledger.strays(standing.name, 6)) if attributed else (0, 0)
+    kept = (ledger.index.strays(standing.name, 4), ledger.index.strays(standing.name, 6)) if attributed else (0, 0)
     fields: dict[str, object] = {
         "observedGeneration": standing.generation,
         "allocatedIPv4": four.claimed if group is not None else kept[0],
@@ -83,7 +83,7 @@ def _lent(lender: Lender, *, ledger: Ledger, loans: Loans) -> dict[str, object]:
     found: dict[str, object] = {}
     for family in _FAMILIES:
         size, used = usage.size.get(family), usage.in_use.get(family)
-        found[f"allocatedIPv{family}"] = ledger.strays(name, family)
+        found[f"allocatedIPv{family}"] = ledger.index.strays(name, family)
         found[f"quarantinedIPv{family}"] = kept_back[family]
         found[f"availableIPv{family}"] = (
             None if size is None or used is None else max(0, min(int(size) - int(used), _MOST))

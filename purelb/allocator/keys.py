@@ -75,9 +75,8 @@ class AgentsDue(Struct, frozen=True, gc=False):
     """Something changed that the status of LBNodeAgents is folded from."""
 
 
-Key = (
-    ServiceKey
-    | GroupsChanged
+OtherKey = (
+    GroupsChanged
     | NamespaceChanged
     | NodeChanged
     | Reported
@@ -89,3 +88,4 @@ Key = (
     | StatusDue
     | AgentsDue
 )
+Key = ServiceKey | OtherKey

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from purelb.allocator.claims import NOWHERE, Contest, Plan
 from purelb.allocator.groups import Groups
 from purelb.allocator.keys import ServiceKey
-from purelb.allocator.ledger import NOWHERE, Contest, Ledger, Plan
+from purelb.allocator.ledger import Ledger
 from purelb.allocator.observed import age, noted_origins, published
 from purelb.allocator.ranges import Address
 from purelb.allocator.refusals import address_conflict

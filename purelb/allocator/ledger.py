@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who holds which address: the allocator's only truth, and the indices over it.
 
-`claims` is the truth; records, bindings, usage and the free sets are indices that `_put` and `_drop` alone write. A change
-goes through `commit` (what was planned), `confirm` (what the API server is known to say) or `release` (the Service is
+`claims` is the truth; records, `index` (bindings, usage) and `pools` (the free sets) follow from it, and `_put` and `_drop` alone
+write them. A change goes through `commit` (what was planned), `confirm` (what the API server is known to say) or `release` (the Service is
 gone). Planning reads, and changes nothing; committing what was planned on the present state cannot fail.
 
 An address that leaves a Service stays claimed as `leaving` until a status without it is known, so it never becomes free while
@@ -14,94 +14,19 @@ Not promised: that the holders of a *contested* claim may share. They were found
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Literal
+from itertools import chain
 
-from msgspec import Struct
 from msgspec.structs import replace
 
+from purelb.allocator.claims import NOWHERE, Claim, Contest, Holder, Origin, Plan, Record, Source
+from purelb.allocator.indices import Indices
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.pools import Category, Pools
 from purelb.allocator.quarantine import Quarantine
 from purelb.allocator.ranges import Address, Atlas, EntryId, Layout
-from purelb.allocator.refusals import Refusal
 from purelb.allocator.sharing import Facts
+from purelb.api.pieces import CHANGES, LOOKS, Pieces, at_once
 from purelb.net.ranges import Family
-
-State = Literal["publishing", "held", "leaving"]
-Contest = Literal["", "learnt", "changed", "taken"]
-SourceKind = Literal["cluster IP", "published", "node", "gateway", "LAN"]
-
-
-class Source(Struct, frozen=True, gc=False, order=True):
-    """Who makes an address unfit to hand out: a Service's cluster IP, another controller's ingress, a node, a gateway, a stranger."""
-
-    kind: SourceKind
-    name: str
-
-
-class Holder(Struct, frozen=True, gc=False):
-    """One Service on one address. `contest`: it may not share with the others, and is the one that would have to go."""
-
-    uid: str
-    facts: Facts
-    state: State
-    published: bool = False
-    contest: Contest = ""
-
-
-class Origin(Struct, frozen=True, gc=False):
-    """The group an address came from, and how that announced it; empty where nobody wrote it down."""
-
-    group: str = ""
-    announce: str = ""
-    skip_ipv6_dad: bool = False
-
-
-NOWHERE = Origin()
-
-
-class Claim(Struct, gc=False):
-    """One address in use. `entry` is None when no accepted group contains it; `origin` says then which one did."""
-
-    entry: EntryId | None
-    holders: dict[ServiceKey, Holder]
-    origin: Origin = NOWHERE
-
-    @property
-    def contested(self) -> bool:
-        return any(holder.contest for holder in self.holders.values())
-
-
-class Record(Struct, frozen=True, gc=False):
-    """What one Service holds: `addresses` in ingress order, `leaving` not yet known to be gone from its status.
-
-    `wish`: the text of the wish that this was decided for, empty where it was learnt; `asked` a fingerprint of the whole wish.
-    """
-
-    uid: str
-    created: str
-    addresses: tuple[Address, ...] = ()
-    leaving: tuple[Address, ...] = ()
-    wish: str = ""
-    asked: int = 0
-
-
-class Plan(Struct, frozen=True, gc=False):
-    """What a Service shall hold. `shortfall`: what it asked for besides, and why it does not get it.
-
-    `origins` are those of addresses that a source gave; the others lie in the pools. `wish`, `asked`: what is answered, as in `Record`.
-    """
-
-    service: ServiceKey
-    uid: str
-    created: str
-    addresses: tuple[Address, ...]
-    facts: Facts
-    wish: str = ""
-    asked: int = 0
-    contests: tuple[tuple[Address, Contest], ...] = ()
-    shortfall: Refusal | None = None
-    origins: tuple[tuple[Address, Origin], ...] = ()
 
 
 class Ledger:
@@ -112,28 +37,11 @@ class Ledger:
         self.reserved: dict[Address, tuple[Source, ...]] = {}
         self.pools = Pools()
         self._delays: Mapping[str, float] = {}
+        self.index = Indices()
         self._elsewhere: Collection[str] = ()
-        self._keyed: dict[tuple[str, Family, str], dict[Address, int]] = {}
-        self._by_namespace: dict[tuple[str, str, Family], int] = {}
         self._by_source: dict[Source, tuple[Address, ...]] = {}
-        self._contested: dict[Address, int] = {}
-        self._strays: dict[tuple[str, Family], int] = {}
 
     # Reading
-
-    def bound(self, group: str, family: Family, key: str) -> Address | None:
-        """The address a sharing key stands for in a group."""
-        addresses = self._keyed.get((group, family, key))
-        return next(iter(addresses)) if addresses else None
-
-    def bindings(self) -> Iterable[tuple[str, Family, str]]:
-        """The (group, family, sharing key) that stand for an address."""
-        return self._keyed.keys()
-
-    @property
-    def contested(self) -> int:
-        """How many addresses have holders that may not share."""
-        return len(self._contested)
 
     def attribution(self, address: Address, origin: Origin) -> EntryId | None:
         """Where an address counts: the entry that hands it out, else the group whose source gave it."""
@@ -142,10 +50,6 @@ class Ledger:
             return EntryId(origin.group, address[0], 0)
         return entry
 
-    def strays(self, group: str, family: Family) -> int:
-        """How many addresses in use came from a group of this name and lie in no pool now."""
-        return self._strays.get((group, family), 0)
-
     def quarantined_for(self, service: ServiceKey, group: str, family: Family) -> Address | None:
         """The address of a group that is kept back for a Service of this namespace and name, lowest first."""
         for address in self.quarantine.of(service):
@@ -153,10 +57,6 @@ class Ledger:
             if entry is not None and entry.group == group and entry.family == family and address not in self.reserved:
                 return address
         return None
-
-    def used_by_namespace(self, group: str, namespace: str, family: Family) -> int:
-        """Distinct addresses of a group that Services of a namespace use."""
-        return self._by_namespace.get((group, namespace, family), 0)
 
     def published(self, service: ServiceKey) -> tuple[Address, ...]:
         """What a Service holds, or leaves, that is known to have stood in its status."""
@@ -209,40 +109,71 @@ class Ledger:
     ) -> tuple[Address, ...]:
         """Take over what the accepted groups say. No claim is lost: it is attributed anew, or becomes stray.
 
-        Costs what moves and not what is held; answers the addresses in use that were attributed anew. `elsewhere` are the groups whose addresses a source gives: theirs is what came from them and lies in no pool.
+        Costs what moves and not what is held; answers the addresses in use that were attributed anew. `elsewhere` are the groups whose
+        addresses a source gives: theirs is what came from them and lies in no pool.
         """
-        moved = self._moved(atlas, elsewhere)
-        for address in moved:
+        return at_once(self.configuring(entries, atlas, reuse_delays=reuse_delays, elsewhere=elsewhere))
+
+    def configuring(
+        self,
+        entries: Mapping[EntryId, Layout],
+        atlas: Atlas,
+        *,
+        reuse_delays: Mapping[str, float] | None = None,
+        elsewhere: Collection[str] = (),
+    ) -> Pieces[tuple[Address, ...]]:
+        """The same in pieces. Whoever looks in between sees addresses that count nowhere; nobody may decide then."""
+        moved = yield from self._moving(atlas, elsewhere)
+        for number, address in enumerate(moved):
+            if not number % CHANGES:
+                yield
             self.pools.move(address, self.category(address), "free")
             if (claim := self.claims.get(address)) is not None:
-                self._count_stray(address, claim, -1)
-                for service, holder in _one_by_one(claim):
-                    self._unindex(address, claim, service, holder)
-        self.pools.configure(entries, atlas)
+                self.index.strayed(claim, address, -1, elsewhere=self._elsewhere)
+                self.index.all_left(claim, address)
+        yield from self.pools.configuring(entries, atlas)
         self._delays = reuse_delays or {}
         self._elsewhere = elsewhere
-        for address in moved:
+        for number, address in enumerate(moved):
+            if not number % CHANGES:
+                yield
             self._account(address, "free")
             if (claim := self.claims.get(address)) is not None:
                 claim.entry = self.attribution(address, claim.origin)
-                self._count_stray(address, claim, 1)
-                for service, holder in _one_by_one(claim):
-                    self._index(address, claim, service, holder)
+                self.index.strayed(claim, address, 1, elsewhere=elsewhere)
+                self.index.all_entered(claim, address)
+        yield from self._shorten()
         return tuple(address for address in moved if address in self.claims)
 
-    def _moved(self, atlas: Atlas, elsewhere: Collection[str]) -> tuple[Address, ...]:
+    def _moving(self, atlas: Atlas, elsewhere: Collection[str]) -> Pieces[tuple[Address, ...]]:
         """The known addresses that another entry hands out under `atlas`, or that a source gave whose group came or went."""
         found: dict[Address, None] = {}
-        for family, bounds in self.pools.moved(atlas).items():
+        for family, bounds in (yield from self.pools.moving(atlas)).items():
             if bounds:
                 lows, highs = [low for low, _ in bounds], [high for _, high in bounds]
                 least, most = lows[0], highs[-1]
-                for known in (self.claims, self.quarantine, self.reserved):
-                    near = [a for a in known if a[0] == family and least <= a[1] <= most]
-                    found |= dict.fromkeys(a for a in near if a[1] <= highs[bisect_right(lows, a[1]) - 1])
+                for number, a in enumerate(chain(self.claims, self.quarantine, self.reserved)):
+                    if not number % LOOKS:
+                        yield
+                    if a[0] == family and least <= a[1] <= most and a[1] <= highs[bisect_right(lows, a[1]) - 1]:
+                        found[a] = None
         if other := {*self._elsewhere} ^ {*elsewhere}:
-            found |= dict.fromkeys(address for address, claim in self.claims.items() if claim.origin.group in other)
+            for number, (address, claim) in enumerate(self.claims.items()):
+                if not number % LOOKS:
+                    yield
+                if claim.origin.group in other:
+                    found[address] = None
         return tuple(found)
+
+    def _shorten(self) -> Pieces[None]:
+        """What is kept back is kept no longer than its group says now: who shortens `reuseDelay` means the present ones too."""
+        for number, address in enumerate(tuple(self.quarantine)):
+            if not number % LOOKS:
+                yield
+            entry, noted = self.pools.entry_of(address), self.quarantine.group_of(address)
+            group = entry.group if entry is not None else noted
+            if entry is not None or noted in self._elsewhere:
+                self.quarantine.shorten(address, self._delays.get(group, 0.0))
 
     def reserve(self, source: Source, addresses: Iterable[Address]) -> tuple[Address, ...]:
         """Replace what a source keeps from being handed out; answers the addresses it no longer reserves."""
@@ -254,12 +185,13 @@ class Ledger:
             self._by_source[source] = wanted
         else:
             self._by_source.pop(source, None)
+        before_that, from_now_on = frozenset(had), frozenset(wanted)  # a hostile report names thousands
         for address in wanted:
-            if address not in had:
+            if address not in before_that:
                 before = self.category(address)
                 self.reserved[address] = (*self.reserved.get(address, ()), source)
                 self._account(address, before)
-        gone = tuple(address for address in had if address not in wanted)
+        gone = tuple(address for address in had if address not in from_now_on)
         for address in gone:
             before = self.category(address)
             left = tuple(other for other in self.reserved[address] if other != source)
@@ -317,15 +249,13 @@ class Ledger:
     def trace(self, address: Address, origin: Origin) -> None:
         """Note where an address in use came from, for when no accepted group contains it."""
         claim = self.claims[address]
-        self._count_stray(address, claim, -1)
+        self.index.strayed(claim, address, -1, elsewhere=self._elsewhere)
         claim.origin = origin
         if (entry := self.attribution(address, origin)) != claim.entry:
-            for service, holder in _one_by_one(claim):
-                self._unindex(address, claim, service, holder)
+            self.index.all_left(claim, address)
             claim.entry = entry
-            for service, holder in _one_by_one(claim):
-                self._index(address, claim, service, holder)
-        self._count_stray(address, claim, 1)
+            self.index.all_entered(claim, address)
+        self.index.strayed(claim, address, 1, elsewhere=self._elsewhere)
 
     def contest(self, service: ServiceKey, address: Address, why: Contest) -> None:
         """Mark a holder as the one that has to go from an address."""
@@ -359,9 +289,9 @@ class Ledger:
             self._drop(address, service, now)
         return gone
 
-    def expire(self, now: float) -> tuple[Address, ...]:
-        """End the quarantines that are due; answers their addresses."""
-        ended = self.quarantine.due(now)
+    def expire(self, now: float, *, most: int | None = None) -> tuple[Address, ...]:
+        """End the quarantines that are due, at most so many of them; answers their addresses."""
+        ended = self.quarantine.due(now, most=most)
         for address in ended:
             before = self.category(address)
             self.quarantine.drop(address)
@@ -385,90 +315,35 @@ class Ledger:
         if claim is None:
             before = self.category(address)
             claim = self.claims[address] = Claim(self.attribution(address, origin), {}, origin)
-            self._count_stray(address, claim, 1)
+            self.index.strayed(claim, address, 1, elsewhere=self._elsewhere)
             self.quarantine.drop(address)
             self._account(address, before)
         old = claim.holders.get(service)
-        self._count_contest(address, (1 if holder.contest else 0) - (1 if old is not None and old.contest else 0))
+        self.index.contest(address, (1 if holder.contest else 0) - (1 if old is not None and old.contest else 0))
         if old is not None:
             if old.facts.key == holder.facts.key and (old.state == "leaving") == (holder.state == "leaving"):
                 claim.holders[service] = holder  # nothing that an index knows has changed, so neither has its order
                 return
-            self._unindex(address, claim, service, old)
+            self.index.left(claim, address, service, old)
         claim.holders[service] = holder
-        self._index(address, claim, service, holder)
+        self.index.entered(claim, address, service, holder)
 
     def _drop(self, address: Address, service: ServiceKey, now: float) -> None:
         claim = self.claims[address]
         holder = claim.holders[service]
-        self._unindex(address, claim, service, holder)
-        self._count_contest(address, -1 if holder.contest else 0)
+        self.index.left(claim, address, service, holder)
+        self.index.contest(address, -1 if holder.contest else 0)
         del claim.holders[service]
         if claim.holders:
             return
         before = self.category(address)
-        self._count_stray(address, claim, -1)
+        self.index.strayed(claim, address, -1, elsewhere=self._elsewhere)
         del self.claims[address]
-        delay = self._delays.get(claim.entry.group, 0.0) if claim.entry else 0.0
+        group = claim.entry.group if claim.entry is not None else ""
+        delay = self._delays.get(group, 0.0)
         if holder.published and delay > 0:
-            self.quarantine.add(address, service, now + delay)
+            self.quarantine.add(address, service, group=group, since=now, until=now + delay)
         self._account(address, before)
-
-    def _count_stray(self, address: Address, claim: Claim, by: int) -> None:
-        if claim.origin.group and (claim.entry is None or claim.entry.group in self._elsewhere):
-            place = (claim.origin.group, address[0])
-            count = self._strays.get(place, 0) + by
-            if count:
-                self._strays[place] = count
-            else:
-                self._strays.pop(place, None)
-
-    def _count_contest(self, address: Address, by: int) -> None:
-        if by:
-            count = self._contested.get(address, 0) + by
-            if count:
-                self._contested[address] = count
-            else:
-                del self._contested[address]
-
-    def _index(self, address: Address, claim: Claim, service: ServiceKey, holder: Holder) -> None:
-        entry = claim.entry
-        if entry is None:
-            return
-        others = (key for key in claim.holders if key != service)
-        if not any(key.namespace == service.namespace for key in others):
-            place = (entry.group, service.namespace, entry.family)
-            self._by_namespace[place] = self._by_namespace.get(place, 0) + 1
-        if holder.facts.key is not None and holder.state != "leaving":
-            bound = self._keyed.setdefault((entry.group, entry.family, holder.facts.key), {})
-            bound[address] = bound.get(address, 0) + 1
-
-    def _unindex(self, address: Address, claim: Claim, service: ServiceKey, holder: Holder) -> None:
-        entry = claim.entry
-        if entry is None:
-            return
-        others = (key for key in claim.holders if key != service)
-        if not any(key.namespace == service.namespace for key in others):
-            place = (entry.group, service.namespace, entry.family)
-            self._by_namespace[place] -= 1
-            if not self._by_namespace[place]:
-                del self._by_namespace[place]
-        if holder.facts.key is not None and holder.state != "leaving":
-            place_of_key = (entry.group, entry.family, holder.facts.key)
-            bound = self._keyed[place_of_key]
-            bound[address] -= 1
-            if not bound[address]:
-                del bound[address]
-                if not bound:
-                    del self._keyed[place_of_key]
 
     def _account(self, address: Address, before: Category) -> None:
         self.pools.move(address, before, self.category(address))
-
-
-def _one_by_one(claim: Claim) -> Iterator[tuple[ServiceKey, Holder]]:
-    """The holders of a claim, put into it one after the other, so that a namespace with several of them counts once."""
-    holders, claim.holders = claim.holders, {}
-    for service, holder in holders.items():
-        claim.holders[service] = holder
-        yield service, holder

@@ -27,6 +27,7 @@ from purelb.api import reasons
 from purelb.api.groups import Group
 from purelb.api.kinds import SERVICE_GROUPS
 from purelb.api.messages import shown
+from purelb.api.pieces import LOOKS, Pieces
 from purelb.kube.failures import failure
 from purelb.kube.model import ObjectReference
 from purelb.kube.queue import INITIAL
@@ -37,12 +38,14 @@ log: Final = logging.getLogger(__name__)
 _FAMILIES: Final[tuple[Family, ...]] = (4, 6)
 
 
-def configure(state: State, hands: Hands, now: float) -> None:
+def configure(state: State, hands: Hands, now: float) -> Pieces[None]:
     """The groups were read: sources come and go, and what came from them is known by the ledger."""
     loans = state.loans
     before = {name: lender.group for name, lender in loans.lenders.items()}
     loans.configure(state.groups.elsewhere, now)
-    for address, claim in state.ledger.claims.items() if loans.lenders else ():
+    for number, (address, claim) in enumerate(state.ledger.claims.items() if loans.lenders else ()):
+        if not number % LOOKS:
+            yield
         if claim.entry is not None and claim.entry.group in loans.lenders and address not in loans.book:
             service, holder = next(iter(claim.holders.items()))
             loans.book[address] = Loan(claim.entry.group, Held(service, holder.uid, ip_text(address)))

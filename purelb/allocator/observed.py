@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from purelb.allocator.ledger import Origin
+from purelb.allocator.claims import Origin
 from purelb.allocator.ranges import Address
 from purelb.api import annotations as words
 from purelb.api import reasons

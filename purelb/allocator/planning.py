@@ -16,9 +16,10 @@ from msgspec.structs import replace
 
 from purelb.allocator import refusals as because
 from purelb.allocator.attribution import kinds_of, name_of, origin_of
+from purelb.allocator.claims import Contest, Origin, Plan
 from purelb.allocator.completing import Given, complete
 from purelb.allocator.groups import Groups
-from purelb.allocator.ledger import Contest, Ledger, Origin, Plan
+from purelb.allocator.ledger import Ledger
 from purelb.allocator.ranges import Address
 from purelb.allocator.refusals import Refusal
 from purelb.allocator.serving import Asker, Rules, effective_local
@@ -243,10 +244,13 @@ def _satisfied(wish: Wish, held: tuple[Address, ...], ledger: Ledger, groups: Gr
 
 
 def _still_wanted(wish: Wish, held: tuple[Address, ...], ledger: Ledger, groups: Groups) -> tuple[Address, ...]:
-    """What the new wish does not ask to be moved: who pins one family says nothing of the other."""
+    """What the new wish does not ask to be moved: who pins one family says nothing of the other, if it was published already."""
     if wish.addresses:
-        pinned = {address[0] for address in wish.addresses}
-        return tuple(a for a in held if a in wish.addresses or a[0] not in pinned)
+        pinned, seen = {address[0] for address in wish.addresses}, ledger.published(wish.service)
+        home = groups.name_at(wish.addresses[0])
+        others = (a for a in held if a[0] not in pinned)
+        unmoved = {a for a in others if a in seen or name_of(a, ledger=ledger, groups=groups) == home}
+        return tuple(a for a in held if a in wish.addresses or a in unmoved)
     return tuple(a for a in held if wish.group is None or name_of(a, ledger=ledger, groups=groups) == wish.group)
 
 

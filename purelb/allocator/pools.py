@@ -12,6 +12,7 @@ from typing import Literal
 from msgspec import Struct
 
 from purelb.allocator.ranges import Address, Atlas, EntryId, FreeSet, Layout, Place
+from purelb.api.pieces import LOOKS, Pieces
 from purelb.net.ranges import Family
 
 Category = Literal["free", "claimed", "quarantined", "reserved"]
@@ -35,14 +36,20 @@ class _Entry(Struct):
     reserved: int = 0
 
 
-def _continued(known: _Entry | None, layout: Layout) -> _Entry:
+def _continued(known: _Entry | None, layout: Layout) -> Pieces[_Entry]:
     """An entry with what is not free in it, by runs and not by address."""
     if known is None:
         return _Entry(layout, FreeSet(layout.size))
     if known.layout == layout:
         return known
-    used = (run for numbers in known.free.taken(known.layout.size) for run in known.layout.addresses_of(*numbers))
-    free = FreeSet.without(layout.size, (run for bounds in used for run in layout.numbers_of(*bounds)))
+    used: list[tuple[int, int]] = []
+    for number, taken in enumerate(known.free.taken(known.layout.size)):
+        if not number % LOOKS:
+            yield
+        for bounds in known.layout.addresses_of(*taken):
+            used += layout.numbers_of(*bounds)
+    yield
+    free = FreeSet.without(layout.size, used)
     return _Entry(layout, free, known.claimed, known.quarantined, known.reserved)
 
 
@@ -52,18 +59,20 @@ class Pools:
         self._entries: dict[EntryId, _Entry] = {}
         self._of_group: dict[tuple[str, Family], tuple[EntryId, ...]] = {}
 
-    def configure(self, entries: Mapping[EntryId, Layout], atlas: Atlas) -> None:
-        """Go on with these entries. What other entries hand out now than before must be free while this is called."""
-        self._atlas = atlas
-        self._entries = {entry: _continued(self._entries.get(entry), layout) for entry, layout in entries.items()}
+    def configuring(self, entries: Mapping[EntryId, Layout], atlas: Atlas) -> Pieces[None]:
+        """Go on with these entries, in pieces. What other entries hand out now than before must be free meanwhile."""
+        found: dict[EntryId, _Entry] = {}
         of_group: dict[tuple[str, Family], list[EntryId]] = {}
         for entry in sorted(entries):
+            found[entry] = yield from _continued(self._entries.get(entry), entries[entry])
             of_group.setdefault((entry.group, entry.family), []).append(entry)
-        self._of_group = {place: tuple(found) for place, found in of_group.items()}
+            yield
+        self._atlas, self._entries = atlas, found
+        self._of_group = {place: tuple(mine) for place, mine in of_group.items()}
 
-    def moved(self, atlas: Atlas) -> Mapping[Family, tuple[tuple[int, int], ...]]:
+    def moving(self, atlas: Atlas) -> Pieces[Mapping[Family, tuple[tuple[int, int], ...]]]:
         """Which addresses other entries hand out under `atlas`, or none: sorted bounds by family."""
-        return self._atlas.moved(atlas)
+        return self._atlas.moving(atlas)
 
     def where(self, address: Address) -> Place | None:
         """Which accepted group mentions an address."""

@@ -1,19 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Released addresses that are kept back for a while, for a Service of the same namespace and name and for nobody else.
 
-Begins when a release is confirmed and is lost when the term ends. Bound: one row per released address of a group with `reuseDelay`.
+Begins when a release is confirmed, follows the group's `reuseDelay` when that is made shorter, and is lost when the term ends. Bound: one row per released address of a group with `reuseDelay`.
 """
 
 from collections.abc import Iterator
 from heapq import heappop, heappush
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.ranges import Address
 
 
+class _Row(Struct, frozen=True, gc=False):
+    """One address that is kept back. `since`: when its release was confirmed; `group`: the one it was released from."""
+
+    until: float
+    service: ServiceKey
+    since: float
+    group: str
+
+
 class Quarantine:
     def __init__(self) -> None:
-        self._rows: dict[Address, tuple[float, ServiceKey]] = {}
+        self._rows: dict[Address, _Row] = {}
         self._of: dict[ServiceKey, set[Address]] = {}
         self._ends: list[tuple[float, Address]] = []
 
@@ -25,36 +37,52 @@ class Quarantine:
 
     def kept_for(self, address: Address) -> tuple[float, ServiceKey] | None:
         """Until when an address is kept back, and for whom."""
-        return self._rows.get(address)
+        row = self._rows.get(address)
+        return None if row is None else (row.until, row.service)
+
+    def group_of(self, address: Address) -> str:
+        """The group from which an address that is kept back was released."""
+        return self._rows[address].group
 
     def of(self, service: ServiceKey) -> tuple[Address, ...]:
         """What is kept back for a Service, lowest first."""
         return tuple(sorted(self._of.get(service, ())))
 
-    def add(self, address: Address, service: ServiceKey, until: float) -> None:
+    def add(self, address: Address, service: ServiceKey, *, group: str, since: float, until: float) -> None:
         """Keep an address back."""
-        self._rows[address] = (until, service)
+        self._rows[address] = _Row(until, service, since, group)
         self._of.setdefault(service, set()).add(address)
         heappush(self._ends, (until, address))
+
+    def shorten(self, address: Address, delay: float) -> None:
+        """Keep an address back for no longer than `delay` after its release; a longer delay changes nothing."""
+        row = self._rows[address]
+        if row.since + delay < row.until:
+            self._rows[address] = replace(row, until=row.since + delay)
+            heappush(self._ends, (row.since + delay, address))
 
     def drop(self, address: Address) -> None:
         """It is in use again, or its time has come. Unknown addresses are ignored."""
         known = self._rows.pop(address, None)
         if known is not None:
-            kept = self._of[known[1]]
+            kept = self._of[known.service]
             kept.discard(address)
             if not kept:
-                del self._of[known[1]]
+                del self._of[known.service]
 
     def deadline(self) -> float | None:
         """When the next one ends."""
-        while self._ends and self._rows.get(self._ends[0][1], (None,))[0] != self._ends[0][0]:
+        while self._ends:
+            end, address = self._ends[0]
+            row = self._rows.get(address)
+            if row is not None and row.until == end:
+                return end
             heappop(self._ends)
-        return self._ends[0][0] if self._ends else None
+        return None
 
-    def due(self, now: float) -> tuple[Address, ...]:
-        """Those whose time has come; they stay until they are dropped."""
+    def due(self, now: float, *, most: int | None = None) -> tuple[Address, ...]:
+        """Those whose time has come, at most so many; they stay until they are dropped, and are to be dropped at once."""
         ended: dict[Address, None] = {}  # kept back, given and kept back again until the same moment: once
-        while (deadline := self.deadline()) is not None and deadline <= now:
+        while (most is None or len(ended) < most) and (deadline := self.deadline()) is not None and deadline <= now:
             ended[heappop(self._ends)[1]] = None
         return tuple(ended)

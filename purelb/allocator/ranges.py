@@ -20,6 +20,7 @@ from typing import Self
 
 from msgspec import Struct
 
+from purelb.api.pieces import LOOKS, Pieces, at_once
 from purelb.net.ranges import Family, Interval, address
 
 # An address as the ledger knows it: hashes and compares at the speed of a tuple, unlike `ipaddress` objects.
@@ -198,11 +199,26 @@ class Atlas:
 
     __slots__ = ("_excluded", "_known")
 
-    def __init__(self, known: Iterable[tuple[Place, Interval]]) -> None:
-        rows = list(known)
-        families: tuple[Family, ...] = (4, 6)
-        self._known = {family: _Sorted(rows, family, excluded=False) for family in families}
-        self._excluded = {family: _Sorted(rows, family, excluded=True) for family in families}
+    def __init__(self, known: Iterable[tuple[Place, Interval]] = ()) -> None:
+        self._known: dict[Family, _Sorted] = {4: _Sorted(), 6: _Sorted()}
+        self._excluded: dict[Family, _Sorted] = {4: _Sorted(), 6: _Sorted()}
+        at_once(self._fill(known))
+
+    @classmethod
+    def making(cls, known: Iterable[tuple[Place, Interval]]) -> Pieces[Self]:
+        """The atlas of these places, in pieces."""
+        made = cls()
+        yield from made._fill(known)
+        return made
+
+    def _fill(self, known: Iterable[tuple[Place, Interval]]) -> Pieces[None]:
+        rows: dict[tuple[Family, bool], list[_Row]] = {}
+        for number, (place, interval) in enumerate(known):
+            if not number % LOOKS:
+                yield
+            rows.setdefault((interval.family, place.excluded), []).append((interval.low, interval.high, place))
+        for (family, excluded), found in rows.items():
+            yield from (self._excluded if excluded else self._known)[family].fill(found)
 
     def where(self, address: Address) -> Place | None:
         """The place of an address, None when no accepted group mentions it."""
@@ -215,43 +231,67 @@ class Atlas:
 
     def moved(self, other: "Atlas") -> Mapping[Family, tuple[tuple[int, int], ...]]:
         """Where another entry hands the addresses out than in the other atlas, or none of one: sorted bounds by family."""
-        return {family: tuple(known.moved(other.handing_out(family))) for family, known in self._known.items()}
+        return at_once(self.moving(other))
+
+    def moving(self, other: "Atlas") -> Pieces[Mapping[Family, tuple[tuple[int, int], ...]]]:
+        """The same in pieces."""
+        found: dict[Family, tuple[tuple[int, int], ...]] = {}
+        for family, known in self._known.items():
+            found[family] = yield from known.moving(other.handing_out(family))
+        return found
+
+
+_Row = tuple[int, int, Place]
 
 
 class _Sorted:
     __slots__ = ("_highs", "_lows", "_places")
 
-    def __init__(self, rows: Iterable[tuple[Place, Interval]], family: Family, *, excluded: bool) -> None:
-        chosen = sorted(
-            ((i.low, i.high, place) for place, i in rows if i.family == family and place.excluded == excluded),
-            key=lambda row: (row[0], row[1]),
-        )
+    def __init__(self) -> None:
         self._lows: list[int] = []
         self._highs: list[int] = []
         self._places: list[Place] = []
+
+    def fill(self, rows: list[_Row]) -> Pieces[None]:
+        """Take over these rows, whatever their order."""
+        rows.sort(key=_bounds)
         end = -1
-        for low, high, place in chosen:  # two groups may exclude the same address: the first to mention it is told
+        for number, (low, high, place) in enumerate(rows):
+            if not number % LOOKS:
+                yield
+            # two groups may exclude the same address: the first to mention it is told
             if high > end:
                 self._lows.append(max(low, end + 1))
                 self._highs.append(high)
                 self._places.append(place)
                 end = high
 
-    def moved(self, other: "_Sorted") -> Iterator[tuple[int, int]]:
+    def moving(self, other: "_Sorted") -> Pieces[tuple[tuple[int, int], ...]]:
+        """Where the other one has another entry, as sorted bounds."""
         mine, theirs = self.rows(), other.rows()
         both = min(len(mine), len(theirs))
+        yield
         head = next((n for n in range(both) if mine[n] != theirs[n]), both)
         tail = next((n for n in range(both - head) if mine[-1 - n] != theirs[-1 - n]), both - head)
+        yield
         mine, theirs = mine[head : len(mine) - tail], theirs[head : len(theirs) - tail]
         edges = sorted({edge for low, high, _ in (*mine, *theirs) for edge in (low, high + 1)})
-        for low, end in pairwise(edges):
+        found: list[tuple[int, int]] = []
+        for number, (low, end) in enumerate(pairwise(edges)):
+            if not number % LOOKS:
+                yield
             before, after = self.at(low), other.at(low)
             if (before and before.entry) != (after and after.entry):
-                yield low, end - 1
+                found.append((low, end - 1))
+        return tuple(found)
 
-    def rows(self) -> list[tuple[int, int, Place]]:
+    def rows(self) -> list[_Row]:
         return list(zip(self._lows, self._highs, self._places, strict=True))
 
     def at(self, number: int) -> Place | None:
         index = bisect_right(self._lows, number) - 1
         return self._places[index] if index >= 0 and number <= self._highs[index] else None
+
+
+def _bounds(row: _Row) -> tuple[int, int]:
+    return row[0], row[1]

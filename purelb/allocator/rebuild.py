@@ -10,7 +10,7 @@ import logging
 from typing import Final
 
 from purelb.allocator import lending, reservations
-from purelb.allocator.configuring import AUDIT_EVERY, arm, node_changed, read_groups
+from purelb.allocator.configuring import AUDIT_EVERY, arm, node_changed, reading_groups
 from purelb.allocator.keys import AgentsDue, ServiceKey, StatusDue
 from purelb.allocator.landing import reference
 from purelb.allocator.learning import learn, learn_leaving
@@ -18,28 +18,28 @@ from purelb.allocator.observed import age, branded
 from purelb.allocator.occasions import occasion
 from purelb.allocator.state import Hands, State
 from purelb.api import leases, reasons
-from purelb.kube.clock import Clock, breathe
+from purelb.kube.clock import Clock
 from purelb.kube.queue import INITIAL
 
 log: Final = logging.getLogger(__name__)
 
-_SLICE: Final = 0.005
-
 
 async def rebuild(state: State, hands: Hands, clock: Clock) -> None:
-    """Fill an empty state from the stores, and enqueue every Service. Gives the loop a turn every 5 ms."""
-    began = clock.now()
-    until = began + _SLICE
-    state.groups = read_groups(state)
-    state.ledger.configure(
-        state.groups.layouts,
-        state.groups.atlas,
-        reuse_delays=state.groups.reuse_delays,
-        elsewhere=state.groups.elsewhere,
+    """Fill an empty state from the stores, and enqueue every Service. Gives the loop a turn every few milliseconds."""
+    began, pace = clock.now(), hands.pace()
+    state.groups = await pace.through(reading_groups(state))
+    await pace.through(
+        state.ledger.configuring(
+            state.groups.layouts,
+            state.groups.atlas,
+            reuse_delays=state.groups.reuse_delays,
+            elsewhere=state.groups.elsewhere,
+        )
     )
     for name in _nodes(state):
-        node_changed(state, hands, name, clock.now())
+        await pace.through(node_changed(state, hands, name, clock.now()))
     services = sorted(state.stores.services.values(), key=age)
+    await pace.rest()
     claims, learnt = state.config.claims, 0
     for service in services:
         key = ServiceKey(service.metadata.namespace, service.metadata.name)
@@ -55,12 +55,11 @@ async def rebuild(state: State, hands: Hands, clock: Clock) -> None:
                 learn_leaving(service, ledger=state.ledger, groups=state.groups, rules=state.config.rules)
             learnt += key in state.ledger.records
         reservations.of_service(state.ledger, key, service, ours=branded(service))
-        if clock.now() >= until:
-            await breathe()
-            until = clock.now() + _SLICE
-    lending.configure(state, hands, clock.now())
+        await pace.rest()
+    await pace.through(lending.configure(state, hands, clock.now()))
     for service in services:
         hands.soon(ServiceKey(service.metadata.namespace, service.metadata.name), priority=INITIAL)
+        await pace.rest()
     for place, standing in state.groups.standings.items():
         fields = {
             "code": "groupRead",

@@ -15,7 +15,16 @@ from typing import Final, assert_never
 from msgspec.structs import replace
 
 from purelb.allocator import lending, metrics, reservations
-from purelb.allocator.configuring import arm, groups_changed, lan_expired, node_changed, recount
+from purelb.allocator.configuring import (
+    arm,
+    ask_all,
+    expired,
+    groups_changed,
+    lan_expired,
+    namespace_changed,
+    node_changed,
+    recount,
+)
 from purelb.allocator.counting import count, warnings
 from purelb.allocator.decision import Decision, Foreign, Ignore, Leave, Settle, Wait, decide
 from purelb.allocator.desired import outlook
@@ -28,6 +37,7 @@ from purelb.allocator.keys import (
     LivesChanged,
     NamespaceChanged,
     NodeChanged,
+    OtherKey,
     ReadAgain,
     Reported,
     ServiceKey,
@@ -46,10 +56,11 @@ from purelb.allocator.refusals import Wait as WaitFor
 from purelb.allocator.state import Hands, State
 from purelb.allocator.statuses import agents_due, group_due
 from purelb.allocator.submitting import submit
-from purelb.allocator.taken import leave_to_others
+from purelb.allocator.taken import leave_to_others, on_lan
 from purelb.allocator.wish import Wish, read_wish
 from purelb.api import events as rules
 from purelb.api import reasons
+from purelb.api.pieces import Pieces
 from purelb.kube.model import Service
 from purelb.kube.owner import After, Done, Outcome
 from purelb.kube.queue import INITIAL
@@ -63,22 +74,23 @@ class Reconciler:
         self._hands = hands
 
     async def step(self, key: Key, now: float) -> Outcome:
-        """One turn of the owner."""
-        outcome = self._turn(key, now)
+        """One turn of the owner. Long ones pause for the loop; no other key is handled meanwhile."""
+        outcome = self._service_turn(key, now) if isinstance(key, ServiceKey) else await self._other_turn(key, now)
         if self._state.loans.lenders:
             lending.freed(self._state, self._hands, now)
             if (end := self._state.loans.deadline()) is not None:
                 self._hands.later(Deadline(), max(0.01, end - now))
         return outcome
 
-    def _turn(self, key: Key, now: float) -> Outcome:
+    def _service_turn(self, key: ServiceKey, now: float) -> Outcome:
+        outcome = self._service(key, now)
+        if (end := self._state.ledger.quarantine.deadline()) is not None:
+            self._hands.later(Deadline(), max(0.01, end - now))
+        return outcome
+
+    async def _other_turn(self, key: OtherKey, now: float) -> Outcome:
         state, hands = self._state, self._hands
         match key:
-            case ServiceKey():
-                outcome = self._service(key, now)
-                if (end := state.ledger.quarantine.deadline()) is not None:
-                    hands.later(Deadline(), max(0.01, end - now))
-                return outcome
             case Wrote(ticket=number):
                 land(state, hands, number, now)
             case ReadAgain(service=service):
@@ -87,39 +99,38 @@ class Reconciler:
             case Answered(ticket=number):
                 lending.answered(state, hands, number, now)
             case GroupsChanged():
-                groups_changed(state, hands)
-                lending.configure(state, hands, now)
+                pace = hands.pace()
+                await pace.through(groups_changed(state, hands, now))
+                await pace.through(lending.configure(state, hands, now))
             case NamespaceChanged(name=name):
-                for service in state.waiting.in_namespace(name):
-                    hands.soon(service, priority=INITIAL)
-                for group in state.groups.accepted.values():
-                    if group.namespace_selector is not None:
-                        hands.soon(StatusDue(group.namespace, group.name), priority=INITIAL)
+                await hands.pace().through(namespace_changed(state, hands, name))
             case NodeChanged(name=name):
-                node_changed(state, hands, name, now)
+                await hands.pace().through(node_changed(state, hands, name, now))
             case Reported(ip=address):
                 claim = state.ledger.claims.get(address)
                 for service in claim.holders if claim is not None else ():
                     hands.soon(service, priority=INITIAL)
             case LivesChanged():
-                for service in state.tally.unannounced():
-                    hands.soon(service, priority=INITIAL)
+                await hands.pace().through(ask_all(hands, state.tally.unannounced()))
             case Deadline():
-                wake(state, hands, state.ledger.expire(now))
-                lending.due(state, hands, now)
-                lan_expired(state, hands, now)
-                node_changed(state, hands, None, now)
+                await hands.pace().through(self._deadline(now))
             case StatusDue():
                 group_due(state, hands, key, now)
             case AgentsDue():
                 agents_due(state, hands, now)
             case _:
                 assert_never(key)
-        if isinstance(key, Deadline):
-            recount(state, now)
         if isinstance(key, NodeChanged | Deadline):
             arm(state, hands, now)
         return Done()
+
+    def _deadline(self, now: float) -> Pieces[None]:
+        state, hands = self._state, self._hands
+        yield from expired(state, hands, now)
+        lending.due(state, hands, now)
+        lan_expired(state, hands, now)
+        yield from node_changed(state, hands, None, now)
+        yield from recount(state, now)
 
     # One Service
 
@@ -265,20 +276,19 @@ class Reconciler:
         return replace(settle, refusal=with_waits(address_conflict(conflict.address, conflict.older), refusal.waits))
 
     def _leave_to_others(self, key: ServiceKey, service: Service, now: float) -> None:
-        """Another host on the LAN has an address that nobody uses yet: the plan that follows takes the next one."""
+        """Another host on the LAN has an address that nobody uses yet: the plan that follows takes the next one.
+
+        An address that its user has asked for meanwhile stays, and is left to nobody.
+        """
         state = self._state
         record = state.ledger.records.get(key)
-        if record is None or not any(state.taken.may_move(key, address, now) for address in record.addresses):
+        if record is None or not any(state.taken.concerns(address) for address in record.addresses):
             return
         wish = read_wish(service)
-        left = leave_to_others(
-            state.taken,
-            key,
-            ledger=state.ledger,
-            announcements=state.announcements,
-            now=now,
-            requested=wish.addresses if isinstance(wish, Wish) else (),
-        )
+        for address in wish.addresses if isinstance(wish, Wish) else ():
+            if address in record.addresses and state.taken.stays(address):
+                wake(state, self._hands, state.ledger.reserve(on_lan(address), ()))
+        left = leave_to_others(state.taken, key, ledger=state.ledger, announcements=state.announcements, now=now)
         for address, said in left:
             fields = {
                 "code": "addressLeft",

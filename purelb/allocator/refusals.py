@@ -225,7 +225,7 @@ def quarantined(address: Address, service: object, until: float) -> Refusal:
 def family_mismatch(address: Address, wanted: Iterable[Family]) -> Refusal:
     families = ", ".join(map(family_text, wanted))
     text = _say(reasons.FAMILY_MISMATCH, ip=ip_text(address), family=family_text(address[0]), families=families)
-    return Refusal(reasons.FAMILY_MISMATCH, text)
+    return Refusal(reasons.FAMILY_MISMATCH, text, (GroupsChange(reasons.FAMILY_MISMATCH),))
 
 
 def family_unavailable(group: str, family: Family) -> Refusal:

@@ -2,24 +2,36 @@
 """Addresses that are somebody else's, whatever the pools say: of nodes, their gateways, Services inside the cluster, other controllers."""
 
 from collections.abc import Iterable
+from typing import Final
 
+from purelb.allocator.claims import Source
 from purelb.allocator.keys import ServiceKey
-from purelb.allocator.ledger import Ledger, Source
+from purelb.allocator.ledger import Ledger
 from purelb.allocator.observed import cluster_ips, published
 from purelb.allocator.ranges import Address
 from purelb.api.kinds import LBNodeStatus
 from purelb.kube.model import Node, Service
 from purelb.net.ranges import family_of, parse_address
 
+# The bounds of LBNodeStatus: what lies beyond was not written by an agent of ours.
+_INTERFACES_MAX: Final = 64
+_ADDRESSES_MAX: Final = 64
+_GATEWAYS_MAX: Final = 8
+
 _NODE_ADDRESSES = frozenset({"InternalIP", "ExternalIP"})
 
 
 def of_service(ledger: Ledger, key: ServiceKey, service: Service | None, *, ours: bool) -> tuple[Address, ...]:
-    """Reserve the cluster IPs of a Service, and its ingress when we did not give it. Answers what is reserved no longer."""
+    """Reserve the cluster IPs of a Service, and what of its ingress we did not give it. Answers what is reserved no longer.
+
+    What somebody wrote into the status of one of `ours` is given to nobody either, until it stands there no more.
+    """
     name = str(key)
     inside = cluster_ips(service) if service is not None else ()
     ended = ledger.reserve(Source("cluster IP", name), inside)
-    foreign = published(service) if service is not None and not ours else ()
+    record = ledger.records.get(key) if ours else None
+    mine = (*record.addresses, *record.leaving) if record is not None else ()
+    foreign = tuple(a for a in published(service) if a not in mine) if service is not None else ()
     return (*ended, *ledger.reserve(Source("published", name), foreign))
 
 
@@ -31,9 +43,10 @@ def of_node(ledger: Ledger, name: str, node: Node | None, report: LBNodeStatus |
         if entry.type in _NODE_ADDRESSES
     ]
     gateways: list[str] = []
-    for interface in (report.status.interfaces or ()) if report is not None and report.status is not None else ():
-        own += interface.addresses or ()
-        gateways += interface.gateways or ()
+    interfaces = report.status.interfaces if report is not None and report.status is not None else ()
+    for interface in (interfaces or ())[:_INTERFACES_MAX]:
+        own += (interface.addresses or ())[:_ADDRESSES_MAX]
+        gateways += (interface.gateways or ())[:_GATEWAYS_MAX]
     ended = ledger.reserve(Source("node", name), _addresses(own))
     return (*ended, *ledger.reserve(Source("gateway", name), _addresses(gateways)))
 

@@ -17,7 +17,7 @@ from purelb.allocator.groups import Candidates, Groups
 from purelb.allocator.ledger import Ledger
 from purelb.allocator.multipool import Filled
 from purelb.allocator.ranges import Address, EntryId, Place
-from purelb.allocator.refusals import Refusal
+from purelb.allocator.refusals import GroupsChange, Refusal
 from purelb.allocator.sharing import Facts, clash, ports_in_common
 from purelb.allocator.sources.loans import Loans
 from purelb.allocator.wish import Wish
@@ -69,7 +69,7 @@ class Asker:
             group
             for group in self._groups.accepted
             for family in self.wish.families
-            if key is not None and self._ledger.bound(group, family, key) is not None
+            if key is not None and self._ledger.index.bound(group, family, key) is not None
         )
         return self._groups.candidates(
             namespace=self.wish.service.namespace, named=self.wish.group, labels=self.wish.labels, bound=bound
@@ -172,9 +172,12 @@ class Asker:
         pools, kept_back = self._ledger.pools, self._ledger.quarantine.of(self.wish.service)
         known = (*self._ledger.on_its_way(self.wish.service), *kept_back)
         mine = (a for a in known if pools.entry_of(a) == place.entry and a not in self._ledger.reserved)
-        found = next((a for a in mine if a not in taken), None) or pools.lowest(place.entry)
-        if found is not None:
-            return self.within_quota(found, group, taken=taken) or found
+        found = next((a for a in mine if a not in taken), None)
+        one_more = found or (place.entry.family, -1)  # whichever it will be
+        if (refusal := self.within_quota(one_more, group, taken=taken)) is not None:
+            return refusal
+        if (found := found or pools.lowest(place.entry)) is not None:
+            return found
         use = pools.usage_of(place.entry)
         return because.entry_exhausted(
             place.entry, used=use.claimed, size=use.size, quarantined=use.quarantined, reserved=use.reserved
@@ -195,9 +198,11 @@ class Asker:
             return self.within_quota(mine, group) or mine
         if (mine := self._ledger.quarantined_for(self.wish.service, group.name, family)) is not None:
             return self.within_quota(mine, group) or mine
+        if (refusal := self.within_quota((family, -1), group)) is not None:  # whichever it will be, it is one more
+            return refusal
         for entry in self._in_turn(group, entries):
             if (found := self._ledger.pools.lowest(entry)) is not None:
-                return self.within_quota(found, group) or found
+                return found
         use = self._ledger.pools.usage(group.name, family)
         return because.pool_exhausted(
             group.name, family, used=use.claimed, size=use.size, quarantined=use.quarantined, reserved=use.reserved
@@ -206,7 +211,18 @@ class Asker:
     def request(
         self, address: Address, wanted: tuple[Family, ...], *, taken: Collection[Address] = ()
     ) -> Refusal | None:
-        """Why a requested address that the Service does not hold cannot be given, beside `taken`; None when it can."""
+        """Why a requested address that the Service does not hold cannot be given, beside `taken`; None when it can.
+
+        Whatever the reason, an edit of a group may give another one.
+        """
+        refusal = self._request_anywhere(address, wanted, taken)
+        if refusal is None:
+            return None
+        return because.with_waits(refusal, (*refusal.waits, GroupsChange(refusal.reason)))
+
+    def _request_anywhere(
+        self, address: Address, wanted: tuple[Family, ...], taken: Collection[Address]
+    ) -> Refusal | None:
         if (elsewhere := self._elsewhere) is not None:
             denied = self._groups.denial(elsewhere, self.wish.service.namespace)
             refusal = denied or request_elsewhere(self, elsewhere, address, wanted, taken=taken)
@@ -248,7 +264,7 @@ class Asker:
     def bound(self, group: Group, family: Family) -> Address | None:
         """The address the key stands for, unless nobody but the asking Service made it so."""
         key = self.wish.sharing_key
-        bound = None if key is None else self._ledger.bound(group.name, family, key)
+        bound = None if key is None else self._ledger.index.bound(group.name, family, key)
         if bound is None or set(self._ledger.claims[bound].holders) == {self.wish.service}:
             return None
         return bound
@@ -274,7 +290,7 @@ class Asker:
         claim = self._ledger.claims.get(address)
         if claim is not None and any(key.namespace == namespace for key in claim.holders):
             return None
-        held = self._ledger.used_by_namespace(group.name, namespace, family) - self._own(group, family)
+        held = self._ledger.index.used_by_namespace(group.name, namespace, family) - self._own(group, family)
         held += sum(1 for other in taken if other[0] == family and self._alone_on(other, group))
         if held < group.quota_per_namespace:
             return None

@@ -42,7 +42,7 @@ def shown(state: State, *, now: float, answered_at: float, most: int) -> Documen
             most,
         ),
         "pools": pools,
-        "services": {"held": len(ledger.records), "waiting": len(state.waiting), "contested": ledger.contested},
+        "services": {"held": len(ledger.records), "waiting": len(state.waiting), "contested": ledger.index.contested},
         "ledger": cut(
             (
                 {

@@ -18,6 +18,7 @@ from purelb.allocator.liveness import Liveness
 from purelb.allocator.observed import Claims
 from purelb.allocator.occasions import Lasting, Occasion, Once
 from purelb.allocator.overrides import Overrides
+from purelb.allocator.pacing import Pace
 from purelb.allocator.serving import Rules
 from purelb.allocator.sources.loans import Loans
 from purelb.allocator.sources.source import Call
@@ -106,6 +107,10 @@ class Hands(Protocol):
 
     def wall(self) -> str:
         """RFC 3339 time, for people."""
+        ...
+
+    def pace(self) -> Pace:
+        """How a step that takes long gives the loop its turns."""
         ...
 
     def answered_at(self) -> float:

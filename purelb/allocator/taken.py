@@ -8,14 +8,15 @@ LAN cannot empty the pools. Forgets with the term: a restart finds the other hos
 """
 
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
 
 from purelb.allocator.announcements import Announcements
+from purelb.allocator.claims import Source
 from purelb.allocator.keys import ServiceKey
-from purelb.allocator.ledger import Ledger, Source
+from purelb.allocator.ledger import Ledger
 from purelb.allocator.ranges import Address, ip_text
 
 YOUNG_FOR: Final = 60.0
@@ -48,8 +49,8 @@ class Taken:
         """Whether it matters here that somebody answers for the address."""
         return address in self._young or address in self._left_until
 
-    def announced(self, address: Address) -> bool:
-        """A node answers for the address. Answers whether it was to be left alone, which ends now."""
+    def stays(self, address: Address) -> bool:
+        """A node answers for the address, or its user insists on it. Answers whether it was to be left alone, which ends now."""
         self._young.pop(address, None)
         return self._left_until.pop(address, None) is not None
 
@@ -97,16 +98,15 @@ def leave_to_others(
     ledger: Ledger,
     announcements: Announcements,
     now: float,
-    requested: Collection[Address] = (),
 ) -> tuple[tuple[Address, str], ...]:
     """Mark what the Service should leave to another host; the next plan moves it. Answers the addresses and who says so.
 
-    An address that it shares stays: its key binds the others to it as well. So does one that it has `requested` meanwhile.
+    An address that it shares stays: its key binds the others to it as well.
     """
     record = ledger.records.get(service)
     found: list[tuple[Address, str]] = []
     for address in record.addresses if record is not None else ():
-        if address in requested or len(ledger.claims[address].holders) > 1:
+        if len(ledger.claims[address].holders) > 1:
             continue
         if not taken.may_move(service, address, now):
             continue

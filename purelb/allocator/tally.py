@@ -100,7 +100,7 @@ class Tally:
         yield Sample(metrics.ADDRESSES, conflicting, ("conflicting",))
         for reason, services in self._unannounced.items():
             yield Sample(metrics.UNANNOUNCED, len(services), (reason,))
-        yield Sample(metrics.DOUBLE, ledger.contested)
+        yield Sample(metrics.DOUBLE, ledger.index.contested)
         yield from pool_samples(ledger, groups)
 
     def _remove(self, service: ServiceKey, known: Standing | None) -> None:
@@ -130,7 +130,7 @@ def pool_samples(ledger: Ledger, groups: Groups) -> Iterator[Sample]:
     for name, ready in read.items():
         yield Sample(metrics.GROUP_ACCEPTED, float(ready), (name,))
     for name in groups.elsewhere:  # how many there are is known there
-        lent = {family: ledger.strays(name, family) for family in _FAMILIES}
+        lent = {family: ledger.index.strays(name, family) for family in _FAMILIES}
         for family, count in lent.items():
             yield Sample(metrics.POOL_ADDRESSES, float(count), (name, f"IPv{family}", "in_use"))
         yield Sample(metrics.POOL_IN_USE, float(sum(lent.values())), (name,))

@@ -15,6 +15,7 @@ from msgspec import Struct
 from purelb.allocator import metrics
 from purelb.allocator.keys import Answered, Key, ReadAgain, ServiceKey, Wrote
 from purelb.allocator.occasions import Occasion
+from purelb.allocator.pacing import Pace
 from purelb.allocator.rebuild import rebuild
 from purelb.allocator.reconciler import Reconciler
 from purelb.allocator.sideline import Sideline
@@ -169,6 +170,9 @@ class Courier:
 
     def wall(self) -> str:
         return self._clock.wall().replace(tzinfo=None).isoformat(timespec="seconds") + "Z"  # a tenth of strftime
+
+    def pace(self) -> Pace:
+        return Pace(self._clock.now)
 
     async def run(self) -> None:
         """Read the Services whose writes got no answer, one after the other."""

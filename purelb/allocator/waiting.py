@@ -9,7 +9,8 @@ Bound: one row per waiting Service and wait; a refusal names few.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
+from heapq import merge
 
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.refusals import EntryHasRoom, GroupsChange, PoolHasRoom, QuotaHasRoom, SubnetActive, Wait
@@ -65,22 +66,26 @@ class Waiting:
         self._woken[service] = wait
         return (service,)
 
-    def groups_changed(self, names: Container[str] = ()) -> tuple[ServiceKey, ...]:
-        """Everybody who waits for a group to change, or for room in one of those that did, oldest first."""
-        lines = [
+    def everybody(self) -> Iterator[ServiceKey]:
+        """All who wait, oldest first. Read from the lines as they stand: nobody may be put anywhere meanwhile."""
+        return _oldest_first(self._lines.values())
+
+    def groups_changed(self, names: Container[str] = ()) -> Iterator[ServiceKey]:
+        """Everybody who waits for a group to change, or for room in one of those that did, oldest first; read as above."""
+        return _oldest_first(
             line
             for wait, line in self._lines.items()
             if isinstance(wait, GroupsChange) or (isinstance(wait, _ONE_BY_ONE) and wait.group in names)
-        ]
-        return tuple(service for _, service in sorted({row for line in lines for row in line}))
+        )
 
     def subnets(self) -> tuple[IPNetwork, ...]:
         """The subnets that somebody waits for."""
         return tuple(wait.subnet for wait in self._lines if isinstance(wait, SubnetActive))
 
     def in_namespace(self, namespace: str) -> tuple[ServiceKey, ...]:
-        """Everybody of one namespace who waits for a group or a label to change, oldest first."""
-        return tuple(service for service in self.groups_changed() if service.namespace == namespace)
+        """Everybody of one namespace who waits, for whatever, oldest first."""
+        places = self._places.items()
+        return tuple(key for _, key in sorted((at[0], key) for key, at in places if key.namespace == namespace))
 
     def _leave(self, service: ServiceKey, created: str, waits: tuple[Wait, ...]) -> None:
         for wait in waits:
@@ -89,3 +94,11 @@ class Waiting:
             if not line:
                 del self._lines[wait]
         del self._places[service]
+
+
+def _oldest_first(lines: Iterable[list[Age]]) -> Iterator[ServiceKey]:
+    before: Age | None = None
+    for row in merge(*lines):
+        if row != before:
+            yield row[1]
+        before = row

@@ -161,6 +161,37 @@ async def test_a_family_that_is_wanted_again_before_it_was_taken_away_keeps_its_
         await stays(cluster, ("192.0.2.10", "2001:db8::10"))
 
 
+def both(v4: str, v6: str) -> dict[str, Any]:
+    """The source of a group with addresses of both families."""
+    return {
+        "v4pool": None,
+        "v4pools": [{"pool": v4, "subnet": "192.0.2.0/24"}],
+        "v6pools": [{"pool": v6, "subnet": "2001:db8::/64"}],
+    }
+
+
+async def test_a_family_that_was_never_published_comes_from_the_group_of_the_address_that_is_asked_for(
+    cluster: Cluster,
+) -> None:
+    first = {"spec": {"local": both("192.0.2.10-192.0.2.19", "2001:db8::10-2001:db8::19")}}
+    other = {"spec": {"local": both("192.0.2.30-192.0.2.39", "2001:db8::30-2001:db8::39")}}
+    await cluster.patch(SERVICE_GROUPS, "default", first, INSTALL)
+    await cluster.patch(SERVICE_GROUPS, "other", other, INSTALL)
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.serve("told", **DUAL)
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses() == ("192.0.2.10",)
+        writes_are_late(cluster)
+        await cluster.patch(SERVICES, "web", {"spec": DUAL}, "shop")
+        await cluster.clock.advance(LATE / 2)
+        await ask(cluster, {ADDRESSES: "192.0.2.35"})
+        await ask(cluster, {ADDRESSES: "192.0.2.36"}, "told")
+        await cluster.clock.advance(2.0)
+        assert await cluster.addresses() == ("192.0.2.35", "2001:db8::30")
+        assert await cluster.addresses("told") == ("192.0.2.36", "2001:db8::10"), "a published one stays"
+
+
 @pytest.mark.parametrize(
     ("there", "back"),
     [

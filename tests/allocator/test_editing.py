@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from purelb.allocator.audit import broken
+from purelb.allocator.claims import Origin, Source
 from purelb.allocator.keys import ServiceKey
-from purelb.allocator.ledger import Ledger, Origin, Source
+from purelb.allocator.ledger import Ledger
 from purelb.allocator.ranges import Address, Atlas, EntryId, Layout, Place
 from purelb.allocator.sharing import Facts
 from purelb.net.ranges import Interval
@@ -60,9 +61,9 @@ def everything(ledger: Ledger) -> dict[str, object]:
     for entry in ledger.pools.entries():
         found[f"usage of {entry}"] = ledger.pools.usage_of(entry)
     for group in ("a", "b"):
-        found[f"strays of {group}"] = ledger.strays(group, 4)
-        found[f"namespaces of {group}"] = [ledger.used_by_namespace(group, f"ns-{n}", 4) for n in range(3)]
-        found[f"key of {group}"] = ledger.bound(group, 4, "key") is None
+        found[f"strays of {group}"] = ledger.index.strays(group, 4)
+        found[f"namespaces of {group}"] = [ledger.index.used_by_namespace(group, f"ns-{n}", 4) for n in range(3)]
+        found[f"key of {group}"] = ledger.index.bound(group, 4, "key") is None
     for entry in ledger.pools.entries():
         given_out: list[Address] = []
         while (lowest := ledger.pools.lowest(entry)) is not None:

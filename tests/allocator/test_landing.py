@@ -13,9 +13,11 @@ from purelb.allocator.audit import broken, waiting_for_nothing
 from purelb.allocator.configuring import groups_changed
 from purelb.allocator.keys import Key, ServiceKey, Wrote
 from purelb.allocator.observed import Claims
+from purelb.allocator.pacing import Pace
 from purelb.allocator.reconciler import Reconciler
 from purelb.allocator.serving import Rules
 from purelb.allocator.state import Config, State, Stores
+from purelb.api.pieces import at_once
 from purelb.kube.errors import Status, TransportError
 from purelb.kube.metrics import NO_SINK
 from purelb.kube.model import LoadBalancerIngress, LoadBalancerStatus, Service, ServiceStatus
@@ -64,6 +66,9 @@ class ByHand:
     def wall(self) -> str:
         return "2030-01-01T00:00:00Z"
 
+    def pace(self) -> Pace:
+        return Pace(lambda: 0.0)
+
     def answered_at(self) -> float:
         return 0.0
 
@@ -82,7 +87,7 @@ class Bench:
         self.state = State(Config(Claims(default_announcer=True), Rules(), INSTALL), stores)
         self.hands = ByHand()
         self.reconciler = Reconciler(self.state, self.hands)
-        groups_changed(self.state, self.hands)
+        at_once(groups_changed(self.state, self.hands, now=0.0))
 
     async def step(self, key: Key = WEB, now: float = 0.0) -> None:
         await self.reconciler.step(key, now)

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from purelb.allocator.attribution import name_of
+from purelb.allocator.claims import Source
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.learning import learn_all
-from purelb.allocator.ledger import Ledger, Source
+from purelb.allocator.ledger import Ledger
 from purelb.allocator.planning import Planned
 from purelb.allocator.ranges import Address, ip_text
 from purelb.allocator.refusals import Refusal

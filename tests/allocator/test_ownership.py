@@ -10,7 +10,8 @@ import pytest
 from purelb.allocator.observed import Claims
 from purelb.api.kinds import LB_NODE_STATUSES, SERVICE_GROUPS
 from purelb.kube.resources import NAMESPACES, SERVICES
-from tests.allocator.cluster import Cluster, pool
+from purelb.sandbox.apiserver.faults import Delay, Rule
+from tests.allocator.cluster import ALLOCATOR, Cluster, pool
 from tests.allocator.nodes import Node
 from tests.allocator.objects import INSTALL, service
 
@@ -114,6 +115,31 @@ async def test_what_fifty_others_hold_is_given_to_none_of_fifty_older_ones_of_ou
         await cluster.clock.advance(5.0)
         given = await cluster.all_addresses()
         assert len(given) == len(set(given)) == 100
+
+
+async def test_an_address_that_somebody_wrote_into_a_status_is_given_to_nobody_while_it_stands_there(
+    cluster: Cluster,
+) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        late = Rule(
+            effect=Delay(seconds=3.0), resource="services/status", verb="patch", name="web", subject=ALLOCATOR.name
+        )
+        cluster.core.faults.add(late)
+        written = {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.11"}]}}}
+        await cluster.patch(SERVICES, "web", written, "shop", subresource="status")
+        await cluster.clock.advance(0.5)
+        await cluster.serve("next")
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses() == ("192.0.2.11",), "it is not put back yet"
+        assert await cluster.addresses("next") == ("192.0.2.12",)
+        await cluster.clock.advance(5.0)
+        assert await cluster.addresses() == ("192.0.2.10",)
+        await cluster.serve("last")
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses("last") == ("192.0.2.11",)
 
 
 async def test_addresses_of_nodes_gateways_and_the_cluster_are_reserved_and_say_whose_they_are(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from purelb.allocator.ledger import Source
+from purelb.allocator.claims import Source
 from purelb.allocator.refusals import AddressChanges, PoolHasRoom, Refusal
 from purelb.kube.model import LabelSelector
 from tests.allocator.desk import Desk
@@ -329,9 +329,9 @@ def test_an_address_is_free_only_when_the_last_sharer_left_and_the_key_with_it()
     for name, port in (("a", 80), ("b", 81), ("c", 82)):
         desk.get(shared(name, port))
     for name, port in (("b", 81), ("a", 80), ("c", 82)):
-        assert desk.ledger.bound("default", 4, "k") == ip("192.0.2.10")
+        assert desk.ledger.index.bound("default", 4, "k") == ip("192.0.2.10")
         desk.gone(shared(name, port))
-    assert desk.ledger.bound("default", 4, "k") is None
+    assert desk.ledger.index.bound("default", 4, "k") is None
     assert desk.get(service("next")) == ("192.0.2.10",)
 
 
@@ -340,7 +340,7 @@ def test_alone_on_its_address_a_service_changes_key_and_ports_freely() -> None:
     assert desk.get(shared("a", 80)) == ("192.0.2.10",)
     assert desk.get(shared("a", 99, with_key="new")) == ("192.0.2.10",)
     assert desk.get(shared("b", 80, with_key="new")) == ("192.0.2.10",)
-    assert desk.ledger.bound("default", 4, "k") is None
+    assert desk.ledger.index.bound("default", 4, "k") is None
 
 
 def test_a_sharer_that_edits_its_ports_into_a_clash_loses_the_address_at_once() -> None:

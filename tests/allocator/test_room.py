@@ -22,6 +22,7 @@ TALKS = {
     "lending",
     "main",
     "rebuild",
+    "pacing",
     "reconciler",
     "sources/calls",
     "sources/source",

@@ -50,9 +50,9 @@ def test_the_address_of_three_is_free_with_the_last_of_them(order: tuple[str, ..
         desk.get(sharer(name, port))
     for name in order:
         assert reason(desk.ask(service("waits"))) == "PoolExhausted"
-        assert desk.ledger.bound("default", 4, "k") == ip("192.0.2.10")
+        assert desk.ledger.index.bound("default", 4, "k") == ip("192.0.2.10")
         desk.gone(sharer(name, ports[name]))
-    assert desk.ledger.bound("default", 4, "k") is None
+    assert desk.ledger.index.bound("default", 4, "k") is None
     assert desk.get(service("waits")) == ("192.0.2.10",)
 
 

@@ -329,6 +329,18 @@ async def test_quarantine_postpones_the_release_and_the_same_name_gets_the_same_
         assert not site.ipam.records
 
 
+async def test_a_delay_that_is_removed_gives_back_what_was_kept_for_it() -> None:
+    async with Site().open(reuseDelay="1h") as site, site.allocator():
+        await site.far()
+        await site.clock.advance(1.0)
+        await site.admin.delete(SERVICES, "web", namespace="shop")
+        await site.clock.advance(30.0)
+        assert list(site.ipam.records) == [V4[0]]
+        await site.patch(SERVICE_GROUPS, "far", {"spec": {"reuseDelay": None}}, INSTALL)
+        await site.clock.advance(2.0)
+        assert not site.ipam.records
+
+
 async def test_a_shared_key_is_served_without_asking_and_released_with_the_last_holder() -> None:
     shares = {"annotations": {"purelb.io/allow-shared-ip": "k"}}
     async with Site().open() as site, site.allocator():

@@ -214,6 +214,14 @@ async def test_who_waits_to_move_stays_once_its_user_insists_on_the_address(clus
         allocated = await cluster.condition()
         assert allocated is not None
         assert (allocated.status, allocated.reason) == ("True", "AddressAssigned")
+        await cluster.patch(SERVICES, "web", {"metadata": {"annotations": {"purelb.io/addresses": None}}}, "shop")
+        await cluster.create(SERVICE_GROUPS, pool("more", "192.0.2.40/32", autoAssign=True), INSTALL)
+        await node.live(4)
+        assert await cluster.addresses() == ("192.0.2.30",), "it was asked for, so it moves no more"
+        await cluster.admin.delete(SERVICES, "web", namespace="shop")
+        await cluster.serve("wants", annotations={"purelb.io/addresses": "192.0.2.30"})
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses("wants") == ("192.0.2.30",), "and it is left to nobody"
 
 
 async def test_who_waits_to_move_stays_once_a_node_announces_the_address(cluster: Cluster) -> None:
@@ -317,5 +325,5 @@ def test_what_is_not_young_or_not_its_own_may_not_move() -> None:
     assert taken.may_move(web, address(1), now=YOUNG_FOR - 0.1)
     assert not taken.may_move(web, address(1), now=YOUNG_FOR)
     assert not taken.may_move(key("other"), address(1), now=0.0)
-    taken.announced(address(1))
+    taken.stays(address(1))
     assert not taken.may_move(web, address(1), now=1.0)

@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from purelb.allocator.refusals import AddressChanges, GroupsChange, PoolHasRoom, QuotaHasRoom
 from purelb.allocator.waiting import Waiting
-from tests.allocator.objects import ip, key
+from purelb.api.kinds import SERVICE_GROUPS
+from purelb.kube.resources import NAMESPACES
+from tests.allocator.cluster import Cluster, pool
+from tests.allocator.objects import INSTALL, ip, key
 
 ROOM = PoolHasRoom("default", 4)
 
@@ -44,8 +49,8 @@ def test_a_changed_group_wakes_who_waits_for_groups_each_once() -> None:
     waiting = line()
     waiting.put(key("b"), "2", (GroupsChange("UnknownGroup"), GroupsChange("NotInAnyPool")))
     waiting.put(key("a", "bank"), "1", (GroupsChange("UnknownGroup"),))
-    assert waiting.groups_changed() == (key("a", "bank"), key("b"))
-    assert len(waiting.groups_changed({"default"})) == 5
+    assert tuple(waiting.groups_changed()) == (key("a", "bank"), key("b"))
+    assert len(tuple(waiting.groups_changed({"default"}))) == 5
     assert waiting.in_namespace("bank") == (key("a", "bank"),)
 
 
@@ -54,3 +59,72 @@ def test_who_waits_for_nothing_any_more_leaves_no_line_behind() -> None:
     for name in ("old", "middle", "young"):
         waiting.put(key(name), "", ())
     assert (len(waiting), waiting.wake(ROOM)) == (0, ())
+
+
+async def waits_for_a_full_pool(cluster: Cluster) -> None:
+    """`web` has the only address and `next` waits for one."""
+    await cluster.prepare()
+    await cluster.create(SERVICE_GROUPS, pool(text="192.0.2.10/32"), INSTALL)
+
+
+@pytest.mark.parametrize("before", [None, {"autoAssign": False}], ids=["new", "not to be chosen until now"])
+async def test_who_waits_for_a_full_pool_is_served_by_a_group_that_begins_to_serve_it(
+    before: dict[str, object] | None,
+) -> None:
+    cluster = Cluster()
+    async with cluster.admin:
+        await waits_for_a_full_pool(cluster)
+        if before is not None:
+            await cluster.create(SERVICE_GROUPS, pool("more", "192.0.2.40/32", priority=5, **before), INSTALL)
+        async with cluster.allocator():
+            await cluster.serve()
+            await cluster.clock.advance(1.0)
+            await cluster.serve("next")
+            await cluster.clock.advance(1.0)
+            assert await cluster.addresses("next") == ()
+            if before is None:
+                await cluster.create(
+                    SERVICE_GROUPS, pool("more", "192.0.2.40/32", autoAssign=True, priority=5), INSTALL
+                )
+            else:
+                await cluster.patch(SERVICE_GROUPS, "more", {"spec": {"autoAssign": True}}, INSTALL)
+            await cluster.clock.advance(1.0)
+            assert await cluster.addresses("next") == ("192.0.2.40",)
+
+
+async def test_who_waits_for_a_full_pool_is_served_by_the_group_that_a_new_label_of_its_namespace_opens() -> None:
+    cluster = Cluster()
+    async with cluster.admin:
+        await waits_for_a_full_pool(cluster)
+        gold = pool("gold", "192.0.2.40/32", namespaceSelector={"matchLabels": {"tier": "gold"}})
+        await cluster.create(SERVICE_GROUPS, gold, INSTALL)
+        async with cluster.allocator():
+            await cluster.serve()
+            await cluster.clock.advance(1.0)
+            await cluster.serve("next")
+            await cluster.clock.advance(1.0)
+            assert await cluster.addresses("next") == ()
+            await cluster.patch(NAMESPACES, "shop", {"metadata": {"labels": {"tier": "gold"}}})
+            await cluster.clock.advance(1.0)
+            assert (await cluster.addresses(), await cluster.addresses("next")) == (("192.0.2.10",), ("192.0.2.40",))
+
+
+async def test_why_a_request_is_refused_follows_an_edit_of_its_group() -> None:
+    cluster = Cluster()
+    async with cluster.admin:
+        await waits_for_a_full_pool(cluster)
+        async with cluster.allocator():
+            await cluster.serve(annotations={"purelb.io/addresses": "192.0.2.10"}, ipFamilies=["IPv6"], clusterIPs=None)
+            await cluster.clock.advance(1.0)
+            told = []
+            for spec in ({"drain": True}, {"drain": None}):
+                found = await cluster.condition()
+                told.append(found.reason if found is not None else "")
+                await cluster.patch(SERVICE_GROUPS, "default", {"spec": spec}, INSTALL)
+                await cluster.clock.advance(1.0)
+            found = await cluster.condition()
+            assert [*told, found.reason if found is not None else ""] == [
+                "FamilyMismatch",
+                "GroupDraining",
+                "FamilyMismatch",
+            ]

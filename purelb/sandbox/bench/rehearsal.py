@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from purelb.allocator.keys import Key, ServiceKey, Wrote
 from purelb.allocator.observed import Claims
+from purelb.allocator.pacing import Pace
 from purelb.allocator.rebuild import rebuild
 from purelb.allocator.reconciler import Reconciler
 from purelb.allocator.serving import Rules
@@ -99,7 +100,8 @@ class Rehearsal:
     def __init__(self, *, groups: Iterable[ServiceGroup], services: Iterable[Service] = ()) -> None:
         self.time = START
         self.writes: list[_Sent] = []
-        self.steps: list[tuple[Key, float]] = []  # with the CPU each took
+        self.steps: list[tuple[Key, float]] = []  # with the CPU of its longest stretch without a pause
+        self.rebuilding = 0.0  # the longest stretch of the rebuild
         self.events = 0
         self.world = _World()
         self._rv = 1_000_000
@@ -117,7 +119,7 @@ class Rehearsal:
     def begin(self) -> float:
         """Rebuild the ledger; the CPU that took. The first decisions are still to be made."""
         began = time.thread_time()
-        finish(rebuild(self.state, self, self))  # type: ignore[arg-type]
+        _, self.rebuilding = finish(rebuild(self.state, self, self))  # type: ignore[arg-type]
         return time.thread_time() - began
 
     def run(self, *, until: float | None = None) -> float:
@@ -177,7 +179,7 @@ class Rehearsal:
         return found
 
     def longest(self, kind: type[Key] | None = None) -> float:
-        """The longest step so far, of one kind of key or of all, in seconds of CPU."""
+        """The longest that a step of one kind of key, or of any, held the loop so far, in seconds of CPU."""
         return max((took for key, took in self.steps if kind is None or isinstance(key, kind)), default=0.0)
 
     # Hands
@@ -203,6 +205,9 @@ class Rehearsal:
     def wall(self) -> str:
         return "2026-01-01T00:00:00Z"
 
+    def pace(self) -> Pace:
+        return Pace(time.thread_time)
+
     def answered_at(self) -> float:
         return self.time
 
@@ -212,14 +217,13 @@ class Rehearsal:
     # Clock
 
     def now(self) -> float:
-        return self.time  # it stands still during a rebuild, which then never pauses for others
+        return self.time
 
     # One turn
 
     def _step(self, key: Key) -> None:
-        began = time.thread_time()
-        outcome = finish(self._reconciler.step(key, self.time))
-        self.steps.append((key, time.thread_time() - began))
+        outcome, longest = finish(self._reconciler.step(key, self.time))
+        self.steps.append((key, longest))
         self._queue.done(key, now=self.time)
         match outcome:
             case After(delay=delay):
@@ -252,13 +256,16 @@ class Rehearsal:
         return self._rv
 
 
-def finish(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine that waits for nothing but its turn."""
+def finish(work: Coroutine[Any, Any, Any]) -> tuple[Any, float]:
+    """Run a coroutine that waits for nothing but its turn; its answer, and the CPU of its longest stretch without a pause."""
+    longest = 0.0
     while True:
+        began = time.thread_time()
         try:
             work.send(None)
         except StopIteration as ended:
-            return ended.value
+            return ended.value, max(longest, time.thread_time() - began)
+        longest = max(longest, time.thread_time() - began)
 
 
 def _merged(service: Service, patch: Mapping[str, Any]) -> Service:

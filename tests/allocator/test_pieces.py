@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Long work gives way: however much is read, moved or recounted at once, it stops after little, and the others have their turns."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from purelb.allocator.audit import broken, recounting
+from purelb.allocator.claims import Source
+from purelb.allocator.groups import Groups
+from purelb.allocator.ledger import Ledger
+from purelb.allocator.pacing import SLICE, Pace
+from purelb.allocator.sharing import Facts
+from purelb.api.groups import Accepted, parse_group, reading_group
+from purelb.api.pieces import CHANGES, LOOKS, at_once
+from tests.allocator.objects import INSTALL, group, key, v4
+
+if TYPE_CHECKING:
+    from purelb.allocator.ranges import Address
+    from purelb.api.kinds import ServiceGroup
+    from purelb.api.pieces import Pieces
+
+HELD = 1000
+FIRST = 0x0A000000
+
+
+def wide(
+    name: str, *, first: int = 0, items: int = 100, created: str = "2026-01-01T00:00:00Z", **spec: Any
+) -> ServiceGroup:
+    """A group of many items in entries of fifty."""
+    texts = [f"10.0.{n // 32}.{n % 32 * 8}-10.0.{n // 32}.{n % 32 * 8 + 6}" for n in range(first, first + items)]
+    entries = [v4(", ".join(texts[at : at + 50]), "10.0.0.0/8") for at in range(0, items, 50)]
+    return group(name, *entries, created=created, **spec)
+
+
+def read(*stored: ServiceGroup, before: Groups | None = None) -> Pieces[Groups]:
+    return Groups.reading(
+        stored, install_namespace=INSTALL, scope="install", labels_of=lambda _: {}, sources=(), before=before
+    )
+
+
+def stops(work: Pieces[Any]) -> int:
+    """How often it can be interrupted."""
+    return sum(1 for _ in work)
+
+
+def held(groups: Groups) -> Ledger:
+    """Somebody holds each of a thousand addresses."""
+    ledger = Ledger()
+    ledger.configure(groups.layouts, groups.atlas)
+    facts = Facts(None, frozenset(), "shop", (), local=False)
+    for number in range(HELD):
+        address: Address = (4, FIRST + number)
+        ledger.learn(key(f"s{number}"), uid=f"u{number}", created="", address=address, facts=facts)
+    return ledger
+
+
+def test_a_group_is_read_entry_by_entry_and_says_the_same_as_at_once() -> None:
+    stored = wide("default", items=500)
+    assert stops(reading_group(stored, install_namespace=INSTALL)) >= 10
+    accepted = parse_group(stored, install_namespace=INSTALL)
+    assert isinstance(accepted, Accepted)
+    assert at_once(read(stored)).accepted == {"default": accepted.group}
+
+
+def test_a_group_that_says_the_same_as_before_is_not_read_again() -> None:
+    same, other = wide("default", items=500), group("far", v4("192.0.2.1/32"))
+    before = at_once(read(same, other))
+    edited = group("far", v4("192.0.2.2/32"))
+    again = wide("default", items=500)
+    assert again is not same
+    after = at_once(read(again, edited, before=before))
+    assert after.accepted["default"] is before.accepted["default"]
+    assert [str(entry.pool) for entry in after.accepted["far"].entries] == ["192.0.2.2/32"]
+    assert stops(read(again, edited, before=before)) < stops(read(again, edited))
+
+
+def test_a_refused_group_is_judged_again_when_the_one_before_it_makes_room() -> None:
+    old, young = wide("old"), wide("young", created="2026-01-02T00:00:00Z")
+    before = at_once(read(old, young))
+    assert before.standings[INSTALL, "young"].reason == "Overlap"
+    assert before.standings == at_once(read(old, young, before=before)).standings
+    after = at_once(read(wide("old", first=2000), young, before=before))
+    assert after.standings[INSTALL, "young"].reason == "Accepted"
+
+
+def test_an_edit_that_moves_a_thousand_held_addresses_stops_after_few_of_them() -> None:
+    before, after = at_once(read(wide("default"))), at_once(read(wide("other")))
+    ledger = held(before)
+    ledger.reserve(Source("node", "n1"), [(4, FIRST + HELD + 1)])
+    entries = {address: claim.entry for address, claim in ledger.claims.items()}
+    most = 0
+    for _ in (work := ledger.configuring(after.layouts, after.atlas)):
+        now = {address: claim.entry for address, claim in ledger.claims.items()}
+        most = max(most, sum(1 for address, entry in now.items() if entry != entries[address]))
+        entries = now
+    assert 0 < most <= CHANGES
+    assert not [*work], "it is over"
+    assert not list(broken(ledger))
+    assert all(claim.entry is None or claim.entry.group == "other" for claim in ledger.claims.values())
+
+
+def test_a_recount_stops_after_few_addresses_and_finds_what_is_wrong() -> None:
+    ledger = held(at_once(read(wide("default"))))
+    assert stops(recounting(ledger)) >= HELD // CHANGES
+    assert at_once(recounting(ledger)) == ()
+    ledger.pools.move((4, FIRST), "claimed", "free")
+    assert at_once(recounting(ledger, only="default"))
+    assert at_once(recounting(ledger, only="other")) == ()
+
+
+def test_comparing_two_configurations_stops_as_well() -> None:
+    one, other = at_once(read(wide("default", items=3000))), at_once(read(wide("other", items=3000)))
+    assert stops(one.atlas.moving(other.atlas)) >= 3000 // LOOKS
+
+
+async def test_whoever_works_for_long_gives_the_others_a_turn_and_whoever_does_not_goes_on() -> None:
+    now, turns = 0.0, 0
+
+    def work(pieces: int, each: float) -> Pieces[str]:
+        nonlocal now
+        for _ in range(pieces):
+            now += each
+            yield
+        return "done"
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as tasks:
+        other = tasks.create_task(others())
+        assert await Pace(lambda: now).through(work(100, SLICE / 200)) == "done"
+        assert turns == 0, "it was short"
+        assert await Pace(lambda: now).through(work(10, SLICE)) == "done"
+        assert turns == 10
+        other.cancel()
