@@ -11,7 +11,7 @@ from purelb.api.kinds import SERVICE_GROUPS
 from purelb.api.leases import ALLOCATOR_LEASE
 from purelb.kube.resources import LEASES, SERVICES
 from purelb.sandbox.apiserver.faults import Answer, Delay, Hang, LoseAnswer, Reset, Rule
-from tests.allocator.cluster import Cluster, pool
+from tests.allocator.cluster import ALLOCATOR, Cluster, pool
 from tests.allocator.objects import INSTALL
 
 if TYPE_CHECKING:
@@ -122,6 +122,24 @@ async def test_without_an_api_server_it_waits_and_says_for_whom(cluster: Cluster
         await cluster.clock.advance(70.0)
         assert component.phase() == "Running"
         assert await cluster.addresses() == ("192.0.2.10",)
+
+
+async def test_without_the_right_to_one_kind_it_waits_names_the_kind_and_goes_on_when_it_is_granted(
+    cluster: Cluster,
+) -> None:
+    number = cluster.core.faults.add(Rule(effect=Answer(code=403), resource="lbnodeagents*", subject=ALLOCATOR.name))
+    async with cluster.allocator() as component:
+        await cluster.serve()
+        await cluster.clock.advance(60.0)
+        said = component.checks()["synced"]
+        assert said is not None
+        assert said.startswith("lbnodeagents.purelb.io: ")
+        assert "403" in said
+        assert (component.phase(), await cluster.addresses()) == ("Syncing", ())
+        cluster.core.faults.remove(number)
+        await cluster.clock.advance(60.0)
+        assert component.checks()["synced"] is None
+        assert len(await cluster.addresses()) == 1
 
 
 async def test_during_an_outage_of_the_api_nothing_is_taken_away(cluster: Cluster) -> None:

@@ -235,6 +235,13 @@ async def test_who_sets_local_again_and_again_is_left_alone_for_an_hour(cluster:
         assert len(patched) == 3
         assert await cluster.addresses() == ("192.0.2.10",)
         assert "LocalOverrideContested" in {reason for _, reason, _ in await cluster.events()}
+        for minutes, times in ((59, 3), (2, 4)):
+            await cluster.clock.advance(60.0 * minutes)
+            await cluster.patch(SERVICES, "web", {"metadata": {"labels": {"at": str(minutes)}}}, "shop")
+            await cluster.clock.advance(1.0)
+            patched = [path for _, path in cluster.writes if path.endswith("/services/web")]
+            assert len(patched) == times, "an hour of rest, and then again"
+        assert await policy(cluster) == "Cluster"
 
 
 async def test_a_missing_announcement_becomes_an_event_only_when_it_lasts(cluster: Cluster) -> None:

@@ -21,7 +21,7 @@ from purelb.allocator.sharing import clash
 from purelb.allocator.wish import rough_wish
 from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.errors import KubeError
-from purelb.kube.resources import SERVICES
+from purelb.kube.resources import NAMESPACES, SERVICES
 from purelb.sandbox.apiserver.faults import Answer, Delay, LoseAnswer, Reset, Rule
 from tests.allocator.cluster import ALLOCATOR, Cluster, pool
 from tests.allocator.ipam import V4, Ipam, lie, netbox
@@ -52,6 +52,51 @@ CONFUSE = st.tuples(
 DELETE = st.tuples(st.just("delete"), NAMES)
 GROUP = st.tuples(st.just("group"), st.sampled_from(["default", "far"]), st.one_of(st.none(), POOLS))
 RACKS = st.tuples(st.just("racks"), st.integers(0, 3), st.booleans())
+FAMILIES: list[dict[str, Any]] = [
+    {"ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"},
+    {"ipFamilies": ["IPv6"], "ipFamilyPolicy": "SingleStack"},
+    {"ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "PreferDualStack"},
+    {"ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "RequireDualStack"},
+    {"ipFamilyPolicy": "PreferDualStack"},
+]
+SPEC = st.tuples(
+    st.just("spec"),
+    NAMES,
+    st.sampled_from(
+        [
+            *({"clusterIP": None, "clusterIPs": None, **families} for families in FAMILIES),
+            {"externalTrafficPolicy": "Local"},
+        ]
+    ),
+)
+SHARE = st.tuples(st.just("key"), NAMES, st.sampled_from(["k1", "k2", None]))
+TYPE = st.tuples(
+    st.just("type"), NAMES, st.sampled_from([None, "purelb.io/purelb", "purelb.io/purelb", "example.com/other"])
+)
+LINGER = st.tuples(st.just("linger"), NAMES, st.booleans())
+RELABEL = st.tuples(st.just("relabel"), st.sampled_from(["gold", "tin"]))
+GROUP_SPEC = st.tuples(
+    st.just("group spec"),
+    st.sampled_from(["default", "far"]),
+    st.sampled_from(
+        [
+            {"drain": True},
+            {"drain": None},
+            {"quotaPerNamespace": 1},
+            {"quotaPerNamespace": None},
+            {"reuseDelay": "30s"},
+            {"reuseDelay": None},
+            {"namespaceSelector": {"matchLabels": {"tier": "gold"}}},
+            {"namespaceSelector": None},
+            {
+                "local": {
+                    "v4pool": {"pool": "192.0.2.10-192.0.2.13", "subnet": "192.0.2.0/24", "exclude": ["192.0.2.11"]}
+                }
+            },
+            {"local": {"v6pool": {"pool": "2001:db8::1-2001:db8::2", "subnet": "2001:db8::/64"}}},
+        ]
+    ),
+)
 MOOD = st.tuples(st.just("mood"), st.sampled_from(["allocate", "release", "adopt", "usage"]), MOODS)
 CLEAR = st.tuples(st.just("clear"), NAMES)
 WAIT = st.tuples(st.just("wait"), st.sampled_from([1 / 64, 1 / 4, 2.0]))
@@ -63,6 +108,13 @@ FAULT = st.tuples(
 )
 STORIES = st.lists(
     st.one_of(CREATE, CREATE, EDIT, CONFUSE, DELETE, GROUP, CLEAR, WAIT, KILL, FAULT), min_size=3, max_size=25
+)
+STORIES_OF_EDITS = st.lists(
+    st.one_of(
+        CREATE, CREATE, EDIT, SPEC, SPEC, SHARE, TYPE, LINGER, DELETE, GROUP_SPEC, GROUP, RELABEL, WAIT, KILL, FAULT
+    ),
+    min_size=5,
+    max_size=25,
 )
 STORIES_OF_SOURCES = st.lists(
     st.one_of(CREATE, CREATE, EDIT, DELETE, RACKS, MOOD, MOOD, WAIT, WAIT, KILL, FAULT), min_size=3, max_size=20
@@ -106,6 +158,26 @@ async def step(cluster: Cluster, what: tuple[Any, ...]) -> None:
                 await cluster.patch(SERVICE_GROUPS, "racks", {"spec": racks(count, several=several)["spec"]}, INSTALL)
             case ("mood", verb, mood):
                 ipam_of(cluster).mood[verb].append(mood)
+            case ("spec", name, spec):
+                await cluster.patch(SERVICES, name, {"spec": spec}, "shop")
+            case ("key", name, key):
+                await cluster.patch(
+                    SERVICES, name, {"metadata": {"annotations": {"purelb.io/allow-shared-ip": key}}}, "shop"
+                )
+            case ("type", name, None):
+                plain = {"type": "ClusterIP", "loadBalancerClass": None, "externalTrafficPolicy": None}
+                await cluster.patch(SERVICES, name, {"spec": plain}, "shop")
+            case ("type", name, of_class):
+                await cluster.patch(
+                    SERVICES, name, {"spec": {"type": "LoadBalancer", "loadBalancerClass": of_class}}, "shop"
+                )
+            case ("linger", name, lingers):
+                finalizers = {"metadata": {"finalizers": ["example.com/stays"] if lingers else None}}
+                await cluster.patch(SERVICES, name, finalizers, "shop")
+            case ("relabel", tier):
+                await cluster.patch(NAMESPACES, "shop", {"metadata": {"labels": {"tier": tier}}})
+            case ("group spec", name, spec):
+                await cluster.patch(SERVICE_GROUPS, name, {"spec": spec}, INSTALL)
             case ("clear", name):
                 status = {"status": {"loadBalancer": None}}
                 await cluster.patch(SERVICES, name, status, "shop", subresource="status")
@@ -213,4 +285,12 @@ def test_after_any_story_of_sources_and_entries_a_fresh_allocator_has_nothing_to
     ]
 )
 def test_after_any_story_a_fresh_allocator_has_nothing_to_do(story: list[tuple[Any, ...]]) -> None:
+    asyncio.run(tell(story))
+
+
+@settings(max_examples=25)
+@given(STORIES_OF_EDITS)
+def test_after_any_story_of_families_types_and_edited_groups_a_fresh_allocator_has_nothing_to_do(
+    story: list[tuple[Any, ...]],
+) -> None:
     asyncio.run(tell(story))

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Very many who wait: each release costs a handful of decisions, the oldest are served, and whoever waits for something else sleeps on.
+
+Played in the rehearsal of the benchmarks: the real steps and the real queue, without a server.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from purelb.allocator.keys import ServiceKey
+from purelb.allocator.observed import published
+from purelb.api.kinds import ServiceGroup
+from purelb.sandbox.bench import objects
+from purelb.sandbox.bench.components import INSTALL_NAMESPACE
+from purelb.sandbox.bench.deciding import services
+from purelb.sandbox.bench.rehearsal import Rehearsal
+
+if TYPE_CHECKING:
+    from purelb.kube.model import Service
+
+MANY = 1000
+RELEASED = 100
+QUOTA = 5
+DECISIONS_MAX = 300
+
+
+def default(text: str, **spec: object) -> ServiceGroup:
+    return msgspec.convert(
+        objects.pool("default", text, "192.0.2.0/24", install_namespace=INSTALL_NAMESPACE, **spec), ServiceGroup
+    )
+
+
+def put(each: Service, namespace: str, *, created: str) -> Service:
+    """The same Service in another namespace, made at another time."""
+    return replace(each, metadata=replace(each.metadata, namespace=namespace, creation_timestamp=created))
+
+
+def test_a_hundred_releases_serve_the_hundred_oldest_of_a_thousand_and_wake_none_of_a_thousand_with_a_quota() -> None:
+    made = iter(services(RELEASED + QUOTA + 2 * MANY))
+    holders = [put(next(made), f"holders-{n % 50}", created="2026-01-01T00:00:00Z") for n in range(RELEASED)]
+    fed = [put(next(made), "greedy", created="2026-01-01T00:00:00Z") for _ in range(QUOTA)]
+    hungry = [put(next(made), "greedy", created="2026-01-02T00:00:00Z") for _ in range(MANY)]
+    waiting = [
+        put(next(made), f"waiting-{n % 250}", created=f"2026-02-01T00:{n // 60:02}:{n % 60:02}Z") for n in range(MANY)
+    ]
+    rehearsal = Rehearsal(groups=[default("192.0.2.0-192.0.2.104", quotaPerNamespace=QUOTA)], services=[*holders, *fed])
+    rehearsal.begin()
+    rehearsal.settle()
+    for each in (*hungry, *reversed(waiting)):
+        rehearsal.put_service(each)
+    rehearsal.settle()
+    rehearsal.steps.clear()
+    for each in holders:
+        rehearsal.delete_service(f"{each.metadata.namespace}/{each.metadata.name}")
+        rehearsal.settle()
+    asked = [key for key, _ in rehearsal.steps if isinstance(key, ServiceKey) and "holders" not in key.namespace]
+    assert not [key for key in asked if key.namespace == "greedy"], "no place of its quota was given back"
+    assert len(asked) <= DECISIONS_MAX
+    served = {
+        each.metadata.name for each in rehearsal.services() if published(each) and "waiting" in each.metadata.namespace
+    }
+    assert served == {each.metadata.name for each in waiting[:RELEASED]}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_in_whatever_order_they_come_as_many_are_served_as_there_are_addresses(seed: int) -> None:
+    made = list(services(40))
+    random.Random(seed).shuffle(made)
+    rehearsal = Rehearsal(groups=[default("192.0.2.0-192.0.2.24")])
+    rehearsal.begin()
+    for each in made:
+        rehearsal.put_service(each)
+    rehearsal.settle()
+    given = [address for each in rehearsal.services() for address in published(each)]
+    assert len(given) == len(set(given)) == 25
+    waits = [each for each in rehearsal.services() if not published(each)]
+    assert len(waits) == len(rehearsal.state.waiting) == 15
