@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from purelb.allocator.keys import Reported, ServiceKey
+from purelb.allocator.keys import Deadline, GroupsChanged, Key, NodeChanged, Reported, ServiceKey
 from purelb.allocator.ranges import ip_text
 from purelb.api.kinds import LBNodeStatus, ServiceGroup
 from purelb.kube.decode import Codec, Poison
@@ -39,6 +39,10 @@ REBUILD_MAX_S: Final = 2.0
 HOUR: Final = 3_600.0
 LEASE_S: Final = 10.0
 RENEWED_EVERY: Final = 3.0
+RECOUNTED_EVERY: Final = 61.0
+ITEMS: Final = 8_000
+PER_ENTRY: Final = 125  # as many as the 4,096 characters hold that admission allows
+REPORTED_MAX: Final = 4_096
 NODES: Final = ("node-1", "node-2", "node-3")
 SUBNET: Final = "172.16.0.0/16"
 AROUND: Final = "172.16.0.0/15"
@@ -46,7 +50,7 @@ AROUND: Final = "172.16.0.0/15"
 
 def measure() -> list[Row]:
     """All rows, in about a minute."""
-    return [*filling(), *releasing(), *rebuilding(), *editing(), *dying(), *resting()]
+    return [*filling(), *releasing(), *rebuilding(), *editing(), *pausing(), *dying(), *resting()]
 
 
 def filling() -> list[Row]:
@@ -189,6 +193,51 @@ def editing() -> list[Row]:
     ]
 
 
+def pausing() -> list[Row]:
+    """What costs more with every address, and for how long it holds the loop at a stretch: the rest of it waits for its turn."""
+    cases: dict[str, list[float]] = {}
+
+    def note(case: str, rehearsal: Rehearsal, kind: type[Key]) -> None:
+        cases.setdefault(case, []).append(rehearsal.longest(kind) * 1000)
+        rehearsal.steps.clear()
+
+    restarted = allocated()
+    for _ in range(TRIALS):
+        gc.collect()
+        rehearsal = Rehearsal(groups=[group(SUBNET, AROUND)], services=restarted)
+        rehearsal.begin()
+        cases.setdefault("rebuild of 10000 Services", []).append(rehearsal.rebuilding * 1000)
+        rehearsal.settle()
+        rehearsal.steps.clear()
+        rehearsal.run(until=rehearsal.time + RECOUNTED_EVERY)
+        note("recount of a group with 10000 holders", rehearsal, Deadline)
+        rehearsal.put_group(group(", ".join(_pieces(ITEMS)), "172.16.0.0/12"))
+        rehearsal.run()
+        note(f"a group of {ITEMS} items in one entry is read, 10000 holders", rehearsal, GroupsChanged)
+        rehearsal.put_group(_entries(ITEMS))
+        rehearsal.run()
+        note(f"a group of {ITEMS} items in entries of {PER_ENTRY} is read, 10000 holders", rehearsal, GroupsChanged)
+        rehearsal.put_group(group(SUBNET, AROUND))
+        rehearsal.run()
+        note("10000 held addresses move to another entry", rehearsal, GroupsChanged)
+        rehearsal.put_group(group("10.0.0.0/24", "10.0.0.0/24"))
+        rehearsal.run()
+        note("10000 held addresses lose their group", rehearsal, GroupsChanged)
+        rehearsal.put_report(_report(NODES[0], {f"172.18.{n >> 8}.{n & 255}": "shop/web" for n in range(REPORTED_MAX)}))
+        rehearsal.run()
+        note(f"a report of {REPORTED_MAX} addresses", rehearsal, NodeChanged)
+    return [
+        row(
+            suite=SUITE,
+            case=f"{case}: longest stretch of the loop",
+            unit="ms",
+            values=values,
+            budget=None if "in one entry" in case else Budget(of="p50", at_most=STEP_MAX_MS),
+        )
+        for case, values in cases.items()
+    ]
+
+
 def dying() -> list[Row]:
     """A node that answers for 1,000 addresses dies; another one reports them half a second after its lease ran out."""
     rehearsal = begun(services(SHARE), SUBNET, SUBNET)
@@ -295,6 +344,25 @@ def allocated() -> tuple[Service, ...]:
     rehearsal = begun(services(HOLDERS), SUBNET, SUBNET)
     rehearsal.settle()
     return rehearsal.services()
+
+
+def _pieces(count: int) -> Iterator[str]:
+    """Ranges that do not touch, around the addresses of the holders."""
+    return (
+        f"172.{16 + (n >> 13)}.{n >> 5 & 255}.{(n & 31) * 8}-172.{16 + (n >> 13)}.{n >> 5 & 255}.{(n & 31) * 8 + 6}"
+        for n in range(count)
+    )
+
+
+def _entries(count: int) -> ServiceGroup:
+    items = list(_pieces(count))
+    entries = [
+        {"pool": ", ".join(items[at : at + PER_ENTRY]), "subnet": "172.16.0.0/12"} for at in range(0, count, PER_ENTRY)
+    ]
+    made = msgspec.to_builtins(group(SUBNET, SUBNET))
+    made["spec"]["local"] = {"v4pools": entries}
+    made["metadata"]["generation"] = count
+    return msgspec.convert(made, ServiceGroup)
 
 
 def _listed(stored: tuple[Service, ...]) -> bytes:
