@@ -40,7 +40,9 @@ SUITES: Final[Mapping[str, About]] = {
         needs="server",
     ),
     "announce": About(
-        measures="The same with a node agent: from the creation of a Service to its address on the interface.",
+        measures="The same with a node agent: from the creation of a Service to its address on the interface, to the first frame "
+        "that claims it at the other end of the cable, and to the first HTTP answer there through the real kube-proxy (which may "
+        "look at changes every 10 ms here, not every second); from its deletion until the interface has lost the address.",
         needs="server",
     ),
     "steady": About(

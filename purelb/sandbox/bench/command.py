@@ -33,9 +33,9 @@ from purelb.kube.access import load_access
 from purelb.kube.client import ApiClient
 from purelb.kube.clock import SystemClock
 from purelb.kube.errors import KubeError, NotFound
-from purelb.kube.resources import LEASES, SERVICES
+from purelb.kube.resources import ENDPOINT_SLICES, LEASES, SERVICES
 from purelb.process.command import ANSWER_IS_NO, BAD_USAGE, CANNOT_WORK_HERE, DONE
-from purelb.sandbox.bench import api, deciding, many, peers, runtime, suites
+from purelb.sandbox.bench import announcing, api, deciding, many, peers, runtime, suites
 from purelb.sandbox.bench import scale as scaling
 from purelb.sandbox.bench.catalogue import ALONE, SUITES
 from purelb.sandbox.bench.comparing import compared, sentences
@@ -85,6 +85,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=named,
         metavar="NAME=KUBECONFIG",
         help="compare with the load balancer that runs on another cluster of this machine; may be repeated",
+    )
+    parser.add_argument(
+        "--kube-proxy",
+        type=Path,
+        metavar="PATH",
+        help="the binary that serves the addresses where the first HTTP answer is measured; hack/bench gives it",
     )
     parser.add_argument("--crowd", type=int, default=CROWD, help="Services that there are already when many are")
     parser.add_argument("--out", default=COMMITTED, help="where the results go; other suites in it stay")
@@ -239,8 +245,9 @@ async def _cleared(client: ApiClient) -> None:
     """Remove what a part that failed left, which the next ones would measure too."""
     try:
         for namespace in (suites.NAMESPACE, many.CROWD, peers.NAMESPACE):
-            with suppress(NotFound):
-                await client.raw("DELETE", SERVICES.path(namespace))
+            for resource in (SERVICES, ENDPOINT_SLICES):
+                with suppress(NotFound):
+                    await client.raw("DELETE", resource.path(namespace))
         for node in many.NODES:
             with suppress(NotFound):
                 await client.delete(LEASES, node_lease(node), namespace=INSTALL_NAMESPACE)
@@ -257,7 +264,12 @@ def _parts(stage: suites.Stage, arguments: argparse.Namespace) -> list[Part]:
         return await suites.alone(stage, trials=arguments.trials)
 
     async def single() -> list[Row]:
-        return await suites.single(stage, trials=arguments.trials)
+        return await announcing.single(stage, trials=arguments.trials)
+
+    async def answered() -> list[Row]:
+        return await announcing.answered(
+            stage, proxy=arguments.kube_proxy, kubeconfig=arguments.kubeconfig, trials=arguments.trials
+        )
 
     async def crowd() -> list[Row]:
         return await many.crowd(stage, services=arguments.crowd)
@@ -274,7 +286,8 @@ def _parts(stage: suites.Stage, arguments: argparse.Namespace) -> list[Part]:
         Part(suites=("allocate",), name="burst", measure=lambda: suites.burst(stage)),
         Part(suites=("allocate",), name="arriving", measure=lambda: suites.arriving(stage)),
         Part(suites=("allocate",), name="alone", measure=alone),
-        Part(suites=("announce",), name="single", measure=single),
+        Part(suites=(announcing.SUITE,), name="single", measure=single),
+        Part(suites=(announcing.SUITE,), name="answered", measure=answered),
         Part(suites=("allocate",), name="dying", measure=lambda: many.dying(stage)),
         Part(suites=("announce", "steady"), name="steady", measure=lambda: suites.steady(stage)),
         Part(suites=("allocate", "steady"), name="crowd", measure=crowd),

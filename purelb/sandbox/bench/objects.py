@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from purelb.api import leases
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 def namespace(name: str) -> Mapping[str, Any]:
@@ -16,30 +16,31 @@ def namespace(name: str) -> Mapping[str, Any]:
 
 
 def group(*, install_namespace: str) -> Mapping[str, Any]:
-    """A pool of 16,382 addresses in the subnet of the benchmark's one node."""
+    """A pool of 16,382 IPv4 addresses in the subnet of the benchmark's one node, and one of 65,536 of IPv6."""
     entry = {"pool": "172.30.16.1-172.30.79.254", "subnet": "172.30.0.0/16"}
+    entry6 = {"pool": "fd00:30::1:0-fd00:30::1:ffff", "subnet": "fd00:30::/64"}
     return {
         "apiVersion": "purelb.io/v2",
         "kind": "ServiceGroup",
         "metadata": {"name": "default", "namespace": install_namespace},
-        "spec": {"local": {"v4pool": entry}},
+        "spec": {"local": {"v4pool": entry, "v6pool": entry6}},
     }
 
 
-def node(name: str, *, address: str) -> Mapping[str, Any]:
+def node(name: str, *, addresses: Sequence[str]) -> Mapping[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
         "status": {
-            "addresses": [{"type": "InternalIP", "address": address}],
+            "addresses": [{"type": "InternalIP", "address": address} for address in addresses],
             "conditions": [{"type": "Ready", "status": "True", "reason": "Bench", "message": ""}],
         },
     }
 
 
-def service(name: str, *, lb_class: str | None, classless: bool = False) -> Mapping[str, Any]:
-    """A Service with two ports and a selector, IPv4 only, of our class, of another controller's, or of none."""
+def service(name: str, *, lb_class: str | None, classless: bool = False, family: str = "IPv4") -> Mapping[str, Any]:
+    """A Service with two ports and a selector, of one family, of our class, of another controller's, or of none."""
     whose = {} if classless else {"loadBalancerClass": lb_class or "purelb.io/purelb"}
     return {
         "apiVersion": "v1",
@@ -50,13 +51,26 @@ def service(name: str, *, lb_class: str | None, classless: bool = False) -> Mapp
             **whose,
             "allocateLoadBalancerNodePorts": False,
             "ipFamilyPolicy": "SingleStack",
-            "ipFamilies": ["IPv4"],
+            "ipFamilies": [family],
             "selector": {"app": name},
             "ports": [
                 {"name": "http", "port": 80, "targetPort": 8080},
                 {"name": "https", "port": 443, "targetPort": 8443},
             ],
         },
+    }
+
+
+def endpoints(service: str, *, family: str, address: str, port: int, node: str) -> Mapping[str, Any]:
+    """The EndpointSlice of a backend that is no Pod, for the port `http` of a Service, named `SERVICE-bench`."""
+    labels = {"kubernetes.io/service-name": service, "endpointslice.kubernetes.io/managed-by": "bench.example"}
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": f"{service}-bench", "labels": labels},
+        "addressType": family,
+        "ports": [{"name": "http", "port": port, "protocol": "TCP"}],
+        "endpoints": [{"addresses": [address], "conditions": {"ready": True}, "nodeName": node}],
     }
 
 

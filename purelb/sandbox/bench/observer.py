@@ -37,11 +37,12 @@ class Version(Struct, frozen=True):
 
 
 class Observer:
-    """`versions` of each Service by name, `addresses`: when each address appeared on an interface."""
+    """`versions` of each Service by name; when each address appeared on an interface, and when it was gone from one."""
 
     def __init__(self) -> None:
         self.versions: dict[str, list[Version]] = {}
         self.addresses: dict[str, float] = {}
+        self.gone: dict[str, float] = {}
 
     def saw(self, service: Service, at: float) -> None:
         status = service.status
@@ -81,9 +82,9 @@ async def observing(client: ApiClient, namespace: str, *, links: bool) -> AsyncI
     async def watch_addresses(ipr: AsyncIPRoute) -> None:
         while True:
             async for message in ipr.get():
-                if message["event"] == "RTM_NEWADDR":
-                    address = message.get("local") or message.get("address")
-                    seen.addresses.setdefault(address, time.perf_counter())
+                if message["event"] in {"RTM_NEWADDR", "RTM_DELADDR"}:
+                    times = seen.addresses if message["event"] == "RTM_NEWADDR" else seen.gone
+                    times.setdefault(message.get("local") or message.get("address"), time.perf_counter())
 
     async with AsyncIPRoute() as ipr, asyncio.TaskGroup() as group:
         watching = [group.create_task(watch_services())]

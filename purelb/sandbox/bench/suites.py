@@ -3,7 +3,7 @@
 
 The burst: Services that wait before the allocator starts, so that its rate is its own and not that of whoever creates them;
 the bare client writes as many Services of the same shape, of another class, in the same run. `arriving`: the same number
-while they are being created. `single`: one Service at a time on an idle cluster, to the status and to the interface.
+while they are being created. `alone`: one Service at a time on an idle cluster. With an agent: `announcing`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 NAMESPACE: Final = "bench"
 NODE: Final = "bench"
 NODE_ADDRESS: Final = "172.30.0.1"
+NODE_ADDRESS6: Final = "fd00:30::1"
 SUBNET: Final = "172.30.0.0/16"
 FOREIGN_CLASS: Final = "bench.example/bare"
 WRITERS: Final = 8
@@ -83,7 +84,7 @@ async def prepare(stage: Stage) -> None:
     """Namespace, node and pool."""
     client = stage.client
     await client.create(NAMESPACES, objects.namespace(NAMESPACE))
-    made = objects.node(NODE, address=NODE_ADDRESS)
+    made = objects.node(NODE, addresses=(NODE_ADDRESS, NODE_ADDRESS6))
     await client.create(NODES, made)
     await client.patch(NODES, NODE, {"status": made["status"]}, kind=PatchType.MERGE, subresource="status")
     group = json.dumps(objects.group(install_namespace=INSTALL_NAMESPACE)).encode()
@@ -202,38 +203,6 @@ async def alone(stage: Stage, *, trials: int) -> list[Row]:
             unit="ms",
             values=times,
             budget=Budget(of="p95", at_most=11.0),
-        ),
-    ]
-
-
-async def single(stage: Stage, *, trials: int) -> list[Row]:
-    """One Service at a time with an agent: POST answered to address in the status; create to address on the NIC."""
-    to_status: list[float] = []
-    to_nic: list[float] = []
-    async with observing(stage.client, NAMESPACE, links=True) as seen, stage.allocator(), stage.agent():
-        for n in range(trials):
-            name = f"single-{n}"
-            asked = time.perf_counter()
-            await stage.client.create(SERVICES, objects.service(name, lb_class=None), namespace=NAMESPACE)
-            answered = time.perf_counter()
-            await until(f"an address for {name}", lambda name=name: seen.served_at(name) is not None, within_s=10)  # type: ignore[misc]
-            address = seen.address(name) or ""
-            await until(f"{address} on an interface", lambda a=address: a in seen.addresses, within_s=10)  # type: ignore[misc]
-            to_status.append(((seen.served_at(name) or 0) - answered) * 1000)
-            to_nic.append((seen.addresses.pop(address) - asked) * 1000)
-            await stage.client.delete(SERVICES, name, namespace=NAMESPACE)
-            await asyncio.sleep(0.1)
-            seen.addresses.pop(address, None)
-    return [
-        row(
-            suite="announce", case="POST answered to address in the status, with an agent", unit="ms", values=to_status
-        ),
-        row(
-            suite="announce",
-            case="create to address on the interface",
-            unit="ms",
-            values=to_nic,
-            budget=Budget(of="p50", at_most=20.0),
         ),
     ]
 
