@@ -6,14 +6,16 @@ leaves no trace, and the index can be rebuilt by feeding it every Service. Choic
 """
 
 import ipaddress
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from purelb.sandbox.apiserver.answers import FieldError, Obj, invalid
 from purelb.sandbox.apiserver.services import (
+    FAMILIES,
     family_of,
     headless,
     may_have_node_ports,
+    selectorless,
     wants_health_port,
     wants_node_ports,
 )
@@ -25,8 +27,9 @@ NODE_PORTS = range(30000, 32768)
 class Allocations:
     """Which clusterIPs and node ports are held: an index of the stored Services, rebuilt by feeding it every commit."""
 
-    def __init__(self, rng: Callable[[], float]) -> None:
+    def __init__(self, rng: Callable[[], float], *, families: Sequence[str] = FAMILIES) -> None:
         self._rng = rng
+        self._families = families
         self._addresses: dict[str, str] = {}  # address -> uid of its Service
         self._ports: dict[int, str] = {}
 
@@ -51,10 +54,28 @@ class Allocations:
     def give(self, service: Obj) -> Iterator[FieldError]:
         """Fill in what is missing and check what was asked for; mistakes come back, nothing is remembered."""
         spec, uid = service["spec"], service["metadata"]["uid"]
-        if spec["type"] != "ExternalName" and not headless(spec):
-            yield from self._give_addresses(spec, uid)
+        if spec["type"] != "ExternalName" and not selectorless(spec):
+            if lacking := list(self._not_configured(spec)):
+                yield from lacking
+                return
+            if not headless(spec):
+                yield from self._give_addresses(spec, uid)
         if may_have_node_ports(spec):
             yield from self._give_ports(spec, uid)
+
+    def _not_configured(self, spec: Obj) -> Iterator[FieldError]:
+        """What it asks for of a family that the cluster has not."""
+        if spec["ipFamilyPolicy"] == "RequireDualStack" and len(self._families) < len(FAMILIES):
+            why = "this cluster is not configured for dual-stack services"
+            yield invalid("spec.ipFamilyPolicy", spec["ipFamilyPolicy"], why)
+        addresses = spec.get("clusterIPs") or ()
+        for index, family in enumerate(spec["ipFamilies"]):
+            if family in self._families:
+                continue
+            if index < len(addresses) and family_of(addresses[index]) == family:
+                yield invalid(f"spec.clusterIPs[{index}]", addresses, f"{family} is not configured on this cluster")
+            else:
+                yield invalid(f"spec.ipFamilies[{index}]", family, "not configured on this cluster")
 
     def _give_addresses(self, spec: Obj, uid: str) -> Iterator[FieldError]:
         addresses: list[str] = list(spec.get("clusterIPs") or [])

@@ -7,7 +7,7 @@ the next of them wants `tick`. This file routes and negotiates; reading is in `r
 """
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import assert_never
 from urllib.parse import urlencode
@@ -16,6 +16,7 @@ import msgspec
 
 from purelb.sandbox.apiserver import discovery, faults
 from purelb.sandbox.apiserver.about import about
+from purelb.sandbox.apiserver.allocations import RANGES
 from purelb.sandbox.apiserver.answers import Obj, PlainNotFound, Refusal, method_not_allowed, too_large_revision
 from purelb.sandbox.apiserver.bodies import Body, decode
 from purelb.sandbox.apiserver.exchange import (
@@ -46,6 +47,7 @@ from purelb.sandbox.apiserver.pages import start_token
 from purelb.sandbox.apiserver.paths import Target, resolve
 from purelb.sandbox.apiserver.reads import Reads, WatchList, revision
 from purelb.sandbox.apiserver.removal import Done
+from purelb.sandbox.apiserver.services import FAMILIES
 from purelb.sandbox.apiserver.spoiling import spoiled
 from purelb.sandbox.apiserver.state import State
 from purelb.sandbox.apiserver.subresources import bind, grant_token
@@ -73,9 +75,11 @@ class ApiCore:
         watch_cache: bool = True,
         watch_list: WatchList = "on",
         bookmark_every: float = BOOKMARK_EVERY,
+        families: Sequence[str] = FAMILIES,
     ) -> None:
         self._version = version
-        self._state = State(history=history, rng=rng, epoch=epoch, minor=int(version.partition(".")[2]))
+        minor = int(version.partition(".")[2])
+        self._state = State(history=history, rng=rng, epoch=epoch, minor=minor, families=families)
         self._reads = Reads(self._state, watch_cache=watch_cache, watch_list=watch_list, bookmark_every=bookmark_every)
         self._writes = Writes(self._state)
         self._timers: list[tuple[float, int, Watcher]] = []
@@ -85,9 +89,10 @@ class ApiCore:
             self._start("/api/v1/namespaces", {"metadata": {"name": name}})
         port = {"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}
         labels = {"component": "apiserver", "provider": "kubernetes"}
+        first = str(RANGES[families[0]][1])
         self._start(
             "/api/v1/namespaces/default/services",
-            {"metadata": {"name": "kubernetes", "labels": labels}, "spec": {"clusterIP": "10.96.0.1", "ports": [port]}},
+            {"metadata": {"name": "kubernetes", "labels": labels}, "spec": {"clusterIP": first, "ports": [port]}},
         )
 
     def _start(self, path: str, obj: Obj) -> None:

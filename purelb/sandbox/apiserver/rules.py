@@ -7,7 +7,7 @@ Two questions per write, asked in this order: `complete` (in place: defaults, wh
 
 import base64
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from purelb.sandbox.apiserver import service_rules, services
@@ -33,7 +33,7 @@ from purelb.sandbox.apiserver.names import (
     wrong_keys,
     wrong_value,
 )
-from purelb.sandbox.apiserver.services import family_of
+from purelb.sandbox.apiserver.services import FAMILIES, family_of
 
 _STATUS_GOES_AT_CREATE = frozenset(
     {"services", "namespaces", "deployments.apps", "daemonsets.apps", "replicasets.apps"}
@@ -52,7 +52,7 @@ def without_nulls(value: Any) -> Any:
             return value
 
 
-def complete(kind: Kind, obj: Obj, old: Obj | None, *, subresource: str) -> Obj:
+def complete(kind: Kind, obj: Obj, old: Obj | None, *, subresource: str, cluster: Sequence[str] = FAMILIES) -> Obj:
     """The object as this write may make it: defaults set, and of a subresource's body only its own part taken."""
     if subresource == "status" and old is not None:
         kept = {name: value for name, value in old.items() if name not in {"metadata", "status"}}
@@ -66,7 +66,7 @@ def complete(kind: Kind, obj: Obj, old: Obj | None, *, subresource: str) -> Obj:
             obj.pop("status", None)
     match kind.key:
         case "services":
-            services.complete(obj, old)
+            services.complete(obj, old, cluster=cluster)
         case "namespaces":
             _complete_namespace(obj, old)
         case "pods":

@@ -2,10 +2,11 @@
 """The Service: what the server fills in and keeps. Mistakes are found in `service_rules`, addresses and ports given in `allocations`.
 
 Two steps, as in the real server: `complete` sets defaults and carries over what was allocated before, then comes the check.
-The cluster is dual stack with IPv4 first.
+A cluster has one family or both, and the first is what a Service gets that asks for none.
 """
 
 import ipaddress
+from collections.abc import Sequence
 
 from purelb.sandbox.apiserver.answers import (
     Obj,
@@ -47,8 +48,13 @@ def headless(spec: Obj) -> bool:
     return bool((spec.get("clusterIPs") or [spec.get("clusterIP")])[0] == "None")
 
 
-def complete(service: Obj, old: Obj | None) -> None:
-    """Defaults, and what the server allocated before: in place, for a create (`old` None) or an update."""
+def selectorless(spec: Obj) -> bool:
+    """Headless and without a selector: its endpoints are somebody else's, and may have families that the cluster has not."""
+    return headless(spec) and not spec.get("selector")
+
+
+def complete(service: Obj, old: Obj | None, *, cluster: Sequence[str] = FAMILIES) -> None:
+    """Defaults, and what the server allocated before: in place, for a create (`old` None) or an update. `cluster`: its families."""
     spec: Obj = service.setdefault("spec", {})
     before: Obj = old["spec"] if old is not None else {}
     spec.setdefault("type", "ClusterIP")
@@ -69,7 +75,7 @@ def complete(service: Obj, old: Obj | None) -> None:
         spec.setdefault("externalTrafficPolicy", "Cluster")
     if spec["type"] != "ExternalName":
         spec.setdefault("internalTrafficPolicy", "Cluster")
-        _complete_addresses(spec, before)
+        _complete_addresses(spec, before, cluster)
     for name in ("ports", "externalIPs", "loadBalancerSourceRanges", "selector", "clusterIPs", "ipFamilies"):
         if name in spec and not spec[name]:
             del spec[name]
@@ -133,7 +139,7 @@ def _carry_over(spec: Obj, before: Obj) -> None:
         spec.pop("externalTrafficPolicy", None)
 
 
-def _complete_addresses(spec: Obj, before: Obj) -> None:
+def _complete_addresses(spec: Obj, before: Obj, cluster: Sequence[str]) -> None:
     """ClusterIP and clusterIPs agree; families and policy follow from each other."""
     if spec.get("clusterIP") and not spec.get("clusterIPs"):
         spec["clusterIPs"] = [spec["clusterIP"]]
@@ -142,17 +148,17 @@ def _complete_addresses(spec: Obj, before: Obj) -> None:
     policy = spec.get("ipFamilyPolicy")
     if not families:
         families = [family for family in map(family_of, addresses) if family is not None]
-    selectorless = headless(spec) and not spec.get("selector")
     if policy is None:
-        policy = "RequireDualStack" if selectorless else "SingleStack"
+        policy = "RequireDualStack" if selectorless(spec) else "SingleStack"
     if not families:
-        families = ["IPv4"]
+        families = [cluster[0]]
     if policy == "SingleStack" and before.get("ipFamilyPolicy") in {"PreferDualStack", "RequireDualStack"}:
         if spec.get("ipFamilies") == before.get("ipFamilies"):
             families = families[:1]
         if addresses == before.get("clusterIPs"):
             spec["clusterIPs"] = addresses = addresses[:1]
-    if policy in {"PreferDualStack", "RequireDualStack"} and len(families) == 1:
+    both = len(cluster) == len(FAMILIES) or selectorless(spec)
+    if policy in {"PreferDualStack", "RequireDualStack"} and len(families) == 1 and both:
         families.append("IPv6" if families[0] == "IPv4" else "IPv4")
     spec["ipFamilies"], spec["ipFamilyPolicy"] = families, policy
     if addresses and not spec.get("clusterIP"):

@@ -6,7 +6,7 @@ schemas from definitions, allocations from Services, tokens from ServiceAccounts
 is an index of the store and is never changed anywhere else.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from purelb.sandbox.apiserver.allocations import Allocations
@@ -16,18 +16,28 @@ from purelb.sandbox.apiserver.exchange import Watcher
 from purelb.sandbox.apiserver.identity import Tokens
 from purelb.sandbox.apiserver.kinds import Kind, Registry
 from purelb.sandbox.apiserver.mvcc import Collection, EventType, History, Key, Store, Version
+from purelb.sandbox.apiserver.services import FAMILIES
 from purelb.sandbox.apiserver.views import Views, encode
 
 
 class State:
-    def __init__(self, *, history: History, rng: Callable[[], float], epoch: datetime, minor: int = 34) -> None:
+    def __init__(
+        self,
+        *,
+        history: History,
+        rng: Callable[[], float],
+        epoch: datetime,
+        minor: int = 34,
+        families: Sequence[str] = FAMILIES,
+    ) -> None:
         self.minor = minor  # of the Kubernetes version that is imitated
+        self.families = families  # of the cluster's Services; the first is the default
         self.rng = rng
         self.kinds = Registry()
         self.store = Store(history)
         self.customs: dict[str, Custom] = {}
         self.views = Views(self.customs)
-        self.allocations = Allocations(rng)
+        self.allocations = Allocations(rng, families=families)
         self.tokens = Tokens(rng)
         # Watchers in the order they came: which of them is woken first must not depend on hashes.
         self.readers: dict[Collection, dict[Watcher, None]] = {}

@@ -257,7 +257,7 @@ class Writes:
     def _completed(self, target: Target, obj: Obj, old: Obj | None) -> Obj:
         kind = target.kind
         if not kind.custom:
-            obj = rules.complete(kind, obj, old, subresource=target.subresource)
+            obj = rules.complete(kind, obj, old, subresource=target.subresource, cluster=self._state.families)
             if kind.key == "services" and self._state.minor < services.IP_MODE_SINCE:
                 services.forget_ip_mode(obj)
             if kind.key == DEFINITIONS:
