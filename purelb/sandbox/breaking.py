@@ -21,7 +21,7 @@ from purelb.sandbox.cluster import breakage
 from purelb.sandbox.cluster.fault_words import EFFECTS, MATCHES, NotARule, describe, from_json, from_words
 from purelb.sandbox.cluster.reach import Refused, Sandbox
 from purelb.sandbox.cluster.server import admin_access
-from purelb.sandbox.rig.cuts import LINKS, Carrier, Cut
+from purelb.sandbox.rig.cuts import NETWORKS, Carrier, Cut
 
 if TYPE_CHECKING:
     import argparse
@@ -65,7 +65,7 @@ def start_node(state: StateDirectory, arguments: argparse.Namespace) -> int:
 
 def configure_partition(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("node")
-    parser.add_argument("--from", dest="away", required=True, help=f"a network ({', '.join(LINKS)}) or another node")
+    parser.add_argument("--from", dest="away", required=True, help=f"a network ({', '.join(NETWORKS)}) or another node")
     parser.add_argument("--oneway", action="store_true", help="what the node sends is lost, and it still hears (nft)")
     parser.add_argument(
         "--carrier",

@@ -28,7 +28,7 @@ from purelb.kube.informer import Informer
 from purelb.kube.resources import SERVICES
 from purelb.process.command import ANSWER_IS_NO, CANNOT_WORK_HERE, DONE
 from purelb.sandbox import tour
-from purelb.sandbox.cluster import leftovers
+from purelb.sandbox.cluster import leftovers, objects
 from purelb.sandbox.cluster.kubelet import put
 from purelb.sandbox.cluster.launch import StartFailed, Starting, start
 from purelb.sandbox.cluster.probes import NoAnswer, Prober, probing
@@ -39,7 +39,7 @@ from purelb.sandbox.cluster.state import Unusable
 from purelb.sandbox.invariants import every_address_has_one_holder, no_address_is_given_twice
 from purelb.sandbox.rig import doctor
 from purelb.sandbox.rig.links import hub_links
-from purelb.sandbox.rig.topology import POOL4, POOL6
+from purelb.sandbox.rig.topology import Shape
 from purelb.sandbox.screen import BOLD, RED, Screen, milliseconds, program
 from purelb.sandbox.starting import choose_proxy, tell_what_is_missing, unready
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from purelb.sandbox.cluster.state import StateDirectory
 
 T = TypeVar("T")
-NODES: Final = 3
+SHAPE: Final = Shape(nodes=3)
 READY_LIMIT_S: Final = 40.0
 STEP_LIMIT_S: Final = 20.0
 PROBES_PER_SECOND: Final = 100
@@ -96,7 +96,7 @@ def demo(state: StateDirectory, *, keep: bool, proxy: str) -> int:
         screen.say(f"  removed what the killed {name} had left")
     before, seen = _links(), Seen()
     try:
-        with start(state, nodes=NODES, proxy=choose_proxy(proxy, findings)) as starting:
+        with start(state, shape=SHAPE, proxy=choose_proxy(proxy, findings)) as starting:
             _come_up(starting, screen, state)
             asyncio.run(_Tour(state, screen, seen, pid=starting.pid).run(clean=not keep))
             if keep:
@@ -157,8 +157,9 @@ class _Tour:
             probing(self._sandbox, rate=PROBES_PER_SECOND) as prober,
         ):
             with self._screen.step("a ServiceGroup: a pool of each family") as line:
-                await put(client, SERVICE_GROUPS, tour.group())
-                line.note = f"{POOL4}, {POOL6}"
+                subnets = layout(SHAPE).subnets
+                await put(client, SERVICE_GROUPS, objects.service_group(subnets))
+                line.note = ", ".join(pool for subnet in subnets for pool in subnet.pools)
             for stop in tour.stops():
                 await self._visit(client, services, prober, stop)
             with self._screen.step("each address is on one node, says each kernel") as line:
@@ -304,7 +305,7 @@ def _check_gone(state: StateDirectory, screen: Screen, pid: int, links_before: f
             raise Broken(f"processes are still there: {', '.join(left)}")
         if name in Path("/proc/self/mountinfo").read_bytes():
             raise Broken(f"something is still mounted below {state.path}")
-        if new := (_links() - links_before) & hub_links(layout(nodes=NODES)):
+        if new := (_links() - links_before) & hub_links(layout(SHAPE)):
             raise Broken(f"links are still there: {', '.join(sorted(new))}")
         shutil.rmtree(state.path)
         line.note = "no process, link, mount or file is left"

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the demo applies, and reading what the API made of it. Pure.
 
-The objects are the ones a person would write: a ServiceGroup with a pool of each family, a Service of one family, one of both, and two that share an
-address. `published` turns Services as decoded into what the invariants judge.
+The objects are the ones a person would write: a Service of one family, one of both, and two that share an address. `published` turns Services as decoded into what the invariants judge.
 """
 
 from __future__ import annotations
@@ -12,12 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
-from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.model import Service
 from purelb.kube.model import annotations as annotations_of
-from purelb.sandbox.cluster.programs import DEMO_NAMESPACE, ECHO_LABELS, ECHO_PORT, INSTALL_NAMESPACE
+from purelb.sandbox.cluster.programs import DEMO_NAMESPACE, ECHO_LABELS, ECHO_PORT
 from purelb.sandbox.invariants import ALLOW_SHARED, Published
-from purelb.sandbox.rig.topology import LAN4, LAN6, POOL4, POOL6
 
 Body = Mapping[str, Any]
 
@@ -30,20 +27,6 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
     body: Body
     addresses: int
     port: int = 80
-
-
-def group() -> Body:
-    return {
-        "apiVersion": SERVICE_GROUPS.api_version,
-        "kind": SERVICE_GROUPS.kind,
-        "metadata": {"name": "default", "namespace": INSTALL_NAMESPACE},
-        "spec": {
-            "local": {
-                "v4pools": [{"pool": POOL4, "subnet": str(LAN4)}],
-                "v6pools": [{"pool": POOL6, "subnet": str(LAN6)}],
-            }
-        },
-    }
 
 
 def stops() -> tuple[Stop, ...]:

@@ -16,9 +16,10 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 from purelb.process.command import ANSWER_IS_NO, DONE
+from purelb.sandbox.cluster.probes import result_of
 from purelb.sandbox.cluster.reach import Refused, Sandbox
 from purelb.sandbox.cluster.state import StateDirectory, Unusable
-from purelb.sandbox.screen import Screen
+from purelb.sandbox.screen import Screen, milliseconds
 
 if TYPE_CHECKING:
     import argparse
@@ -40,11 +41,11 @@ def status(state: StateDirectory, arguments: argparse.Namespace) -> int:
         print(json.dumps(status, indent=2))
         return DONE
     screen = Screen()
-    screen.table(
-        ("NODE", "ADDRESSES", "AGENT"),
-        [(node["name"], ", ".join(node["addresses"]), _agent_of(status, node["name"])) for node in status["nodes"]],
-        indent="",
-    )
+    nodes = [
+        (node["name"], _several(node["subnets"]), ", ".join(node["addresses"]), _agent_of(status, node["name"]))
+        for node in status["nodes"]
+    ]
+    screen.table(("NODE", "SUBNET", "ADDRESSES", "AGENT"), nodes, indent="")
     screen.say()
     pods = [
         (pod["namespace"], pod["name"], pod["node"], _state_of(pod), str(pod["restarts"])) for pod in status["pods"]
@@ -57,6 +58,13 @@ def status(state: StateDirectory, arguments: argparse.Namespace) -> int:
         for address in service["addresses"] or [""]
     ]
     screen.table(("NAMESPACE", "SERVICE", "ADDRESS", "PORTS", "HOLDER (per kernel)"), rows, indent="")
+    if status["probes"]:
+        screen.say()
+        screen.table(
+            ("PROBED", "SENT", "LOST", "LAST GAP", "LONGEST GAP", "ANSWERED ON", "HEARD OF"),
+            _probes_of(status),
+            indent="",
+        )
     broken = [fault["what"] for fault in status["faults"]]
     broken += [
         f"API rule {rule['number']}: {rule['words']} (fired {rule['fired']} times)" for rule in status["apiFaults"]
@@ -65,6 +73,25 @@ def status(state: StateDirectory, arguments: argparse.Namespace) -> int:
         screen.say()
         screen.table(("FAULTS IN FORCE",), [(line,) for line in broken], indent="")
     return DONE
+
+
+def _probes_of(status: dict[str, Any]) -> list[tuple[str, ...]]:
+    return [
+        (
+            f"[{one['address']}]:{one['port']}" if ":" in one["address"] else f"{one['address']}:{one['port']}",
+            str(one["sent"]),
+            str(one["lost"]),
+            milliseconds(one["lastGapSeconds"]) if one["lost"] else "-",
+            milliseconds(one["longestGapSeconds"]) if one["lost"] else "-",
+            one["node"] or "nobody",
+            f"{one['secondsAgo']:.0f} s ago",
+        )
+        for one in status["probes"]
+    ]
+
+
+def _several(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 def _agent_of(status: dict[str, Any], node: str) -> str:
@@ -173,7 +200,8 @@ def _probed(arguments: argparse.Namespace) -> str:
 
 def probe(state: StateDirectory, arguments: argparse.Namespace) -> int:
     address = _probed(arguments)
-    with Sandbox(state).entrance("client") as entrance:
+    sandbox = Sandbox(state)
+    with sandbox.entrance("client") as entrance:
         prober = ["-m", "purelb.sandbox.rig.prober", "--ticks", "--rate", str(arguments.rate), address]
         process = subprocess.Popen(
             entrance.argv([sys.executable, *prober, str(arguments.port)]),
@@ -193,6 +221,7 @@ def probe(state: StateDirectory, arguments: argparse.Namespace) -> int:
                     print(
                         f"{event['sent']} sent, {lost} lost, longest gap {gap:.0f} ms, answered on {where}", flush=True
                     )
+                    sandbox.tell_probe(result_of(event, address=address, port=arguments.port))
                 if seconds == arguments.seconds:
                     break
         except KeyboardInterrupt:

@@ -84,8 +84,8 @@ def test_what_is_no_address_is_named_and_not_probed(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("up", "--subnets", "2"), "the router between subnets is not built yet"),
-        (("up", "--family", "ipv4"), "a Service's ipFamilies"),
+        (("up", "--subnets", "4"), "--subnets 4: 3 nodes leave a subnet without one; use --nodes 4"),
+        (("up", "--nics", "2"), "use --subnets 2"),
         (("up", "--router", "frr"), "routed addresses are not built yet"),
         (("up", "--apply", "/nowhere"), "/nowhere: No such file"),
     ],

@@ -14,6 +14,7 @@ import pytest
 
 from purelb.sandbox.cluster.launch import start
 from purelb.sandbox.cluster.state import StateDirectory
+from purelb.sandbox.rig.topology import Shape
 from tests.sandbox.cluster.whole import lacking, machine, processes_of, until
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def test_an_interrupt_while_the_first_process_is_being_made_ends_it_before_it_is
 
     monkeypatch.setattr(subprocess, "run", interrupted)
     state = StateDirectory("any", home=tmp_path)
-    with pytest.raises(KeyboardInterrupt), start(state, nodes=1, proxy="user"):
+    with pytest.raises(KeyboardInterrupt), start(state, shape=Shape(nodes=1), proxy="user"):
         pytest.fail("the interrupt came before")
     assert processes_of(state) == set()
     assert machine(tmp_path) == before

@@ -155,7 +155,7 @@ class Breakage:
         programs = self._on(node)
         for keeper in programs:
             keeper.terminate(number=signal.SIGSTOP)
-        await aside(partial(outages.unplug, node), expect=self._reaper.expect)
+        await aside(partial(outages.unplug, self._rig.topology.node(node)), expect=self._reaper.expect)
         self._watch.forget(node)
         inodes = {os.fstat(self._rig.networks[room]).st_ino for room in self._rig.rooms(node)}
         for keeper in programs:
@@ -192,7 +192,7 @@ class Breakage:
 
         def boot() -> None:
             outages.plug_in(self._rig, node)
-            outages.stand([node], self._cuts.values(), rules=False)
+            outages.stand(self._rig.topology, [node], self._cuts.values(), rules=False)
 
         try:
             await aside(boot, expect=self._reaper.expect)
@@ -209,7 +209,7 @@ class Breakage:
     # Cuts
 
     async def _cut(self, cut: Cut) -> None:
-        if (why := problem(cut, self._names())) is not None:
+        if (why := problem(cut, self._rig.topology)) is not None:
             raise Cannot(why)
         if cut.needs_nft and shutil.which("nft", path=SYSTEM_PATH) is None:
             raise Cannot("a pair of nodes and --oneway need nft, which is not installed: apt-get install nftables")
@@ -225,7 +225,8 @@ class Breakage:
         rules = any(cut.needs_nft for cut in (*wanted.values(), *self._cuts.values()))
         powered = [node for node in self._names() if self._down.get(node) != "power-off"]
         self._cuts = wanted
-        await aside(partial(outages.stand, powered, tuple(wanted.values()), rules=rules), expect=self._reaper.expect)
+        standing = partial(outages.stand, self._rig.topology, powered, tuple(wanted.values()), rules=rules)
+        await aside(standing, expect=self._reaper.expect)
 
 
 def _kill_all_in(networks: set[int]) -> int:

@@ -11,6 +11,7 @@ a socket address may not be longer than 107 bytes and a state directory may.
 | POST /v1/pods/{name}/terminate?signal=TERM&grace=30 | signals the program and keeps it down; SIGTERM is followed by SIGKILL |
 | POST /v1/pods/{name}/rotate-token | a new token in its place, the old one is worth nothing |
 | POST /v1/pods/{name}/release | lets it run again |
+| POST /v1/probes | what a probe in the client has counted so far (`probe_results`), to be shown by status |
 | POST /v1/breakage | `{"type": "Kill"/"Start"/"Cut"/"Heal", ...}` of `breakage`: breaks or mends nodes and networks; healing all clears the fault rules, too |
 | GET /v1/faults | the API server's fault rules in force, with number and how often each fired |
 | POST /v1/faults | adds a rule (`fault_words`); answers its number |
@@ -22,6 +23,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import msgspec
@@ -30,6 +32,7 @@ from aiohttp import web
 from purelb.sandbox.cluster.breakage import Cannot, Heal, Order
 from purelb.sandbox.cluster.fault_words import NotARule, describe, from_json
 from purelb.sandbox.cluster.keeper import GRACE_S
+from purelb.sandbox.cluster.probe_results import ProbeResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
     from purelb.sandbox.apiserver.faults import Faults
     from purelb.sandbox.cluster.breakage import Breakage
+    from purelb.sandbox.cluster.probe_results import ProbeResults
     from purelb.sandbox.rig.holders import Holders
 
 SIGNALS = {"TERM": signal.SIGTERM, "KILL": signal.SIGKILL, "STOP": signal.SIGSTOP, "CONT": signal.SIGCONT}
@@ -88,6 +92,7 @@ def application(
     rotate: Callable[[P], bool],
     breakage: Breakage,
     faults: Faults,
+    probes: ProbeResults,
 ) -> web.Application:
     async def get_status(_: web.Request) -> web.Response:
         return _answer(status())
@@ -98,6 +103,13 @@ def application(
         except ValueError:
             return _refusal(400, f"since: {request.query['since']!r} is not a number of seconds")
         return _answer({"now": holders.now(), "history": holders.history(since=since)})
+
+    async def heard_of_probe(request: web.Request) -> web.Response:
+        try:
+            probes.heard(msgspec.json.decode(await request.read(), type=ProbeResult), now=time.monotonic())
+        except msgspec.DecodeError as error:
+            return _refusal(400, str(error))
+        return _answer({})
 
     async def terminate(request: web.Request) -> web.Response:
         if (pod := pods.get(request.match_info["name"])) is None:
@@ -168,6 +180,7 @@ def application(
             web.post("/v1/pods/{name}/terminate", terminate),
             web.post("/v1/pods/{name}/release", release),
             web.post("/v1/pods/{name}/rotate-token", rotate_token),
+            web.post("/v1/probes", heard_of_probe),
             web.post("/v1/breakage", break_or_mend),
             web.get("/v1/faults", get_faults),
             web.post("/v1/faults", add_fault),

@@ -171,7 +171,7 @@ class Kubelet:
 
     async def _write_pod(self, keeper: Keeper) -> None:
         program = keeper.program
-        host = str(self._topology.node(program.node).lan4)
+        host = str(self._topology.node(program.node).addresses[0])
         status = objects.pod_status(program, keeper.state, host_ip=host, at=now_text())
         try:
             await self._patch_pod(program, status)

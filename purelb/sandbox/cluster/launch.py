@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from purelb.sandbox.cluster.programs import ProxyKind
     from purelb.sandbox.cluster.state import StateDirectory
+    from purelb.sandbox.rig.topology import Shape
 from purelb.sandbox.cluster.state import Unusable
 from purelb.sandbox.rig.namespaces import adopting
 
@@ -115,7 +116,7 @@ class Starting:
 
 
 @contextmanager
-def start(state: StateDirectory, *, nodes: int, proxy: ProxyKind) -> Iterator[Starting]:
+def start(state: StateDirectory, *, shape: Shape, proxy: ProxyKind) -> Iterator[Starting]:
     """Start the sandbox of `state`; Unusable if it is running. It ends with this context unless it was let live."""
     state.make()
     state.empty_logs()
@@ -127,7 +128,7 @@ def start(state: StateDirectory, *, nodes: int, proxy: ProxyKind) -> Iterator[St
         order = {
             "name": state.name,
             "home": str(state.path.parents[2]),
-            "nodes": nodes,
+            "shape": shape,
             "proxy": proxy,
             "api_socket": api.fileno(),
             "control_socket": control_socket.fileno(),

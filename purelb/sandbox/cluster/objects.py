@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from purelb.sandbox.cluster.programs import ECHO_PORT, Program
+from purelb.api.kinds import SERVICE_GROUPS
+from purelb.sandbox.cluster.programs import ECHO_PORT, INSTALL_NAMESPACE, Program
 from purelb.sandbox.rig.proxy_rules import SERVICE_NAME
 
 if TYPE_CHECKING:
     from purelb.kube.model import Service
-    from purelb.sandbox.rig.topology import NodePlace
+    from purelb.sandbox.rig.topology import NodePlace, Subnet
 
 Body = Mapping[str, Any]
 MANAGED_BY = "sandbox.purelb.io"
@@ -56,7 +57,7 @@ def node(place: NodePlace) -> Body:
             "name": place.name,
             "labels": {"kubernetes.io/hostname": place.name, "kubernetes.io/os": "linux"},
         },
-        "spec": {"podCIDR": str(place.pods4), "podCIDRs": [str(place.pods4), str(place.pods6)]},
+        "spec": {"podCIDR": str(place.pods[0]), "podCIDRs": [str(pods) for pods in place.pods]},
     }
 
 
@@ -64,8 +65,7 @@ def node_status(place: NodePlace, *, at: str) -> Body:
     return {
         "status": {
             "addresses": [
-                {"type": "InternalIP", "address": str(place.lan4)},
-                {"type": "InternalIP", "address": str(place.lan6)},
+                *({"type": "InternalIP", "address": str(address)} for address in place.addresses),
                 {"type": "Hostname", "address": place.name},
             ],
             "conditions": [
@@ -80,6 +80,20 @@ def node_status(place: NodePlace, *, at: str) -> Body:
             ],
             "nodeInfo": {"kubeletVersion": "sandbox", "operatingSystem": "linux"},
         }
+    }
+
+
+def service_group(subnets: Iterable[Subnet]) -> Body:
+    """The group `default`: a pool of each family in every subnet, in the order of the subnets."""
+    pools: dict[str, list[Body]] = {}
+    for subnet in subnets:
+        for network, pool in zip(subnet.networks, subnet.pools, strict=True):
+            pools.setdefault(f"v{network.version}pools", []).append({"pool": pool, "subnet": str(network)})
+    return {
+        "apiVersion": SERVICE_GROUPS.api_version,
+        "kind": SERVICE_GROUPS.kind,
+        "metadata": {"name": "default", "namespace": INSTALL_NAMESPACE},
+        "spec": {"local": pools},
     }
 
 
@@ -145,7 +159,7 @@ def slices(service: Service, backends: Iterable[tuple[Program, bool]]) -> tuple[
                 ],
             },
             "addressType": family,
-            "endpoints": [_endpoint(program, family, ready=ready) for program, ready in chosen],
+            "endpoints": [_endpoint(program, family, ready=ready) for program, ready in chosen if _of(family, program)],
             "ports": [{"name": port.name, "protocol": port.protocol, "port": ECHO_PORT} for port in spec.ports or ()],
         }
         for family in families
@@ -156,10 +170,13 @@ def _selected(selector: Mapping[str, str], program: Program) -> bool:
     return all(program.labels.get(name) == value for name, value in selector.items())
 
 
+def _of(family: str, program: Program) -> list[str]:
+    return [address for address in program.addresses if (":" in address) == (family == "IPv6")]
+
+
 def _endpoint(program: Program, family: str, *, ready: bool) -> Body:
-    mine = [address for address in program.addresses if (":" in address) == (family == "IPv6")]
     return {
-        "addresses": mine,
+        "addresses": _of(family, program),
         "conditions": {"ready": ready, "serving": ready, "terminating": False},
         "nodeName": program.node,
         "targetRef": {"kind": "Pod", "name": program.pod, "namespace": program.namespace},

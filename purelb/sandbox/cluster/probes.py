@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from purelb.sandbox.cluster.probe_results import ProbeResult
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from purelb.sandbox.cluster.reach import Sandbox
 
@@ -36,11 +38,26 @@ class Answer(msgspec.Struct, frozen=True):
     node: str
 
 
+def result_of(event: Mapping[str, Any], *, address: str, port: int) -> ProbeResult:
+    """What the prober counted, from its `tick` or `summary`."""
+    return ProbeResult(
+        address=address,
+        port=port,
+        sent=event["sent"],
+        lost=event["lost"],
+        last_gap_s=event["last_gap_s"],
+        longest_gap_s=event["longest_gap_s"],
+        node="".join(event["nodes"][-1:]),
+    )
+
+
 class Prober:
     """The prober's process in the client, spoken to over its standard input and output."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, sandbox: Sandbox) -> None:
         self._process = process
+        self._sandbox = sandbox
+        self._targets: dict[str, tuple[str, int]] = {}
         self._first: dict[str, Answer] = {}
         self._now: dict[str, str | None] = {}
         self._summaries: dict[str, dict[str, Any]] = {}
@@ -59,6 +76,7 @@ class Prober:
                 self._first.setdefault(name, Answer(event["at"], event["node"]))
 
     def start(self, name: str, address: str, port: int) -> None:
+        self._targets[name] = address, port
         self._say(probe=name, address=address, port=port)
 
     def answering(self, name: str) -> Callable[[], bool]:
@@ -73,14 +91,17 @@ class Prober:
         return self._first[name]
 
     async def stop(self, name: str) -> dict[str, Any]:
-        """End the probe; what it counted."""
+        """End the probe; what it counted, which is told the sandbox, too."""
         self._say(stop=name)
         deadline = time.monotonic() + SUMMARY_LIMIT_S
         while name not in self._summaries:
             if time.monotonic() > deadline:
                 raise NoAnswer("the prober does not answer")
             await asyncio.sleep(LOOK_S)
-        return self._summaries[name]
+        summary = self._summaries[name]
+        address, port = self._targets[name]
+        self._sandbox.tell_probe(result_of(summary, address=address, port=port))
+        return summary
 
     def _say(self, **wish: Any) -> None:
         if self._process.stdin is not None:
@@ -96,7 +117,7 @@ async def probing(sandbox: Sandbox, *, rate: int) -> AsyncIterator[Prober]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-    prober = Prober(process)
+    prober = Prober(process, sandbox)
     async with asyncio.TaskGroup() as group:
         listening = group.create_task(prober.listen(), name="demo:prober")
         try:

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
 from purelb.sandbox.rig.doctor import SYSTEM_PATH
-from purelb.sandbox.rig.topology import HUB_MANAGEMENT, Topology, plan
+from purelb.sandbox.rig.topology import Shape, Topology, plan
+
+if TYPE_CHECKING:
+    from purelb.net.ranges import IPAddress
 
 INSTALL_NAMESPACE: Final = "purelb-system"
 SYSTEM_NAMESPACE: Final = "kube-system"
@@ -52,9 +55,10 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
         return self.node if self.host_network else self.pod
 
 
-def layout(*, nodes: int) -> Topology:
+def layout(shape: Shape) -> Topology:
     """Allocator on n1, one echo backend on every node."""
-    return plan(nodes=nodes, pods=[("allocator", "n1"), *((f"echo-n{n}", f"n{n}") for n in range(1, nodes + 1))])
+    numbers = range(1, shape.nodes + 1)
+    return plan(shape, pods=[("allocator", "n1"), *((f"echo-n{number}", f"n{number}") for number in numbers)])
 
 
 def programs(topology: Topology, *, proxy: ProxyKind) -> tuple[Program, ...]:
@@ -76,8 +80,17 @@ def _environment(**own: str) -> Mapping[str, str]:
     }
 
 
-def _in_cluster(**own: str) -> Mapping[str, str]:
-    return _environment(KUBERNETES_SERVICE_HOST=str(HUB_MANAGEMENT), KUBERNETES_SERVICE_PORT=str(API_PORT), **own)
+def _in_cluster(topology: Topology, **own: str) -> Mapping[str, str]:
+    return _environment(KUBERNETES_SERVICE_HOST=str(topology.api), KUBERNETES_SERVICE_PORT=str(API_PORT), **own)
+
+
+def url(scheme: str, address: IPAddress, port: int, path: str = "") -> str:
+    """Where a program or the API server is reached."""
+    return f"{scheme}://{f'[{address}]' if address.version == 6 else address}:{port}{path}"
+
+
+def _texts(addresses: tuple[IPAddress, ...]) -> tuple[str, ...]:
+    return tuple(str(address) for address in addresses)
 
 
 def _purelb(*arguments: str) -> tuple[str, ...]:
@@ -93,11 +106,11 @@ def _allocator(topology: Topology) -> Program:
         room=place.name,
         argv=_purelb("allocator"),
         image="purelb",
-        env=_in_cluster(PURELB_NAMESPACE=INSTALL_NAMESPACE, DEFAULT_ANNOUNCER="PureLB"),
+        env=_in_cluster(topology, PURELB_NAMESPACE=INSTALL_NAMESPACE, DEFAULT_ANNOUNCER="PureLB"),
         labels={"app": "purelb", "component": "allocator"},
         account="allocator",
-        addresses=(str(place.ip4), str(place.ip6)),
-        probe=f"http://{place.ip4}:{HTTP_PORT}/readyz",
+        addresses=_texts(place.addresses),
+        probe=url("http", place.addresses[0], HTTP_PORT, "/readyz"),
     )
 
 
@@ -111,14 +124,15 @@ def _agent(topology: Topology, node: str) -> Program:
         argv=_purelb("lbnodeagent"),
         image="purelb",
         env=_in_cluster(
+            topology,
             PURELB_NAMESPACE=INSTALL_NAMESPACE,
             PURELB_NODE_NAME=node,
-            PURELB_HOST=str(place.lan4),
+            PURELB_HOST=str(place.addresses[0]),
         ),
         labels={"app": "purelb", "component": "lbnodeagent"},
         account="lbnodeagent",
-        addresses=(str(place.lan4), str(place.lan6)),
-        probe=f"http://{place.lan4}:{HTTP_PORT}/readyz",
+        addresses=_texts(place.addresses),
+        probe=url("http", place.addresses[0], HTTP_PORT, "/readyz"),
     )
 
 
@@ -133,8 +147,8 @@ def _echo(topology: Topology, node: str) -> Program:
         image="echo",
         env=_environment(POD_NAME=place.name, NODE_NAME=node),
         labels=ECHO_LABELS,
-        addresses=(str(place.ip4), str(place.ip6)),
-        probe=f"http://{place.ip4}:{ECHO_PORT}/",
+        addresses=_texts(place.addresses),
+        probe=url("http", place.addresses[0], ECHO_PORT, "/"),
     )
 
 
@@ -147,8 +161,8 @@ def _proxy(topology: Topology, node: str, kind: ProxyKind) -> Program:
         room=node,
         argv=(sys.executable, "-m", "purelb.sandbox.rig.proxy", "--node", node, "--with", kind),
         image="purelb",
-        env=_in_cluster(),
+        env=_in_cluster(topology),
         labels={"app": "proxy"},
         account="proxy",
-        addresses=(str(place.lan4), str(place.lan6)),
+        addresses=_texts(place.addresses),
     )

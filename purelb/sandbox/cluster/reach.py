@@ -22,13 +22,16 @@ import msgspec
 
 from purelb.sandbox.cluster.control import short
 from purelb.sandbox.cluster.state import Unusable
+from purelb.sandbox.rig.topology import Shape, plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from purelb.sandbox.apiserver.faults import Rule
     from purelb.sandbox.cluster.breakage import Order
+    from purelb.sandbox.cluster.probe_results import ProbeResult
     from purelb.sandbox.cluster.state import StateDirectory
+    from purelb.sandbox.rig.topology import Subnet
 
 ANSWER_LIMIT_S: Final = 10.0
 END_LIMIT_S: Final = 10.0
@@ -78,6 +81,9 @@ class Sandbox:
     def status(self) -> dict[str, Any]:
         return self._ask("GET", "/v1/status")
 
+    def subnets(self) -> tuple[Subnet, ...]:
+        return plan(msgspec.convert(self.status()["shape"], Shape)).subnets
+
     def holders(self, *, since: float = 0.0) -> dict[str, Any]:
         return self._ask("GET", f"/v1/holders?since={since}")
 
@@ -100,6 +106,10 @@ class Sandbox:
     def add_fault(self, rule: Rule) -> int:
         """Have the API server misbehave; the answer is the rule's number."""
         return int(self._ask("POST", "/v1/faults", rule)["number"])
+
+    def tell_probe(self, result: ProbeResult) -> None:
+        """What a probe has counted so far, for `status`."""
+        self._ask("POST", "/v1/probes", result)
 
     def faults(self) -> list[dict[str, Any]]:
         """The API server's rules in force."""

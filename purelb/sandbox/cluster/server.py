@@ -11,7 +11,7 @@ import base64
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from random import SystemRandom
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import yaml
 
@@ -19,15 +19,19 @@ from purelb.kube.access import ClusterAccess, Tls, fixed_access
 from purelb.sandbox.apiserver.core import ApiCore
 from purelb.sandbox.apiserver.http import serve
 from purelb.sandbox.apiserver.pki import Pki
-from purelb.sandbox.rig.topology import HUB_MANAGEMENT
+from purelb.sandbox.rig.topology import VERSIONS
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
     from purelb.sandbox.apiserver.faults import Faults
     from purelb.sandbox.cluster.programs import Program
+    from purelb.sandbox.rig.topology import Topology
+
+# What the API calls the versions of IP.
+FAMILIES: Final[Mapping[int, Literal["IPv4", "IPv6"]]] = {4: "IPv4", 6: "IPv6"}
 
 
 class Api:
@@ -66,10 +70,11 @@ class Api:
 
 
 @asynccontextmanager
-async def running(sockets: Sequence[socket.socket], keys: Path) -> AsyncIterator[Api]:
-    """Serve a fresh, empty cluster on `sockets`, with a new authority in the directory `keys`."""
-    core = ApiCore(rng=SystemRandom().random, epoch=datetime.now(UTC))
-    pki = Pki(keys, names=("localhost", "127.0.0.1", "::1", str(HUB_MANAGEMENT), "kubernetes.default.svc"))
+async def running(sockets: Sequence[socket.socket], keys: Path, *, topology: Topology) -> AsyncIterator[Api]:
+    """Serve a fresh, empty cluster of the topology's families on `sockets`, with a new authority in the directory `keys`."""
+    families = tuple(FAMILIES[version] for version in VERSIONS[topology.shape.family])
+    core = ApiCore(rng=SystemRandom().random, epoch=datetime.now(UTC), families=families)
+    pki = Pki(keys, names=("localhost", "127.0.0.1", "::1", str(topology.api), "kubernetes.default.svc"))
     async with serve(core, pki=pki, sockets=sockets):
         yield Api(core, pki)
 

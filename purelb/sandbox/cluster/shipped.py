@@ -3,8 +3,8 @@
 
 Everything is created, or merged into what exists. `manifests` is what deploy/ installs, without the workloads, whose processes the supervisor starts
 itself: an installed package has no deploy/ to read, so a test compares them. Roles are stored for people and for kubectl; the sandbox's API server does not
-enforce them, `make conformance` does. The LBNodeAgent says which kind of link this kernel makes for a dummy interface; on a kernel that has `dummy` it
-says nothing, as a cluster would.
+enforce them, `make conformance` does. The LBNodeAgent says which kind of link this kernel makes for a dummy interface, and lists a second interface; on
+a kernel that has `dummy` and nodes with one interface it says nothing, as a cluster would.
 """
 
 from __future__ import annotations
@@ -75,14 +75,15 @@ async def install(client: ApiClient, topology: Topology, *, dummy_kind: str | No
         await put(client, RESOURCES[body["kind"]], body)
     for place in topology.nodes:
         await join_node(client, place)
-    await put(client, LB_NODE_AGENTS, _node_agent(dummy_kind))
+    await put(client, LB_NODE_AGENTS, _node_agent(dummy_kind, further=[nic.link for nic in topology.nodes[0].nics[1:]]))
 
 
-def _node_agent(dummy_kind: str | None) -> objects.Body:
+def _node_agent(dummy_kind: str | None, *, further: Sequence[str]) -> objects.Body:
     kind = {} if dummy_kind in {None, "dummy"} else {"dummyKind": dummy_kind}
+    interfaces = {"interfaces": list(further)} if further else {}
     return {
         "apiVersion": LB_NODE_AGENTS.api_version,
         "kind": LB_NODE_AGENTS.kind,
         "metadata": {"name": "default", "namespace": INSTALL_NAMESPACE},
-        "spec": {"local": kind},
+        "spec": {"local": {**kind, **interfaces}},
     }

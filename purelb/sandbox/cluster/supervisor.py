@@ -33,7 +33,8 @@ from purelb.sandbox.cluster.breakage import Breakage
 from purelb.sandbox.cluster.control import application, shown
 from purelb.sandbox.cluster.keeper import Keeper, Reaper
 from purelb.sandbox.cluster.kubelet import Kubelet
-from purelb.sandbox.cluster.programs import API_PORT, Program, ProxyKind, layout, programs
+from purelb.sandbox.cluster.probe_results import ProbeResults
+from purelb.sandbox.cluster.programs import API_PORT, Program, ProxyKind, layout, programs, url
 from purelb.sandbox.cluster.server import Api, admin_access, running
 from purelb.sandbox.cluster.shipped import install
 from purelb.sandbox.cluster.state import StateDirectory
@@ -41,7 +42,7 @@ from purelb.sandbox.rig import namespaces as ns
 from purelb.sandbox.rig.holders import Holders
 from purelb.sandbox.rig.kernels import KernelWatch
 from purelb.sandbox.rig.links import LinkKinds, Rig, build, probe_kinds
-from purelb.sandbox.rig.topology import HUB_MANAGEMENT
+from purelb.sandbox.rig.topology import Shape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +55,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     home: str
-    nodes: int
+    shape: Shape
     proxy: ProxyKind
     api_socket: int
     control_socket: int
@@ -95,6 +96,7 @@ class Supervisor:
         self._report = report
         self._state = StateDirectory(order.name, home=Path(order.home))
         self._holders = Holders()
+        self._probes = ProbeResults()
         self._keepers: dict[str, Keeper] = {}
         self._stopping = asyncio.Queue[None](maxsize=1)
         self._kubelet: Kubelet | None = None
@@ -123,20 +125,20 @@ class Supervisor:
 
     async def _serve(self, reaper: Reaper, watch: KernelWatch) -> None:
         host = socket.socket(fileno=self._order.api_socket)
-        management = socket.create_server((str(HUB_MANAGEMENT), API_PORT), backlog=128)
+        topology = self._rig.topology
+        family = socket.AF_INET6 if topology.api.version == 6 else socket.AF_INET
+        inside = socket.create_server((str(topology.api), API_PORT), family=family, backlog=128)
         clock = SystemClock()
-        async with running([host, management], self._state.scratch / "keys") as api:
+        async with running([host, inside], self._state.scratch / "keys", topology=topology) as api:
             api.write_kubeconfig(self._state.kubeconfig, server=f"https://127.0.0.1:{host.getsockname()[1]}")
-            access = admin_access(self._state.kubeconfig.read_bytes(), server=f"https://{HUB_MANAGEMENT}:{API_PORT}")
+            access = admin_access(self._state.kubeconfig.read_bytes(), server=url("https", topology.api, API_PORT))
             async with ApiClient(access, user_agent="purelb-sandbox", clock=clock) as client:
                 await client.raw("GET", "/version")
                 self._report.step("api")
-                await install(client, self._rig.topology, dummy_kind=self._kinds.dummy)
+                await install(client, topology, dummy_kind=self._kinds.dummy)
                 self._report.step("nodes")
                 breakage = Breakage(self._rig, self._keepers, watch=watch, reaper=reaper)
-                kubelet = Kubelet(
-                    client, self._rig.topology, self._keepers, clock=clock, reaches_api=breakage.reaches_api
-                )
+                kubelet = Kubelet(client, topology, self._keepers, clock=clock, reaches_api=breakage.reaches_api)
                 self._kubelet = kubelet
                 await self._make_keepers(api, reaper, kubelet)
                 async with asyncio.TaskGroup() as group:
@@ -196,6 +198,7 @@ class Supervisor:
             pods=self._keepers,
             breakage=breakage,
             faults=api.faults,
+            probes=self._probes,
             rotate=partial(self._rotate, api),
         )
         runner = web.AppRunner(app, access_log=None)
@@ -216,7 +219,19 @@ class Supervisor:
             "dummy": self._kinds.dummy,
             "proxy": self._order.proxy,
             "networks": self._rig.networks,
-            "nodes": [{"name": node.name, "addresses": [str(node.lan4), str(node.lan6)]} for node in topology.nodes],
+            "shape": topology.shape,
+            "subnets": [
+                {"number": one.number, "networks": [str(network) for network in one.networks], "pools": one.pools}
+                for one in topology.subnets
+            ],
+            "nodes": [
+                {
+                    "name": node.name,
+                    "subnets": [nic.subnet.number for nic in node.nics],
+                    "addresses": [str(address) for nic in node.nics for address in nic.addresses],
+                }
+                for node in topology.nodes
+            ],
             "pods": [
                 {
                     "name": name,
@@ -230,6 +245,7 @@ class Supervisor:
             ],
             "services": services,
             "holders": self._holders.now(),
+            "probes": self._probes.shown(now=time.monotonic()),
         }
 
 
@@ -242,7 +258,7 @@ def live(order: Order) -> int:
         scratch = StateDirectory(order.name, home=Path(order.home)).scratch
         ns.mount("tmpfs", scratch, "tmpfs", ns.MS_NOSUID | ns.MS_NODEV, "mode=700,size=8m")
         kinds = probe_kinds()
-        rig = build(layout(nodes=order.nodes))
+        rig = build(layout(order.shape))
         report.step("namespaces")
         asyncio.run(Supervisor(order, rig, kinds, report).run())
     except BaseException as error:

@@ -60,11 +60,7 @@ class KernelWatch:
 
     def __init__(self, topology: Topology, networks: Mapping[str, int], holders: Holders) -> None:
         self._holders = holders
-        self._own = frozenset[IPAddress](
-            address
-            for node in topology.nodes
-            for address in (node.lan4, node.lan6, node.management, node.gateway4, node.gateway6)
-        )
+        self._own = frozenset[IPAddress](address for node in topology.nodes for address in node.own)
         self._marshal = MarshalRtnl()
         self._networks = {node.name: networks[node.name] for node in topology.nodes}
         self._pictures = {name: Picture() for name in self._networks}

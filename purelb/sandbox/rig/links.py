@@ -9,6 +9,7 @@ Links that a neighbour remembers have fixed MAC addresses: a bridge would otherw
 power would come back as a stranger.
 
 Sysctls are those an operator is asked for: forwarding on, loose return paths, one interface answers for its own addresses, secondaries promoted.
+The router forwards and does nothing else.
 """
 
 from __future__ import annotations
@@ -24,24 +25,24 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from purelb.sandbox.rig.namespaces import inside, new_network
 from purelb.sandbox.rig.topology import (
-    CLIENT4,
-    CLIENT6,
-    HUB_MANAGEMENT,
-    LAN4,
-    LAN6,
-    MANAGEMENT,
-    ROUTER4,
-    ROUTER6,
+    CLIENT,
+    HUB,
+    ROUTER,
     NodePlace,
     PodPlace,
+    Subnet,
     Topology,
+    lan_mac,
+    management_mac,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from purelb.net.ranges import IPAddress
 
 IFA_F_NODAD = 0x02  # duplicate detection would hold every address back for more than a second
+RT_SCOPE_LINK = 253  # a route whose far end is reached without a gateway, and may be one
 
 NODE_SYSCTLS = {
     "ipv4/ip_forward": "1",
@@ -63,6 +64,12 @@ HOST_SYSCTLS = {
     "ipv6/conf/default/disable_ipv6": "0",
     "ipv6/conf/default/accept_ra": "0",
 }
+ROUTER_SYSCTLS = {
+    **HOST_SYSCTLS,
+    "ipv4/ip_forward": "1",
+    "ipv6/conf/all/forwarding": "1",
+    "ipv6/conf/default/forwarding": "1",
+}
 # The hub's ports are cables: an IPv6 stack on each would only chatter.
 HUB_SYSCTLS = {
     "ipv4/conf/all/rp_filter": "0",
@@ -72,7 +79,7 @@ HUB_SYSCTLS = {
 
 
 class Rig:
-    """The namespaces of a sandbox by name: `n1`..., `client` and each pod; `hub` is where the supervisor lives.
+    """The namespaces of a sandbox by name: `n1`..., `client`, `router` and each pod; `hub` is where the supervisor lives.
 
     `networks` maps a name to the descriptor that keeps the namespace alive.
     """
@@ -126,8 +133,15 @@ def _makes(ipr: IPRoute, kind: str) -> bool:
 
 def hub_links(topology: Topology) -> frozenset[str]:
     """The names of all links that `build` makes in the hub: none of them may ever be seen outside."""
-    ports = (f"{node.name}-{link}" for node in topology.nodes for link in ("eth0", "api0"))
-    return frozenset((*ports, "client-eth0", "lan1", "mgmt0"))
+    ports = (cable.port for node in topology.nodes for cable in node.cables)
+    routed = (f"router-{subnet.bridge}" for subnet in topology.subnets if topology.routed)
+    return frozenset((*ports, *routed, "client-eth0", *bridges(topology)))
+
+
+def bridges(topology: Topology) -> tuple[str, ...]:
+    """The hub's bridges."""
+    management = () if topology.shape.single_nic else ("mgmt0",)
+    return (*(subnet.bridge for subnet in topology.subnets), *management)
 
 
 def build(topology: Topology) -> Rig:
@@ -137,59 +151,110 @@ def build(topology: Topology) -> Rig:
     write_sysctls(HUB_SYSCTLS)
     with IPRoute() as hub:
         _up(hub, "lo")
-        for bridge in ("lan1", "mgmt0"):
-            own = {"address": mac(HUB_MANAGEMENT if bridge == "mgmt0" else LAN4[0])}
-            hub.link("add", ifname=bridge, kind="bridge", br_stp_state=0, br_mcast_snooping=0, **own)
-            _up(hub, bridge)
-        _address(hub, "mgmt0", HUB_MANAGEMENT, MANAGEMENT)
+        _bridges(hub, topology)
         for node in topology.nodes:
             join_node(hub, node, topology, networks)
-            hub.route("add", dst=str(node.pods4), gateway=str(node.management))
-            # Where its agent listens: the hub asks it whether it is ready, and must not depend on the LAN for that.
-            hub.route("add", dst=f"{node.lan4}/32", gateway=str(node.management))
-        _cable(hub, "client", "eth0", "lan1", networks["client"], address=mac(CLIENT4))
-        with inside(networks["client"]):
-            write_sysctls(HOST_SYSCTLS)
-        with netlink(networks["client"]) as client:
-            _up(client, "lo")
-            _up(client, "eth0")
-            _lan(client, CLIENT4, CLIENT6)
+            _way_to(hub, node, topology)
+        if topology.routed:
+            _join_router(hub, topology, networks["router"])
+        _join_client(hub, topology, networks["client"])
     for pod in topology.pods:
         join_pod(pod, topology.node(pod.node), networks)
     return rig
 
 
-def mac(address: IPv4Address) -> str:
-    """The MAC address of the link that has this address in the rig; locally administered."""
-    return ":".join(f"{byte:02x}" for byte in (0x02, 0x00, *address.packed))
-
-
 def _names(topology: Topology) -> Iterator[str]:
     yield from (node.name for node in topology.nodes)
     yield "client"
+    if topology.routed:
+        yield "router"
     yield from (pod.name for pod in topology.pods)
 
 
+def _bridges(hub: IPRoute, topology: Topology) -> None:
+    """A bridge per network. The API's address is on the management's, or, where there is none, on every LAN's."""
+    single = topology.shape.single_nic
+    macs = {subnet.bridge: lan_mac(subnet, 0) for subnet in topology.subnets}
+    for bridge in bridges(topology):
+        own = macs.get(bridge) or management_mac(HUB)
+        hub.link("add", ifname=bridge, kind="bridge", br_stp_state=0, br_mcast_snooping=0, address=own)
+        _up(hub, bridge)
+        if single or bridge == "mgmt0":
+            if topology.api.version == 6:
+                write_sysctls({f"ipv6/conf/{bridge}/disable_ipv6": "0"})
+            _address(hub, bridge, topology.api, None if single else topology.management.prefixlen)
+
+
+def _way_to(hub: IPRoute, node: NodePlace, topology: Topology) -> None:
+    """How the hub, which asks programs whether they are ready, reaches a node and its pods: not over the LAN, where there is another way."""
+    version = topology.api.version
+    address = _of(version, node.addresses)
+    if node.management is None:
+        _on_link(hub, address, node.nics[0].subnet.bridge)
+    else:
+        hub.route("add", dst=_alone(address), gateway=str(node.management))
+    by = node.management or address
+    for network in node.pods:
+        if network.version == version:
+            hub.route("add", dst=str(network), gateway=str(by))
+
+
+def _join_router(hub: IPRoute, topology: Topology, network: int) -> None:
+    """The last address of every LAN, and the way to every node's pods."""
+    with inside(network):
+        write_sysctls(ROUTER_SYSCTLS)
+    for subnet in topology.subnets:
+        _cable(hub, f"router-{subnet.bridge}", subnet.bridge, subnet.bridge, network, address=lan_mac(subnet, ROUTER))
+    with netlink(network) as ipr:
+        _up(ipr, "lo")
+        for subnet in topology.subnets:
+            _up(ipr, subnet.bridge)
+            _addresses(ipr, subnet.bridge, subnet, ROUTER)
+        for node in topology.nodes:
+            for pods, address in zip(node.pods, node.addresses, strict=True):
+                ipr.route("add", dst=str(pods), gateway=str(address))
+
+
+def _join_client(hub: IPRoute, topology: Topology, network: int) -> None:
+    subnet = topology.subnets[0]
+    _cable(hub, "client-eth0", "eth0", subnet.bridge, network, address=lan_mac(subnet, CLIENT))
+    with inside(network):
+        write_sysctls(HOST_SYSCTLS)
+    with netlink(network) as client:
+        _up(client, "lo")
+        _up(client, "eth0")
+        _addresses(client, "eth0", subnet, CLIENT)
+        _default_by(client, subnet)
+
+
 def join_node(hub: IPRoute, node: NodePlace, topology: Topology, networks: Mapping[str, int]) -> None:
-    """Make a node of an empty namespace: cables to both networks, addresses, routes."""
+    """Make a node of an empty namespace: cables to its networks, addresses, routes."""
     network = networks[node.name]
     with inside(network):
         write_sysctls(NODE_SYSCTLS)
-    _cable(hub, node.name, "eth0", "lan1", network, address=mac(node.lan4))
-    _cable(hub, node.name, "api0", "mgmt0", network, address=mac(node.management))
+    for nic in node.nics:
+        _cable(hub, f"{node.name}-{nic.link}", nic.link, nic.subnet.bridge, network, address=nic.mac)
+    if node.management is not None:
+        _cable(hub, f"{node.name}-api0", "api0", "mgmt0", network, address=management_mac(node.number))
     with netlink(network) as ipr:
-        for link in ("lo", "eth0", "api0"):
-            _up(ipr, link)
-        _address(ipr, "api0", node.management, MANAGEMENT)
-        _lan(ipr, node.lan4, node.lan6)
+        _up(ipr, "lo")
+        for nic in node.nics:
+            _up(ipr, nic.link)
+            _addresses(ipr, nic.link, nic.subnet, node.number)
+        if node.management is not None:
+            _up(ipr, "api0")
+            _address(ipr, "api0", node.management, topology.management.prefixlen)
+        else:
+            _on_link(ipr, topology.api, node.nics[0].link)
+        _default_by(ipr, node.nics[0].subnet)
         ipr.link("add", ifname="cni0", kind="bridge", br_stp_state=0, br_mcast_snooping=0)
         _up(ipr, "cni0")
-        _address(ipr, "cni0", node.gateway4, node.pods4)
-        _address(ipr, "cni0", node.gateway6, node.pods6)
+        for gateway, pods in zip(node.gateways, node.pods, strict=True):
+            _address(ipr, "cni0", gateway, pods.prefixlen)
         for other in topology.nodes:
             if other.name != node.name:
-                ipr.route("add", dst=str(other.pods4), gateway=str(other.lan4))
-                ipr.route("add", dst=str(other.pods6), gateway=str(other.lan6))
+                for pods, by in topology.hops(node, other):
+                    ipr.route("add", dst=str(pods), gateway=str(by))
 
 
 def join_pod(pod: PodPlace, node: NodePlace, networks: Mapping[str, int]) -> None:
@@ -197,36 +262,57 @@ def join_pod(pod: PodPlace, node: NodePlace, networks: Mapping[str, int]) -> Non
     with inside(networks[pod.name]):
         write_sysctls(HOST_SYSCTLS)
     with netlink(networks[node.name]) as ipr:
-        port = f"pod{int(pod.ip4) & 0xFF}"
+        port = f"pod{pod.number}"
         peer = {"ifname": "eth0", "net_ns_fd": networks[pod.name]}
         ipr.link("add", ifname=port, kind="veth", peer=peer, master=_index(ipr, "cni0"))
         _up(ipr, port)
     with netlink(networks[pod.name]) as ipr:
         _up(ipr, "lo")
         _up(ipr, "eth0")
-        _address(ipr, "eth0", pod.ip4, node.pods4)
-        _address(ipr, "eth0", pod.ip6, node.pods6)
-        ipr.route("add", dst="default", gateway=str(node.gateway4))
-        ipr.route("add", dst="::/0", gateway=str(node.gateway6))
+        for address, gateway, network in zip(pod.addresses, node.gateways, node.pods, strict=True):
+            _address(ipr, "eth0", address, network.prefixlen)
+            _route_everything(ipr, gateway)
 
 
-def _lan(ipr: IPRoute, ip4: IPv4Address, ip6: IPv6Address) -> None:
-    _address(ipr, "eth0", ip4, LAN4)
-    _address(ipr, "eth0", ip6, LAN6)
-    ipr.route("add", dst="default", gateway=str(ROUTER4))
-    ipr.route("add", dst="::/0", gateway=str(ROUTER6))
-
-
-def _cable(hub: IPRoute, owner: str, link: str, bridge: str, network: int, *, address: str) -> None:
-    port = f"{owner}-{link}"
+def _cable(hub: IPRoute, port: str, link: str, bridge: str, network: int, *, address: str) -> None:
+    """From a port of the hub's bridge to a link of another namespace."""
     peer = {"ifname": link, "net_ns_fd": network, "address": address}
     hub.link("add", ifname=port, kind="veth", peer=peer, master=_index(hub, bridge))
     _up(hub, port)
 
 
-def _address(ipr: IPRoute, link: str, address: IPv4Address | IPv6Address, network: IPv4Network | IPv6Network) -> None:
+def _addresses(ipr: IPRoute, link: str, subnet: Subnet, host: int) -> None:
+    for address, network in zip(subnet.at(host), subnet.networks, strict=True):
+        _address(ipr, link, address, network.prefixlen)
+
+
+def _address(ipr: IPRoute, link: str, address: IPAddress, prefix_bits: int | None) -> None:
+    """`prefix_bits` None: the address alone."""
     flags = {"flags": IFA_F_NODAD} if address.version == 6 else {}
-    ipr.addr("add", index=_index(ipr, link), address=str(address), prefixlen=network.prefixlen, **flags)
+    bits = address.max_prefixlen if prefix_bits is None else prefix_bits
+    ipr.addr("add", index=_index(ipr, link), address=str(address), prefixlen=bits, **flags)
+
+
+def _default_by(ipr: IPRoute, subnet: Subnet) -> None:
+    for gateway in subnet.at(ROUTER):
+        _route_everything(ipr, gateway)
+
+
+def _route_everything(ipr: IPRoute, gateway: IPAddress) -> None:
+    ipr.route("add", dst="default" if gateway.version == 4 else "::/0", gateway=str(gateway))
+
+
+def _on_link(ipr: IPRoute, address: IPAddress, link: str) -> None:
+    scope = {"scope": RT_SCOPE_LINK} if address.version == 4 else {}
+    ipr.route("add", dst=_alone(address), oif=_index(ipr, link), **scope)
+
+
+def _alone(address: IPAddress) -> str:
+    return f"{address}/{address.max_prefixlen}"
+
+
+def _of(version: int, addresses: Iterable[IPAddress]) -> IPAddress:
+    return next(address for address in addresses if address.version == version)
 
 
 def _up(ipr: IPRoute, link: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from pyroute2 import IPRoute
 
-from purelb.sandbox.rig.cuts import LINKS, port, ruleset
+from purelb.sandbox.rig.cuts import port, ruleset
 from purelb.sandbox.rig.doctor import SYSTEM_PATH
 from purelb.sandbox.rig.links import join_node, join_pod
 
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
 
     from purelb.sandbox.rig.cuts import Cut
     from purelb.sandbox.rig.links import Rig
+    from purelb.sandbox.rig.topology import NodePlace, Topology
 
 UP: Final = 1  # IFF_UP
 
 
-def stand(nodes: Iterable[str], cuts: Collection[Cut], *, rules: bool) -> None:
+def stand(topology: Topology, nodes: Iterable[str], cuts: Collection[Cut], *, rules: bool) -> None:
     """Make the ports of `nodes` and, with `rules`, the bridge's rules as the cuts want them."""
     if rules:
         told = subprocess.run(
             ["nft", "-f", "-"],
-            input=ruleset(cuts),
+            input=ruleset(cuts, topology),
             capture_output=True,
             text=True,
             check=False,
@@ -41,8 +42,8 @@ def stand(nodes: Iterable[str], cuts: Collection[Cut], *, rules: bool) -> None:
             raise OSError(f"nft refused the rules: {' '.join(told.stderr.split())[:300]}")
     with IPRoute() as hub:
         for node in nodes:
-            for network, (link, bridge) in LINKS.items():
-                _stand(hub, f"{node}-{link}", bridge, wanted=port(cuts, node, network))
+            for cable in topology.node(node).cables:
+                _stand(hub, cable.port, cable.bridge, wanted=port(cuts, node, cable.network))
 
 
 def _stand(hub: IPRoute, name: str, bridge: str, *, wanted: str) -> None:
@@ -54,11 +55,11 @@ def _stand(hub: IPRoute, name: str, bridge: str, *, wanted: str) -> None:
         hub.link("set", index=found["index"], state="down" if wanted == "down" else "up")
 
 
-def unplug(node: str) -> None:
+def unplug(node: NodePlace) -> None:
     """Take the node's links away; nothing it still sends arrives."""
     with IPRoute() as hub:
-        for link, _ in LINKS.values():
-            hub.link("del", index=hub.link_lookup(ifname=f"{node}-{link}")[0])
+        for cable in node.cables:
+            hub.link("del", index=hub.link_lookup(ifname=cable.port)[0])
 
 
 def plug_in(rig: Rig, node: str) -> None:

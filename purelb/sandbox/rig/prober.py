@@ -142,6 +142,7 @@ class Prober:
                 "sent": found.sent,
                 "lost": found.lost,
                 "longest_gap_s": round(found.longest_gap_s, 4),
+                "last_gap_s": round(found.last_gap_s, 4),
                 "nodes": found.nodes,
             }
         )

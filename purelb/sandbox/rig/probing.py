@@ -15,11 +15,12 @@ import msgspec
 
 
 class Summary(msgspec.Struct, frozen=True, gc=False):
-    """`longest_gap_s` is 0 when nothing was lost; an outage that still lasts counts up to the last probe. `nodes`: who answered, in order of change."""
+    """Gaps are 0 when nothing was lost; an outage that still lasts counts up to the last probe. `nodes`: who answered, in order of change."""
 
     sent: int
     lost: int
     longest_gap_s: float
+    last_gap_s: float
     nodes: tuple[str, ...]
 
 
@@ -36,16 +37,18 @@ class Record:
         insort(self._results, (sent_at, None), key=lambda result: result[0])
 
     def summary(self) -> Summary:
-        longest, since = 0.0, None
+        longest, last, since = 0.0, 0.0, None
         nodes: list[str] = []
         for sent_at, node in self._results:
             if node is None:
                 since = sent_at if since is None else since
-                longest = max(longest, sent_at - since)
+                last = sent_at - since
+                longest = max(longest, last)
                 continue
             if since is not None:
-                longest, since = max(longest, sent_at - since), None
+                last, since = sent_at - since, None
+                longest = max(longest, last)
             if not nodes or nodes[-1] != node:
                 nodes.append(node)
         lost = sum(1 for _, node in self._results if node is None)
-        return Summary(len(self._results), lost, longest, tuple(nodes))
+        return Summary(len(self._results), lost, longest, last, tuple(nodes))

@@ -32,7 +32,7 @@ from purelb.sandbox.cluster.state import StateDirectory
 from purelb.sandbox.commands import command
 from purelb.sandbox.rig.cuts import Cut
 from purelb.sandbox.rig.links import Rig
-from purelb.sandbox.rig.topology import plan
+from purelb.sandbox.rig.topology import Shape, plan
 from tests.sandbox.cluster.whole import bring_up, lacking, processes_of, until
 
 if TYPE_CHECKING:
@@ -346,7 +346,7 @@ async def test_without_nft_a_cut_that_needs_it_is_refused_and_named(
 ) -> None:
     monkeypatch.setattr(breakage, "SYSTEM_PATH", str(tmp_path))
     nothing: Any = None
-    breaker = Breakage(Rig(plan(nodes=2), {}), {}, watch=nothing, reaper=nothing)
+    breaker = Breakage(Rig(plan(Shape(nodes=2)), {}), {}, watch=nothing, reaper=nothing)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(breaker.run())
         for cut in (Cut(node="n1", away="n2"), Cut(node="n1", away="lan", oneway=True)):

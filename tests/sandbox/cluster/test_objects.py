@@ -3,11 +3,14 @@ from __future__ import annotations
 
 import msgspec
 
+from purelb.api.groups import Accepted, parse_group
+from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.model import Node, ObjectMeta, Pod, Service, ServicePort, ServiceSpec
 from purelb.sandbox.cluster import objects
 from purelb.sandbox.cluster.programs import INSTALL_NAMESPACE, layout, programs
+from purelb.sandbox.rig.topology import Shape
 
-TOPOLOGY = layout(nodes=2)
+TOPOLOGY = layout(Shape(nodes=2))
 ALL = {program.pod: program for program in programs(TOPOLOGY, proxy="nft")}
 
 
@@ -67,3 +70,33 @@ def test_the_bodies_decode_as_what_components_read() -> None:
     pod = msgspec.convert({**objects.pod(program), **status}, Pod)
     assert pod.status is not None
     assert pod.status.pod_ip == "10.244.1.2"
+
+
+def test_the_group_has_a_pool_of_each_family_in_every_subnet_in_their_order() -> None:
+    body = objects.service_group(layout(Shape(nodes=2, subnets=2)).subnets)
+    assert body["spec"]["local"] == {
+        "v4pools": [
+            {"pool": "172.30.1.200-172.30.1.250", "subnet": "172.30.1.0/24"},
+            {"pool": "172.30.2.200-172.30.2.250", "subnet": "172.30.2.0/24"},
+        ],
+        "v6pools": [
+            {"pool": "fd00:30:1::200-fd00:30:1::250", "subnet": "fd00:30:1::/64"},
+            {"pool": "fd00:30:2::200-fd00:30:2::250", "subnet": "fd00:30:2::/64"},
+        ],
+    }
+    ours = msgspec.convert(body, SERVICE_GROUPS.type)
+    assert isinstance(parse_group(ours, install_namespace=INSTALL_NAMESPACE, scope="install"), Accepted)
+    assert list(objects.service_group(layout(Shape(family="ipv6")).subnets)["spec"]["local"]) == ["v6pools"]
+
+
+def test_in_a_cluster_of_one_family_nodes_programs_and_endpoints_have_no_other() -> None:
+    topology = layout(Shape(nodes=2, family="ipv6"))
+    status = objects.node_status(topology.node("n1"), at="2026-01-01T00:00:00Z")["status"]
+    assert [one["address"] for one in status["addresses"]] == ["fd00:30:1::1", "n1"]
+    assert objects.node(topology.node("n1"))["spec"]["podCIDRs"] == ["fd00:244:1::/64"]
+    every = programs(topology, proxy="nft")
+    (agent,) = (program for program in every if program.pod == "lbnodeagent-n1")
+    assert agent.env["KUBERNETES_SERVICE_HOST"] == "fd00:254::254"
+    assert agent.probe == "http://[fd00:30:1::1]:7472/readyz"
+    slices = objects.slices(echo_service(ip_families=("IPv6", "IPv4")), [(program, True) for program in every])
+    assert [(one["addressType"], len(one["endpoints"])) for one in slices] == [("IPv6", 2), ("IPv4", 0)]

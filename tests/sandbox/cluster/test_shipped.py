@@ -11,9 +11,10 @@ import yaml
 
 from purelb.sandbox.cluster.programs import layout, programs
 from purelb.sandbox.cluster.shipped import manifests
+from purelb.sandbox.rig.topology import Shape
 
 ROOT = Path(__file__).parents[3]
-TOPOLOGY = layout(nodes=2)
+TOPOLOGY = layout(Shape(nodes=2))
 # What the supervisor gives every program, or what Kubernetes gives every container, beyond the manifest.
 GIVEN = {"PATH", "LANG", "PYTHONUNBUFFERED", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"}
 # The uid is known when the pod is stored: the keeper adds it at each start.

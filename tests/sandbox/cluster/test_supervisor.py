@@ -20,6 +20,7 @@ from purelb.sandbox.cluster.reach import NotRunning, Refused, Sandbox
 from purelb.sandbox.cluster.server import admin_access
 from purelb.sandbox.cluster.shipped import RESOURCES, manifests
 from purelb.sandbox.cluster.state import StateDirectory, Unusable
+from purelb.sandbox.rig.topology import Shape
 from tests.sandbox.cluster.whole import bring_up, machine, processes_of, programs_of, until
 
 pytestmark = pytest.mark.netns
@@ -58,7 +59,8 @@ def test_a_sandbox_that_was_not_let_live_dies_with_whoever_started_it(state: Sta
         "from pathlib import Path\n"
         "from purelb.sandbox.cluster.launch import start\n"
         "from purelb.sandbox.cluster.state import StateDirectory\n"
-        "with start(StateDirectory('test', home=Path(sys.argv[1])), nodes=1, proxy='user') as starting:\n"
+        "from purelb.sandbox.rig.topology import Shape\n"
+        "with start(StateDirectory('test', home=Path(sys.argv[1])), shape=Shape(nodes=1), proxy='user') as starting:\n"
         "    for step in starting.steps(limit_s=30):\n"
         "        print(step.name, flush=True)\n"
         "    sys.stdin.read()\n"
@@ -82,7 +84,7 @@ def test_an_interrupted_start_leaves_nothing(state: StateDirectory) -> None:
     before = machine(state.path)
 
     def interrupted() -> None:
-        with start(state, nodes=1, proxy="user") as starting:
+        with start(state, shape=Shape(nodes=1), proxy="user") as starting:
             next(starting.steps(limit_s=30))
             raise KeyboardInterrupt
 
@@ -93,9 +95,9 @@ def test_an_interrupted_start_leaves_nothing(state: StateDirectory) -> None:
 
 
 def test_of_two_starters_of_one_sandbox_one_is_told_that_the_other_was_faster(state: StateDirectory) -> None:
-    with start(state, nodes=1, proxy="user") as first:
+    with start(state, shape=Shape(nodes=1), proxy="user") as first:
         next(first.steps(limit_s=30))
-        second = start(state, nodes=1, proxy="user")
+        second = start(state, shape=Shape(nodes=1), proxy="user")
         with pytest.raises(Unusable, match="is running"):
             second.__enter__()
 
@@ -201,8 +203,10 @@ def test_without_kubectl_the_command_says_so(state: StateDirectory, tmp_path: Pa
     assert "kubectl is not on PATH" in asked.stderr
 
 
-def test_visitors_get_the_room_its_name_and_an_exit_code(state: StateDirectory, tmp_path: Path) -> None:
-    bring_up(state)
+def test_visitors_get_the_room_its_name_and_an_exit_code_and_probes_are_remembered(
+    state: StateDirectory, tmp_path: Path
+) -> None:
+    running = bring_up(state)
     environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
 
     def sandbox(*words: str) -> subprocess.CompletedProcess[str]:
@@ -218,6 +222,13 @@ def test_visitors_get_the_room_its_name_and_an_exit_code(state: StateDirectory, 
     probed = sandbox("probe", "172.30.1.240", "--seconds", "1")
     assert probed.returncode == 1
     assert "answered on nobody" in probed.stdout
+    (remembered,) = running.status()["probes"]
+    assert (remembered["address"], remembered["port"], remembered["node"]) == ("172.30.1.240", 80, "")
+    assert 0 < remembered["lost"] == remembered["sent"]
+    assert remembered["lastGapSeconds"] == remembered["longestGapSeconds"] > 0
+    shown = sandbox("status").stdout.partition("PROBED")[2].splitlines()
+    assert shown[1].startswith("172.30.1.240:80 ")
+    assert "nobody" in shown[1]
 
 
 def test_an_open_visit_does_not_keep_a_sandbox_from_ending(state: StateDirectory, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import pytest
 
@@ -18,15 +18,17 @@ from purelb.sandbox.cluster.reach import Sandbox
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from purelb.sandbox.cluster.programs import ProxyKind
     from purelb.sandbox.cluster.state import StateDirectory
 from purelb.sandbox.rig.links import hub_links
+from purelb.sandbox.rig.topology import Shape
 
 T = TypeVar("T")
 
 
-def bring_up(state: StateDirectory, *, nodes: int = 1) -> Sandbox:
+def bring_up(state: StateDirectory, *, nodes: int = 1, proxy: ProxyKind = "user", **shape: Any) -> Sandbox:
     """Start it, wait until it is ready, leave it running."""
-    with start(state, nodes=nodes, proxy="user") as starting:
+    with start(state, shape=Shape(nodes=nodes, **shape), proxy=proxy) as starting:
         for _ in starting.steps(limit_s=30):
             continue
         starting.let_live()
@@ -70,7 +72,7 @@ def machine(home: Path) -> tuple[object, ...]:
 
     Only what could be a sandbox's is looked at: somebody else may be working on this machine.
     """
-    links = {name for _, name in socket.if_nameindex()} & hub_links(layout(nodes=3))
+    links = {name for _, name in socket.if_nameindex()} & hub_links(layout(Shape(nodes=3)))
     mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(home) in line]
     return sorted(links), mounts, len(os.listdir("/proc/self/fd"))  # noqa: PTH208  only their number is asked
 

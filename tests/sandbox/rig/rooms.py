@@ -34,7 +34,7 @@ def echo(rig: Rig, pod: str, node: str) -> subprocess.Popen[str]:
     return start(rig, pod, "-m", "purelb.sandbox.rig.echo", env={"POD_NAME": pod, "NODE_NAME": node})
 
 
-def until(predicate: Callable[[], T], *, what: str, limit_s: float = 10.0) -> T:
+def until(predicate: Callable[[], T], *, what: str, limit_s: float = 30.0) -> T:
     """The first true answer of `predicate`; it is asked every few milliseconds."""
     deadline = time.monotonic() + limit_s
     while not (seen := predicate()):

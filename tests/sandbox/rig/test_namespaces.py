@@ -22,7 +22,7 @@ from purelb.sandbox.rig.kernels import KernelWatch
 from purelb.sandbox.rig.links import Rig, build, probe_kinds
 from purelb.sandbox.rig.namespaces import inside, new_network
 from purelb.sandbox.rig.proxy_rules import Backend, Frontend, ruleset
-from purelb.sandbox.rig.topology import plan
+from purelb.sandbox.rig.topology import Shape, plan
 from tests.sandbox.rig.rooms import echo, start, until
 
 pytestmark = pytest.mark.netns
@@ -89,7 +89,7 @@ def test_a_rig_that_is_let_go_leaves_no_link_and_no_descriptor_twenty_times(in_n
 
         before = have()
         for _ in range(20):
-            build(plan(nodes=2, pods=[("e1", "n1")])).close()
+            build(plan(Shape(nodes=2), pods=[("e1", "n1")])).close()
             with IPRoute() as ipr:  # what stays in the hub is the hub's: it ends with the sandbox
                 for bridge in ("lan1", "mgmt0"):
                     ipr.link("del", index=ipr.link_lookup(ifname=bridge)[0])
@@ -101,12 +101,12 @@ def test_a_rig_that_is_let_go_leaves_no_link_and_no_descriptor_twenty_times(in_n
 
 def test_pods_reach_each_other_and_so_do_nodes_and_the_hub_in_both_families(in_namespaces: Inside) -> None:
     def body() -> list[str]:
-        rig = build(plan(nodes=2, pods=[("e1", "n1"), ("e2", "n2")]))
+        rig = build(plan(Shape(nodes=2), pods=[("e1", "n1"), ("e2", "n2")]))
         started = [echo(rig, "e1", "n1"), echo(rig, "e2", "n2")]
         seen = []
         for room, pod in (("e1", "e2"), ("n1", "e2")):
             place = rig.topology.pod(pod)
-            for address in (place.ip4, place.ip6):
+            for address in place.addresses:
                 with inside(rig.networks[room]):
                     until(partial(answers, str(address), 8080), what=f"{room} reaches {address}")
                     seen.append(get(str(address), 8080)["pod"])
@@ -122,12 +122,12 @@ def test_pods_reach_each_other_and_so_do_nodes_and_the_hub_in_both_families(in_n
 @pytest.mark.usefixtures("nft")
 def test_the_proxy_reaches_a_backend_in_another_namespace_from_either_node(in_namespaces: Inside) -> None:
     def body() -> list[dict[str, str]]:
-        rig = build(plan(nodes=2, pods=[("e1", "n1")]))
+        rig = build(plan(Shape(nodes=2), pods=[("e1", "n1")]))
         started = echo(rig, "e1", "n1")
         place = rig.topology.pod("e1")
         rules = ruleset(
             Frontend(vip, "tcp", 80, (Backend(str(target), 8080),), keep_source=False)
-            for vip, target in ((VIP4, place.ip4), (VIP6, place.ip6))
+            for vip, target in zip((VIP4, VIP6), place.addresses, strict=True)
         )
         for node in ("n1", "n2"):
             with inside(rig.networks[node]):
@@ -150,7 +150,7 @@ def test_the_proxy_reaches_a_backend_in_another_namespace_from_either_node(in_na
 @pytest.mark.usefixtures("nft")
 def test_with_a_local_policy_the_backend_sees_the_clients_address(in_namespaces: Inside) -> None:
     def body() -> dict[str, str]:
-        rig = build(plan(nodes=1, pods=[("e1", "n1")]))
+        rig = build(plan(Shape(nodes=1), pods=[("e1", "n1")]))
         started = echo(rig, "e1", "n1")
         serve(rig, "n1", Frontend(VIP4, "tcp", 80, (Backend("10.244.1.2", 8080),), keep_source=True))
         hold(rig.networks["n1"], VIP4)
@@ -167,7 +167,7 @@ def test_with_a_local_policy_the_backend_sees_the_clients_address(in_namespaces:
 @pytest.mark.usefixtures("nft")
 def test_taking_a_backend_away_does_not_reset_connections_to_another(in_namespaces: Inside) -> None:
     def body() -> str:
-        rig = build(plan(nodes=1, pods=[("e1", "n1"), ("e2", "n1")]))
+        rig = build(plan(Shape(nodes=1), pods=[("e1", "n1"), ("e2", "n1")]))
         first, second = Backend("10.244.1.2", 8080), Backend("10.244.1.3", 8080)
         started = [echo(rig, "e1", "n1")]
         serve(rig, "n1", Frontend(VIP4, "tcp", 80, (first,), keep_source=False))
@@ -192,7 +192,7 @@ def test_udp_is_served_as_well(in_namespaces: Inside) -> None:
     listener = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 53))\nwhile 1: s.sendto(b'!', s.recvfrom(99)[1])"
 
     def body() -> str:
-        rig = build(plan(nodes=1, pods=[("e1", "n1")]))
+        rig = build(plan(Shape(nodes=1), pods=[("e1", "n1")]))
         started = start(rig, "e1", "-c", listener)
         serve(rig, "n1", Frontend(VIP4, "udp", 53, (Backend("10.244.1.2", 53),), keep_source=False))
         hold(rig.networks["n1"], VIP4)
@@ -218,7 +218,7 @@ def test_udp_is_served_as_well(in_namespaces: Inside) -> None:
 
 def test_a_kernel_tells_who_got_and_who_lost_an_address(in_namespaces: Inside) -> None:
     def body() -> list[list[Any]]:
-        rig = build(plan(nodes=2))
+        rig = build(plan(Shape(nodes=2)))
         holders = Holders()
         watch = KernelWatch(rig.topology, rig.networks, holders)
         assert holders.now() == {}, "the rig's own addresses are not counted"
@@ -259,7 +259,7 @@ def watched(
 
 def test_an_address_that_changes_its_prefix_length_is_still_there(in_namespaces: Inside) -> None:
     def body() -> dict[str, list[list[str]]]:
-        rig = build(plan(nodes=1))
+        rig = build(plan(Shape(nodes=1)))
         at = {}
 
         def wide(ipr: IPRoute) -> None:
@@ -277,7 +277,7 @@ def test_an_address_that_changes_its_prefix_length_is_still_there(in_namespaces:
 
 def test_a_link_that_goes_takes_its_addresses_out_of_the_picture(in_namespaces: Inside) -> None:
     def body() -> dict[str, list[list[str]]]:
-        rig = build(plan(nodes=1))
+        rig = build(plan(Shape(nodes=1)))
         kind = probe_kinds().dummy
 
         def make(ipr: IPRoute, name: str, *addresses: tuple[str, int]) -> None:
@@ -302,7 +302,7 @@ def test_a_link_that_goes_takes_its_addresses_out_of_the_picture(in_namespaces: 
 
 def test_a_watch_whose_socket_overran_ends_with_what_the_kernel_has(in_namespaces: Inside) -> None:
     def body() -> dict[str, list[list[str]]]:
-        rig = build(plan(nodes=1))
+        rig = build(plan(Shape(nodes=1)))
         at = {}
 
         def disturb(ipr: IPRoute) -> None:
@@ -322,7 +322,7 @@ def test_a_watch_whose_socket_overran_ends_with_what_the_kernel_has(in_namespace
 @pytest.mark.usefixtures("nft")
 def test_the_prober_counts_what_was_lost_while_an_address_was_away(in_namespaces: Inside) -> None:
     def body() -> dict[str, Any]:
-        rig = build(plan(nodes=1, pods=[("e1", "n1")]))
+        rig = build(plan(Shape(nodes=1), pods=[("e1", "n1")]))
         started = echo(rig, "e1", "n1")
         rules = ruleset([Frontend(VIP4, "tcp", 80, (Backend("10.244.1.2", 8080),), keep_source=False)])
         with inside(rig.networks["n1"]):
@@ -378,9 +378,9 @@ def test_nothing_is_left_when_the_first_process_is_killed() -> None:
         "import os, subprocess, sys, time\n"
         "from purelb.sandbox.rig.links import build\n"
         "from purelb.sandbox.rig.namespaces import in_fresh_namespaces\n"
-        "from purelb.sandbox.rig.topology import plan\n"
+        "from purelb.sandbox.rig.topology import Shape, plan\n"
         "def body():\n"
-        "    rig = build(plan(nodes=3))\n"
+        "    rig = build(plan(Shape(nodes=3)))\n"
         "    subprocess.Popen(['sleep', '3127'])\n"
         "    print('up', flush=True)\n"
         "    time.sleep(60)\n"

@@ -18,7 +18,7 @@ from purelb.sandbox.rig.cuts import Cut
 from purelb.sandbox.rig.links import Rig, build
 from purelb.sandbox.rig.namespaces import inside, new_network
 from purelb.sandbox.rig.outages import plug_in, stand, unplug
-from purelb.sandbox.rig.topology import HUB_MANAGEMENT, plan
+from purelb.sandbox.rig.topology import Shape, plan
 from tests.sandbox.cluster.whole import lacking
 from tests.sandbox.rig.rooms import until
 
@@ -126,14 +126,14 @@ def test_a_cut_shows_what_it_claims_and_is_undone_to_the_byte(
     in_namespaces: Inside, cut: dict[str, Any], reaches: list[bool], has_carrier: bool
 ) -> None:
     def body() -> dict[str, Any]:
-        rig = build(plan(nodes=2))
+        rig = build(plan(Shape(nodes=2)))
         one, two = Listener(rig, "n1", "172.30.1.1"), Listener(rig, "n2", "172.30.1.2")
         until(lambda: both_ways(rig, one, two) == (True, True), what="they reach each other")
         before = settled(rig)
-        stand(["n1", "n2"], [Cut(node="n1", **cut)], rules=True)
+        stand(rig.topology, ["n1", "n2"], [Cut(node="n1", **cut)], rules=True)
         during = both_ways(rig, one, two)
         with_carrier = until(lambda: carrier(rig, "n1", "eth0") == has_carrier, what="the carrier is as it should be")
-        stand(["n1", "n2"], [], rules=True)
+        stand(rig.topology, ["n1", "n2"], [], rules=True)
         until(lambda: both_ways(rig, one, two) == (True, True), what="they reach each other again")
         after = settled(rig)
         changed = [
@@ -147,20 +147,20 @@ def test_a_cut_shows_what_it_claims_and_is_undone_to_the_byte(
 @pytest.mark.usefixtures("ip")
 def test_a_cut_from_the_api_leaves_the_other_nodes_way_to_it_and_whom_they_know_there(in_namespaces: Inside) -> None:
     def body() -> dict[str, Any]:
-        rig = build(plan(nodes=2))
-        server = socket.create_server((str(HUB_MANAGEMENT), 5))
+        rig = build(plan(Shape(nodes=2)))
+        server = socket.create_server((str(rig.topology.api), 5))
 
         def asks(room: str) -> bool:
             with inside(rig.networks[room]), socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
                 sock.settimeout(0.5)
-                return sock.connect_ex((str(HUB_MANAGEMENT), 5)) == 0
+                return sock.connect_ex((str(rig.topology.api), 5)) == 0
 
         for node in ("n1", "n2"):
             until(partial(asks, node), what=f"{node} reaches the API's network")
         address = shown("link", "show", "mgmt0")
         during = {}
         for cut in ("n2", "n1"):  # a bridge left to itself has the address of one of them
-            stand(["n1", "n2"], [Cut(node=cut, away="api")], rules=False)
+            stand(rig.topology, ["n1", "n2"], [Cut(node=cut, away="api")], rules=False)
             during[cut] = [asks("n1"), asks("n2"), shown("link", "show", "mgmt0") == address]
         server.close()
         return during
@@ -171,14 +171,14 @@ def test_a_cut_from_the_api_leaves_the_other_nodes_way_to_it_and_whom_they_know_
 @pytest.mark.usefixtures("ip")
 def test_a_node_without_power_falls_silent_without_a_fin_and_comes_back_as_new(in_namespaces: Inside) -> None:
     def body() -> dict[str, Any]:
-        rig = build(plan(nodes=2, pods=[("e1", "n1")]))
+        rig = build(plan(Shape(nodes=2), pods=[("e1", "n1")]))
         before = [booted(rig, room) for room in rig.rooms("n1")]
         with inside(rig.networks["n2"]):
             server = socket.create_server(("172.30.1.2", 5))
         with inside(rig.networks["n1"]):
             talking = socket.create_connection(("172.30.1.2", 5), timeout=5)
         accepted, _ = server.accept()
-        unplug("n1")
+        unplug(rig.topology.node("n1"))
         talking.close()  # as the kernel does for a killed process
         silent = said(accepted) == "nothing"
         for name in rig.rooms("n1"):

@@ -31,9 +31,22 @@ def test_the_order_in_which_results_arrive_changes_nothing() -> None:
     assert (summary.longest_gap_s, summary.nodes) == (1.0, ("n1", "n2"))
 
 
+def test_the_last_gap_is_the_latest_not_the_longest() -> None:
+    record = Record()
+    assert record.summary().last_gap_s == 0.0
+    for sent_at, node in ((0.0, "n1"), (1.0, None), (4.0, "n1"), (5.0, None), (5.5, "n1"), (6.0, "n1")):
+        if node is None:
+            record.lost(sent_at=sent_at)
+        else:
+            record.answered(node, sent_at=sent_at)
+    summary = record.summary()
+    assert (summary.last_gap_s, summary.longest_gap_s) == (0.5, 3.0)
+
+
 def test_an_outage_that_lasts_counts_up_to_the_last_probe() -> None:
     record = Record()
     record.answered("n1", sent_at=0.0)
     record.lost(sent_at=1.0)
     record.lost(sent_at=4.0)
     assert record.summary().longest_gap_s == 3.0
+    assert record.summary().last_gap_s == 3.0

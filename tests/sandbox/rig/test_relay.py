@@ -10,7 +10,7 @@ from purelb.sandbox.rig.links import build
 from purelb.sandbox.rig.namespaces import inside
 from purelb.sandbox.rig.proxy_rules import Backend, Frontend
 from purelb.sandbox.rig.relay import Relay
-from purelb.sandbox.rig.topology import plan
+from purelb.sandbox.rig.topology import Shape, plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +83,7 @@ async def test_udp_is_not_served_and_said_once(caplog: pytest.LogCaptureFixture)
 @pytest.mark.netns
 def test_an_address_answers_as_soon_as_the_node_has_it(in_namespaces: Callable[[Callable[[], Any]], Any]) -> None:
     def body() -> list[str]:
-        rig = build(plan(nodes=1))
+        rig = build(plan(Shape(nodes=1)))
 
         async def story() -> list[str]:
             server, port = await echo_server(b"here:")
