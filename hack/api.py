@@ -100,6 +100,7 @@ class Api:
             response = connection.getresponse()
             if response.status != HTTPStatus.OK:
                 raise AssertionError(f"HTTP {response.status}: {response.read().decode(errors='replace')}")
+            connection.sock.settimeout(None)  # nothing may happen for as long as the server lets it stand
             while line := response.readline():
                 yield json.loads(line)
         except (OSError, http.client.HTTPException, ValueError) as broken:

@@ -293,6 +293,15 @@ class ControlPlane:
         certificate, key = self._admin
         return Api(self.server, ca=ca, certificate=certificate, key=key, accept=accept, netns=self.netns)
 
+    @property
+    def ca(self) -> Path:
+        """The certificate of the authority that all of this control plane trusts."""
+        return self._authority.certificate
+
+    def server_certificate(self, name: str, *, sans: Iterable[str] = ("127.0.0.1",)) -> Pair:
+        """A certificate for a server of a test's own, such as an admission webhook."""
+        return self._authority.server(name, sans=sans)
+
     def token(self, namespace: str, service_account: str, *, lifetime_s: int = 3600) -> str:
         """A token of an existing ServiceAccount, from the TokenRequest API as a kubelet would get it."""
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{service_account}/token"
