@@ -45,6 +45,14 @@ SUITES: Final[Mapping[str, About]] = {
         "look at changes every 10 ms here, not every second); from its deletion until the interface has lost the address.",
         needs="server",
     ),
+    "failover": About(
+        measures="How long an address does not answer, and how many nodes have it at once, when the node that has it is drained, "
+        "loses its agent, its power or its network, or when the API is away: in the sandbox, as its client's probes (100 a second "
+        "and address) and the nodes' kernels saw it, recovery included. A node that is gone is found out by its lease alone "
+        "(10 s), one that is cut off from the LAN only and keeps its carrier not at all. `--trials N` takes that many of each kind, "
+        "20 for a complete comparison (half an hour).",
+        needs="nothing",
+    ),
     "steady": About(
         measures="Memory, CPU and writes of both processes while nothing changes.",
         needs="server",

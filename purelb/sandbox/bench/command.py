@@ -35,7 +35,17 @@ from purelb.kube.clock import SystemClock
 from purelb.kube.errors import KubeError, NotFound
 from purelb.kube.resources import ENDPOINT_SLICES, LEASES, SERVICES
 from purelb.process.command import ANSWER_IS_NO, BAD_USAGE, CANNOT_WORK_HERE, DONE
-from purelb.sandbox.bench import announcing, api, deciding, many, peers, runtime, suites
+from purelb.sandbox.bench import (
+    announcing,
+    api,
+    deciding,
+    failover,
+    many,
+    outages,
+    peers,
+    runtime,
+    suites,
+)
 from purelb.sandbox.bench import scale as scaling
 from purelb.sandbox.bench.catalogue import ALONE, SUITES
 from purelb.sandbox.bench.comparing import compared, sentences
@@ -50,7 +60,9 @@ if TYPE_CHECKING:
 
 REPORT: Final = "report"
 PEER: Final = peers.SUITE
+COMPARED: Final = frozenset({"allocate"})
 CROWD: Final = 10_000
+SINGLES: Final = 100
 MANIFESTS: Final = (
     "crds",
     "deploy/overlays/default/namespace.yaml",
@@ -77,7 +89,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"of {names}; default: all, {PEER} only with --peer. `{REPORT} [FILE]` prints the page of the manual instead",
     )
     parser.add_argument("--kubeconfig", default=os.environ.get("KUBECONFIG"), help="an API server made for this")
-    parser.add_argument("--trials", type=int, default=100, help="Services of the single-Service measurements")
+    usual = ", ".join(f"{kind.name} {kind.trials}" for kind in outages.KINDS)
+    parser.add_argument(
+        "--trials",
+        type=counted,
+        help=f"Services of each single-Service measurement (default: {SINGLES}), outages of each kind of {outages.SUITE} "
+        f"(default: {usual})",
+    )
     parser.add_argument(
         "--peer",
         action="append",
@@ -94,6 +112,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--crowd", type=int, default=CROWD, help="Services that there are already when many are")
     parser.add_argument("--out", default=COMMITTED, help="where the results go; other suites in it stay")
+
+
+def counted(text: str) -> int:
+    """A number of trials."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of trials: 1 or more")
+    return int(text)
 
 
 def named(text: str) -> tuple[str, str]:
@@ -117,6 +142,13 @@ def run(arguments: argparse.Namespace) -> int:
     if PEER in wanted and not arguments.peer:
         print(f"the suite {PEER} needs --peer NAME=KUBECONFIG", file=sys.stderr)
         return BAD_USAGE
+    if arguments.peer and outages.SUITE in arguments.suite:
+        print(
+            f"--peer does not go with {outages.SUITE}: its outages need nodes whose power, links and agents are ours to take, "
+            f"and no other cluster's are; peers are compared in {', '.join(sorted(COMPARED))}",
+            file=sys.stderr,
+        )
+        return BAD_USAGE
     elsewhere = wanted - set(ALONE)
     if elsewhere and (refused := _unable(arguments)) is not None:
         return refused
@@ -125,12 +157,12 @@ def run(arguments: argparse.Namespace) -> int:
     except msgspec.MsgspecError as error:
         print(f"{arguments.out} is not a file of results: {error}; move it away or give another --out", file=sys.stderr)
         return CANNOT_WORK_HERE
-    for name, measure in (("runtime", runtime.measure), ("api", api.measure), (deciding.SUITE, deciding.measure)):
+    for name, what, measure in _alone(arguments):
         if name in wanted:
             try:
                 gathering.add(measure())
             except Exception as error:  # noqa: BLE001  one suite is fenced off from the others here
-                _failed(gathering, (name,), name, error)
+                _failed(gathering, (name,), what, error)
     if elsewhere:
         try:
             asyncio.run(_measure(arguments, gathering, wanted=elsewhere))
@@ -139,10 +171,20 @@ def run(arguments: argparse.Namespace) -> int:
     return _told(gathering)
 
 
+def _alone(arguments: argparse.Namespace) -> list[tuple[str, str, Callable[[], list[Row]]]]:
+    """What needs nothing but this machine: suite, its name when it is talked about, and how it is measured."""
+    return [
+        ("runtime", "runtime", runtime.measure),
+        ("api", "api", api.measure),
+        (deciding.SUITE, deciding.SUITE, deciding.measure),
+        *((outages.SUITE, name, measure) for name, measure in failover.measures(arguments.trials)),
+    ]
+
+
 def _wanted(arguments: argparse.Namespace) -> set[str]:
-    """The suites to measure; peers are compared with whenever allocation is measured and there are any."""
+    """The suites to measure; peers are compared with whenever what they are compared in is measured and there are any."""
     wanted = set(arguments.suite or [name for name in SUITES if name != PEER])
-    return wanted | {PEER} if arguments.peer and "allocate" in wanted else wanted
+    return wanted | {PEER} if arguments.peer and wanted & COMPARED else wanted
 
 
 def _report(files: list[str]) -> int:
@@ -259,16 +301,17 @@ async def _cleared(client: ApiClient) -> None:
 
 def _parts(stage: suites.Stage, arguments: argparse.Namespace) -> list[Part]:
     """In the order they are measured; the one with the most objects last."""
+    trials = arguments.trials or SINGLES
 
     async def alone() -> list[Row]:
-        return await suites.alone(stage, trials=arguments.trials)
+        return await suites.alone(stage, trials=trials)
 
     async def single() -> list[Row]:
-        return await announcing.single(stage, trials=arguments.trials)
+        return await announcing.single(stage, trials=trials)
 
     async def answered() -> list[Row]:
         return await announcing.answered(
-            stage, proxy=arguments.kube_proxy, kubeconfig=arguments.kubeconfig, trials=arguments.trials
+            stage, proxy=arguments.kube_proxy, kubeconfig=arguments.kubeconfig, trials=trials
         )
 
     async def crowd() -> list[Row]:
@@ -280,7 +323,7 @@ def _parts(stage: suites.Stage, arguments: argparse.Namespace) -> list[Part]:
             for name, path in arguments.peer:
                 client = ApiClient(await load_access(kubeconfig=path), user_agent="purelb-bench", clock=SystemClock())
                 others.append(peers.Peer(name, await stack.enter_async_context(client)))
-            return await peers.against(stage, others, services=suites.BURST, singles=arguments.trials)
+            return await peers.against(stage, others, services=suites.BURST, singles=trials)
 
     return [
         Part(suites=("allocate",), name="burst", measure=lambda: suites.burst(stage)),

@@ -21,6 +21,8 @@ LOOK_FOR_SHUTDOWN_S: Final = 3600.0
 class _Server(ThreadingHTTPServer):
     address_family = socket.AF_INET6
     daemon_threads = True
+    # http.server's 5 are full when a busy machine stands still for a moment, and a probe would count as lost.
+    request_queue_size = 128
 
     def server_bind(self) -> None:
         self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)

@@ -18,7 +18,7 @@ from purelb.kube.resources import NAMESPACES, SERVICES
 from purelb.process.command import ANSWER_IS_NO, BAD_USAGE, CANNOT_WORK_HERE, DONE
 from purelb.sandbox.apiserver.core import ApiCore
 from purelb.sandbox.apiserver.memory import MemoryTransport
-from purelb.sandbox.bench import api, command, deciding, many, objects, peers, runtime, suites
+from purelb.sandbox.bench import api, command, deciding, failover, many, objects, outages, peers, runtime, suites
 from purelb.sandbox.bench import scale as scaling
 from purelb.sandbox.bench.catalogue import ALONE, SUITES
 from purelb.sandbox.bench.keeping import Gathering
@@ -43,6 +43,7 @@ def broken() -> list[Row]:
 def measured(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in ((runtime, "runtime"), (api, "api"), (deciding, "decide")):
         monkeypatch.setattr(module, "measure", lambda name=name: [timed(name, "c", 2.0)])
+    monkeypatch.setattr(failover, "measure", lambda kind, *, trials: [timed("failover", kind.name, float(trials))])
     monkeypatch.setattr(command, "began", lambda: run(when="2026-03-01T00:00:00+00:00"))
     monkeypatch.setattr(command, "committed", lambda: None)
 
@@ -76,12 +77,35 @@ def test_a_suite_that_fails_loses_neither_the_others_nor_its_own_earlier_results
     file.write_bytes(encoded(results(timed("api", "earlier", 1.0))))
     monkeypatch.setattr(api, "measure", broken)
     assert command.run(asked(*ALONE, f"--out={file}")) == ANSWER_IS_NO
-    kept = [(found.suite, found.case) for found in decoded(file.read_bytes()).rows]
+    kept = [(found.suite, found.case) for found in decoded(file.read_bytes()).rows if found.suite != "failover"]
     assert kept == [("runtime", "c"), ("api", "earlier"), ("decide", "c")]
     said = capsys.readouterr()
     assert "| decide | c |" in said.out
     assert "earlier" not in said.out
     assert "not complete: api: api failed: RuntimeError: no luck" in said.err
+
+
+def test_an_outage_that_could_not_be_measured_loses_none_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(kind: outages.Kind, *, trials: int) -> list[Row]:
+        return broken() if kind.how == "freeze" else [timed("failover", kind.name, float(trials))]
+
+    monkeypatch.setattr(failover, "measure", measure)
+    file = tmp_path / "r.json"
+    assert command.run(asked("failover", "--trials=2", f"--out={file}")) == ANSWER_IS_NO
+    found = decoded(file.read_bytes())
+    others = [kind.name for kind in outages.KINDS if kind.how != "freeze"]
+    assert [(each.case, each.p50) for each in found.rows] == [(name, 2.0) for name in others]
+    assert found.runs["failover"].failed == ("agent frozen failed: RuntimeError: no luck",)
+    assert "not complete: failover: agent frozen failed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "many", "1.5"])
+def test_a_number_of_trials_is_one_or_more(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        asked("failover", f"--trials={text}")
+    assert f"{text} is not a number of trials: 1 or more" in capsys.readouterr().err
 
 
 def test_a_run_that_measured_nothing_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,6 +177,11 @@ def test_a_comparison_needs_somebody_to_compare_with(tmp_path: Path) -> None:
     assert command._wanted(asked()) == set(SUITES) - {"peer"}
     assert command._wanted(asked("--peer=other=kubeconfig")) == set(SUITES)
     assert command._wanted(asked("scale", "--peer=other=kubeconfig")) == {"scale"}
+
+
+def test_failover_is_not_compared_and_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.run(asked("failover", "--peer=other=kubeconfig")) == BAD_USAGE
+    assert "need nodes whose power, links and agents are ours to take" in capsys.readouterr().err
 
 
 async def test_the_services_that_a_failed_part_left_are_removed_and_no_others() -> None:
