@@ -145,6 +145,9 @@ def _to_grow(state: State, old: Groups, new: Groups) -> Iterator[ServiceKey]:
     both = [(was, group) for name, group in new.accepted.items() if (was := old.accepted.get(name)) is not None]
     edited = {group.name for was, group in both if was.entries != group.entries}
     begun = {group.name for was, group in both if group.multi_pool and not was.multi_pool}
+    begun |= {
+        group.name for was, group in both if group.balance_pools != was.balance_pools
+    }  # it refuses who asks for several
     yield from (service for service, group in state.several.items() if group in edited)
     if begun:
         for claim in state.ledger.claims.values():

@@ -19,6 +19,7 @@ class Indices:
         self._by_namespace: dict[tuple[str, str, Family], int] = {}
         self._contested: dict[Address, int] = {}
         self._strays: dict[tuple[str, Family], int] = {}
+        self._keys_moved: set[str] = set()
 
     # Reading
 
@@ -48,6 +49,11 @@ class Indices:
         """The (group, namespace, family) with such addresses."""
         return self._by_namespace.keys()
 
+    def keys_moved(self) -> frozenset[str]:
+        """The sharing keys that got an address to stand for, or lost one, since this was last asked."""
+        found, self._keys_moved = frozenset(self._keys_moved), set()
+        return found
+
     # Written by the ledger
 
     def entered(self, claim: Claim, address: Address, service: ServiceKey, holder: Holder) -> None:
@@ -60,6 +66,8 @@ class Indices:
             self._by_namespace[place] = self._by_namespace.get(place, 0) + 1
         if holder.facts.key is not None and holder.state != "leaving":
             bound = self._keyed.setdefault((entry.group, entry.family, holder.facts.key), {})
+            if not bound:
+                self._keys_moved.add(holder.facts.key)
             bound[address] = bound.get(address, 0) + 1
 
     def left(self, claim: Claim, address: Address, service: ServiceKey, holder: Holder) -> None:
@@ -78,6 +86,7 @@ class Indices:
             bound[address] -= 1
             if not bound[address]:
                 del bound[address]
+                self._keys_moved.add(holder.facts.key)
                 if not bound:
                     del self._keyed[place_of_key]
 

@@ -51,7 +51,15 @@ from purelb.allocator.occasions import Occasion, occasion
 from purelb.allocator.policy import override
 from purelb.allocator.publish import nothing_of_ours
 from purelb.allocator.ranges import ip_text
-from purelb.allocator.refusals import AddressChanges, EntryHasRoom, PoolHasRoom, address_conflict, ip_list, with_waits
+from purelb.allocator.refusals import (
+    AddressChanges,
+    EntryHasRoom,
+    KeyMoves,
+    PoolHasRoom,
+    address_conflict,
+    ip_list,
+    with_waits,
+)
 from purelb.allocator.refusals import Wait as WaitFor
 from purelb.allocator.state import Hands, State
 from purelb.allocator.statuses import agents_due, group_due
@@ -76,6 +84,8 @@ class Reconciler:
     async def step(self, key: Key, now: float) -> Outcome:
         """One turn of the owner. Long ones pause for the loop; no other key is handled meanwhile."""
         outcome = self._service_turn(key, now) if isinstance(key, ServiceKey) else await self._other_turn(key, now)
+        for moved in self._state.ledger.index.keys_moved():
+            self._wake_all(KeyMoves(moved))
         if self._state.loans.lenders:
             lending.freed(self._state, self._hands, now)
             if (end := self._state.loans.deadline()) is not None:
@@ -160,6 +170,9 @@ class Reconciler:
 
     def _decide(self, key: ServiceKey, service: Service, now: float, *, settled: bool) -> Outcome:
         state, hands = self._state, self._hands
+        if settled:  # whatever it shows is published, also when the answer to the write was lost
+            gone = state.ledger.confirm(key, frozenset(published(service)), now)
+            wake(state, hands, gone, namespace=key.namespace)
         known = state.ledger.records.get(key)
         self._leave_to_others(key, service, now)
         decision = self._decision(service)
@@ -168,6 +181,7 @@ class Reconciler:
             decision = self._decision(service, may_adopt=False)
         match decision:
             case Wait():
+                wake(state, hands, reservations.of_service(state.ledger, key, service, ours=True))
                 lending.settled(state, hands, key, None, now)
                 return Done()
             case Ignore() | Foreign():
@@ -231,7 +245,10 @@ class Reconciler:
         else:
             state.several.pop(key, None)
         refusal = settle.refusal
-        state.waiting.put(key, settle.wish.created, refusal.waits if refusal is not None else ())
+        waits = refusal.waits if refusal is not None else ()
+        if refusal is not None and settle.wish.sharing_key is not None:
+            waits = (*waits, KeyMoves(settle.wish.sharing_key))
+        state.waiting.put(key, settle.wish.created, waits)
         lending.settled(state, hands, key, refusal, now)
         said_at = state.loans.says_so_at(key, refusal)
         quiet = said_at is not None and now < said_at

@@ -68,13 +68,19 @@ class AddressChanges(Struct, frozen=True, gc=False):
     address: Address
 
 
+class KeyMoves(Struct, frozen=True, gc=False):
+    """A sharing key gets an address to stand for, or loses one."""
+
+    key: str
+
+
 class GroupsChange(Struct, frozen=True, gc=False):
     """Some group changes, or the labels of the Service's namespace."""
 
     reason: str
 
 
-Wait = PoolHasRoom | EntryHasRoom | QuotaHasRoom | SubnetActive | AddressChanges | GroupsChange
+Wait = PoolHasRoom | EntryHasRoom | QuotaHasRoom | SubnetActive | AddressChanges | KeyMoves | GroupsChange
 
 
 class Considered(Struct, frozen=True, gc=False):

@@ -49,8 +49,10 @@ def after_a_step(world: Theatre) -> Iterator[str]:
                 yield f"I9: {ip_text(address)} stands in the status of {key} and is free"
 
 
-def of_a_write(world: Theatre, before: Service, after: Service) -> Iterator[str]:
+def of_a_write(world: Theatre, before: Service, after: Service, settled: frozenset[tuple[str, str]]) -> Iterator[str]:
     """A live address goes only because its own user asked, and comes only where nobody has it who may not share it.
+
+    `settled` are the versions of the Services that the allocator had seen and decided when it made the write.
 
     What somebody wrote into a status by hand is nobody's; of two who were published with one address by two leaders the younger goes.
     """
@@ -61,7 +63,7 @@ def of_a_write(world: Theatre, before: Service, after: Service) -> Iterator[str]
             mine
             & set(published(other)) - set(published(before)) - world.by_hand.get(other.metadata.uid, set()) - spoiled
         )
-        if other.metadata.uid != uid and both:
+        if other.metadata.uid != uid and both and (name(other), other.metadata.resource_version) in settled:
             yield from _may_share(world, before, other, both)
     for address in set(published(before)) - mine - spoiled:
         since = world.shown.get(uid, {}).get(address, world.time)
@@ -91,8 +93,10 @@ def _may_share(world: Theatre, one: Service, other: Service, both: set[Address])
             return  # it cannot know yet
         wish = rough_wish(service)
         facts.append(wish.facts(local=effective_local(wish, (), Rules())))
-    claims = world.state.ledger.claims
-    if clash(*facts) is not None and not any(address in claims and claims[address].contested for address in both):
+    claims, key = world.state.ledger.claims, ServiceKey(other.metadata.namespace, other.metadata.name)
+    claimed = [claims[address] for address in both if address in claims]
+    leaving = any(key in claim.holders and claim.holders[key].state == "leaving" for claim in claimed)
+    if clash(*facts) is not None and not leaving and not any(claim.contested for claim in claimed):
         yield f"{name(one)} and {name(other)} both show {[ip_text(a) for a in both]}: {clash(*facts)}"
 
 

@@ -10,6 +10,7 @@ One seed is one story. To play some again: `python -m tests.allocator.test_any_s
 from __future__ import annotations
 
 import sys
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +18,8 @@ from msgspec.structs import replace
 
 from purelb.allocator.observed import OUR_CONDITIONS, conditions_of, published
 from purelb.allocator.ranges import ip_text
-from purelb.allocator.wish import Wish, read_wish
+from purelb.allocator.sharing import clash
+from purelb.allocator.wish import Wish, read_wish, rough_wish
 from purelb.api import annotations as words
 from purelb.api import leases
 from purelb.api.kinds import Announced, InterfaceReport, LBNodeStatus, NodeReport, Withheld
@@ -37,11 +39,14 @@ from tests.allocator.sentences import name
 from tests.allocator.theatre import Broken, Outcome, Theatre
 
 if TYPE_CHECKING:
+    from purelb.allocator.ranges import Address
     from purelb.api.kinds import ServiceGroup
     from purelb.kube.model import Service
 
 OUR_CLASS = "purelb.io/purelb"
 REST = 4000.0  # longer than anything that is waited for: an hour of rest after three overrides
+
+ROOM = dict.fromkeys(("PoolExhausted", "QuotaExceeded", "NoActiveSubnet"), "no room")
 
 ADDRESSES = ("192.0.2.10", "192.0.2.12", "192.0.2.20", "192.0.2.8,2001:db8::2", "2001:db8::3", "203.0.113.9")
 SHAPES: tuple[dict[str, Any], ...] = (
@@ -285,7 +290,7 @@ class Story:
     def late(self) -> None:
         """What a dead allocator had sent is applied."""
         if self.world.late:
-            self.world.apply(self.world.late.pop(self.rng.randrange(len(self.world.late))))
+            self.world.apply_late(self.rng.randrange(len(self.world.late)))
 
     # The machine
 
@@ -337,13 +342,13 @@ class Story:
     def end(self) -> None:
         world = self.world
         world.heal(seconds=REST)
-        before = {where: (published(found), conditions_of(found)) for where, found in world.there["services"].items()}
+        before = self.said()
         for found in world.there["services"].values():
             self.says_what_is(found)
         world.begin()
         world.writes.clear()
         world.heal(seconds=90.0)
-        after = {where: (published(found), conditions_of(found)) for where, found in world.there["services"].items()}
+        after = self.said()
         if after != before:
             changed = {where: (before[where], after[where]) for where in before if before[where] != after[where]}
             raise Broken(f"a fresh allocator found something to do: {changed}")
@@ -354,6 +359,25 @@ class Story:
         ledger = world.state.ledger
         if ledger.claims or ledger.records or ledger.reserved or len(world.state.waiting) or list(ledger.quarantine):
             raise Broken(f"something is left: {ledger.claims} {ledger.reserved} {len(world.state.waiting)}")
+
+    def said(self) -> dict[str, tuple[object, ...]]:
+        """What each Service shows and says, but for the numbers in it and what is short: they are those of when it was asked.
+
+        Of two on one address that may not share it, a restart cannot know which one changed; of several addresses that are
+        asked for, the first one that cannot be given is told, and the others are not looked at again.
+        """
+        services = self.world.there["services"]
+        disputed = {a for one, other in combinations(services.values(), 2) for a in _disputed(one, other)}
+        said: dict[str, tuple[object, ...]] = {}
+        for where, found in services.items():
+            wish, there = read_wish(found), published(found)
+            several = isinstance(wish, Wish) and len(wish.addresses) > 1
+            disputes = not disputed.isdisjoint(there)
+            told = (
+                (c.type, c.status, ROOM.get(c.reason, c.reason) if not several else "") for c in conditions_of(found)
+            )
+            said[where] = (there, *(("disputed",) if disputes else told))
+        return said
 
     def says_what_is(self, found: Service) -> None:
         """At rest a Service of ours says what it holds and whether that is what it asks for; one that is not ours says nothing."""
@@ -375,6 +399,13 @@ class Story:
             or (found.metadata.annotations or {}).get("purelb.io/allocated-by") != "PureLB"
         ):
             raise Broken(f"{name(found)} is told {allocated.reason}, and has {there}")
+
+
+def _disputed(one: Service, other: Service) -> set[Address]:
+    """The addresses of two Services that may not share them."""
+    facts = (rough_wish(each).facts(local=False) for each in (one, other))
+    both = set(published(one)) & set(published(other))
+    return both if both and clash(*facts) is not None else set()
 
 
 def told(seed: int, *, scenes: int = 40) -> None:

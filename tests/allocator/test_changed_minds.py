@@ -13,7 +13,7 @@ import pytest
 
 from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.resources import SERVICES
-from purelb.sandbox.apiserver.faults import Delay, Rule
+from purelb.sandbox.apiserver.faults import Delay, LoseAnswer, Rule
 from tests.allocator.cluster import Cluster, pool
 from tests.allocator.objects import INSTALL
 
@@ -243,6 +243,20 @@ async def test_a_second_look_that_is_called_off_before_it_is_published_moves_not
         await cluster.clock.advance(LATE / 2)
         await ask(cluster, {RE_EVALUATE: None})
         await stays(cluster, ("192.0.2.10",))
+
+
+async def test_a_second_look_whose_answer_is_lost_is_not_taken_back(cluster: Cluster) -> None:
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        await cluster.patch(SERVICE_GROUPS, "default", {"spec": {"drain": True}}, INSTALL)
+        await cluster.patch(SERVICE_GROUPS, "other", {"spec": {"autoAssign": True}}, INSTALL)
+        await cluster.clock.advance(1.0)
+        cluster.core.faults.add(Rule(effect=LoseAnswer(), resource="services/status", verb="patch", count=1))
+        await ask(cluster, {RE_EVALUATE: "true"})
+        await cluster.clock.advance(LATE)
+        assert await cluster.addresses() == ("192.0.2.30",), "the write was applied"
+        await stays(cluster, ("192.0.2.30",))
 
 
 async def test_the_last_free_address_that_is_on_its_way_to_a_service_does_not_stand_in_its_way(

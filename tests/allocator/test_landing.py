@@ -167,6 +167,17 @@ async def test_nothing_waits_for_nothing_after_any_answer() -> None:
         assert WEB in [key for key, _ in bench.hands.waiting]
 
 
+async def test_who_is_deleted_while_the_answer_is_lost_holds_what_its_status_shows() -> None:
+    bench = Bench(service())
+    await bench.step()
+    await bench.answer(Failed(TransportError("reset", "it was cut"), 1))
+    seen = published(service(), "2", "192.0.2.10")
+    bench.services.upsert(replace(seen, metadata=replace(seen.metadata, deletion_timestamp="2030-01-01T00:00:00Z")))
+    await bench.step(now=1.0)
+    assert bench.held() == (ip("192.0.2.10"),)
+    assert not list(waiting_for_nothing(bench.state.ledger, bench.state.flights.outstanding))
+
+
 async def test_a_decision_while_a_write_is_on_its_way_waits_for_the_answer() -> None:
     bench = Bench(service())
     await bench.step()

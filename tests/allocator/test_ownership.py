@@ -142,6 +142,26 @@ async def test_an_address_that_somebody_wrote_into_a_status_is_given_to_nobody_w
         assert await cluster.addresses("last") == ("192.0.2.11",)
 
 
+async def test_what_is_written_into_a_status_that_lingers_is_given_to_nobody_either(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    async with cluster.allocator():
+        await cluster.serve(annotations={"purelb.io/service-group": "nowhere"})
+        await cluster.patch(SERVICES, "web", {"metadata": {"finalizers": ["example.com/stays"]}}, "shop")
+        await cluster.clock.advance(1.0)
+        await cluster.admin.delete(SERVICES, "web", namespace="shop")
+        written = {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]}}}
+        await cluster.patch(SERVICES, "web", written, "shop", subresource="status")
+        await cluster.clock.advance(1.0)
+        await cluster.serve("next")
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses("next") == ("192.0.2.11",)
+        await cluster.patch(SERVICES, "web", {"metadata": {"finalizers": None}}, "shop")
+        await cluster.clock.advance(1.0)
+        await cluster.serve("last")
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses("last") == ("192.0.2.10",)
+
+
 async def test_addresses_of_nodes_gateways_and_the_cluster_are_reserved_and_say_whose_they_are(
     cluster: Cluster,
 ) -> None:

@@ -377,6 +377,17 @@ def test_a_sharer_that_cannot_get_an_address_of_its_own_stays_contested_and_nobo
 # Groups
 
 
+def test_who_stays_on_an_address_it_should_not_share_has_its_families_in_their_order() -> None:
+    desk = Desk(group("default", v4("192.0.2.10/32"), v6("2001:db8::1-2001:db8::2")))
+    policy = "PreferDualStack"
+    shared = {"purelb.io/allow-shared-ip": "k"}
+    assert desk.get(service("one", annotations=shared)) == ("192.0.2.10",)
+    dual = service("two", annotations=shared, ports=(("TCP", 81),), families=("IPv6", "IPv4"), policy=policy)
+    assert desk.get(dual) == ("2001:db8::1", "192.0.2.10")
+    alone = service("two", ports=(("TCP", 81),), families=("IPv4", "IPv6"), policy=policy)
+    assert desk.get(alone) == ("192.0.2.10", "2001:db8::1")
+
+
 def test_priority_is_an_invitation_to_spill_over_and_its_absence_is_not() -> None:
     far = v4("198.51.100.1/32", "198.51.100.0/24")
     serving: dict[str, Any] = {"namespaces": ("shop",)}

@@ -8,7 +8,7 @@ import pytest
 from purelb.allocator.refusals import AddressChanges, GroupsChange, PoolHasRoom, QuotaHasRoom
 from purelb.allocator.waiting import Waiting
 from purelb.api.kinds import SERVICE_GROUPS
-from purelb.kube.resources import NAMESPACES
+from purelb.kube.resources import NAMESPACES, SERVICES
 from tests.allocator.cluster import Cluster, pool
 from tests.allocator.objects import INSTALL, ip, key
 
@@ -128,3 +128,65 @@ async def test_why_a_request_is_refused_follows_an_edit_of_its_group() -> None:
                 "GroupDraining",
                 "FamilyMismatch",
             ]
+
+
+def shares(name: str = "key") -> dict[str, str]:
+    return {"purelb.io/allow-shared-ip": name}
+
+
+async def test_who_waits_with_a_key_joins_the_first_of_that_key_that_is_served() -> None:
+    cluster = Cluster()
+    async with cluster.admin:
+        await waits_for_a_full_pool(cluster)
+        async with cluster.allocator():
+            await cluster.serve()
+            await cluster.clock.advance(1.1)
+            for name, port in (("one", 80), ("two", 81)):
+                await cluster.serve(name, annotations=shares(), port=port)
+                await cluster.clock.advance(1.1)
+            assert await cluster.addresses("one") == await cluster.addresses("two") == ()
+            await cluster.admin.delete(SERVICES, "web", namespace="shop")
+            await cluster.clock.advance(1.0)
+            assert await cluster.addresses("one") == await cluster.addresses("two") == ("192.0.2.10",)
+
+
+async def test_who_was_bound_to_an_address_that_could_not_serve_it_is_asked_when_the_key_stands_for_it_no_longer() -> (
+    None
+):
+    cluster = Cluster()
+    async with cluster.admin:
+        await waits_for_a_full_pool(cluster)
+        await cluster.patch(SERVICE_GROUPS, "default", {"spec": {"priority": 1}}, INSTALL)
+        entries = {
+            "v4pool": {"pool": "192.0.2.40/32", "subnet": "192.0.2.0/24"},
+            "v6pool": {"pool": "2001:db8::40/128", "subnet": "2001:db8::/64"},
+        }
+        both = {"metadata": {"name": "both"}, "spec": {"local": entries, "autoAssign": True, "priority": 2}}
+        await cluster.create(SERVICE_GROUPS, both, INSTALL)
+        async with cluster.allocator():
+            await cluster.serve(annotations=shares())
+            await cluster.clock.advance(1.0)
+            await cluster.serve(
+                "two", annotations=shares(), port=81, ipFamilies=["IPv4", "IPv6"], ipFamilyPolicy="RequireDualStack"
+            )
+            await cluster.clock.advance(1.0)
+            assert (await cluster.addresses(), await cluster.addresses("two")) == (("192.0.2.10",), ())
+            await cluster.admin.delete(SERVICES, "web", namespace="shop")
+            await cluster.clock.advance(1.0)
+            assert await cluster.addresses("two") == ("192.0.2.40", "2001:db8::40")
+
+
+async def test_who_asks_for_several_is_told_when_its_group_begins_to_balance() -> None:
+    cluster = Cluster()
+    async with cluster.admin:
+        await waits_for_a_full_pool(cluster)
+        async with cluster.allocator():
+            asked = {"purelb.io/multi-pool": "true", "purelb.io/addresses": "192.0.2.10"}
+            await cluster.serve(annotations=asked)
+            await cluster.clock.advance(1.0)
+            await cluster.patch(SERVICE_GROUPS, "default", {"spec": {"local": {"balancePools": True}}}, INSTALL)
+            await cluster.clock.advance(1.0)
+            told = await cluster.condition()
+            assert told is not None
+            assert (told.status, told.reason) == ("False", "MultiPoolRefused")
+            assert await cluster.addresses() == ("192.0.2.10",)

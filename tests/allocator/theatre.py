@@ -36,6 +36,7 @@ from purelb.kube.store import Added, Deleted, Store, Updated
 from purelb.kube.writer import Conflicted, Failed, Missing, Refused, WriteResult, Written
 from tests.allocator.objects import INSTALL
 from tests.allocator.sentences import after_a_step, of_a_write
+from tests.allocator.sentences import name as name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -56,13 +57,14 @@ class Broken(AssertionError):
 
 
 class Sent(NamedTuple):
-    """A write on its way."""
+    """A write on its way. `settled`: the versions of the Services that had been seen and decided when it was made."""
 
     number: int
     kind: str
     where: str
     body: bytes
     rv: str | None
+    settled: frozenset[tuple[str, str]]
 
 
 class Feed:
@@ -181,7 +183,10 @@ class Theatre:
         self, number: int, resource: Resource[Any], *, namespace: str, name: str, body: bytes, rv: str | None, **_: Any
     ) -> None:
         kind = "services" if resource is SERVICES else "groups" if resource.kind == "ServiceGroup" else "agents"
-        self.writes.append(Sent(number, kind, f"{namespace}/{name}", body, rv))
+        waits = {str(asked) for asked in self.ready}
+        seen = ((name_of(each), each.metadata.resource_version) for each in self.feed("services").store.values())
+        settled = frozenset(row for row in seen if row[0] not in waits)
+        self.writes.append(Sent(number, kind, f"{namespace}/{name}", body, rv, settled))
 
     def read(self, service: ServiceKey) -> None:
         if service not in self.reads:
@@ -251,8 +256,8 @@ class Theatre:
         self.state.flights.answer(sent.number, result)
         self.soon(Wrote(sent.number))
 
-    def apply(self, sent: Sent) -> WriteResult:
-        """What the server makes of a write."""
+    def apply(self, sent: Sent, *, late: bool = False) -> WriteResult:
+        """What the server makes of a write. Nobody answers for one that comes late: it is of another time."""
         before = self.there[sent.kind].get(sent.where)
         if before is None:
             return Missing()
@@ -261,10 +266,18 @@ class Theatre:
         after = merged(before, msgspec.json.decode(sent.body))
         if after == before:
             return Written(before, before.metadata.resource_version)
-        if sent.kind == "services" and (wrong := list(of_a_write(self, before, after))):
+        if sent.kind == "services" and not late and (wrong := list(of_a_write(self, before, after, sent.settled))):
             raise Broken("; ".join(wrong))
         obj = self.put(sent.kind, after)
         return Written(obj, obj.metadata.resource_version)
+
+    def apply_late(self, which: int) -> None:
+        """What a dead allocator had sent reaches the server. What it publishes is nobody's, as if somebody had written it by hand."""
+        sent = self.late.pop(which)
+        before = self.there[sent.kind].get(sent.where)
+        if self.apply(sent, late=True) != Conflicted() and before is not None and sent.kind == "services":
+            came = {*published(self.there[sent.kind][sent.where])} - {*published(before)}
+            self.by_hand.setdefault(before.metadata.uid, set()).update(came)
 
     def read_again(self, service: ServiceKey) -> None:
         """The Service is read from the server; or is found to be gone, and all are listed again."""
@@ -344,9 +357,8 @@ class Theatre:
         for kind in ("nodes", "reports", "leases"):
             for where in list(self.there[kind]):
                 self.remove(kind, where)
-        for sent in self.late:
-            self.apply(sent)
-        self.late.clear()
+        while self.late:
+            self.apply_late(0)
         ends = self.time + seconds
         while True:
             for kind in KINDS:
