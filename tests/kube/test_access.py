@@ -430,7 +430,10 @@ async def test_when_the_request_that_loads_is_cancelled_the_next_one_takes_over(
     assert said(tasks[1].result()) == "Bearer new"
 
 
-async def test_a_load_that_fails_is_not_repeated_before_five_seconds_have_passed() -> None:
+async def test_a_load_that_fails_is_not_repeated_before_five_seconds_have_passed_and_said_once_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
     now, loads = 0.0, list[float]()
 
     async def load() -> Credential:
@@ -442,6 +445,12 @@ async def test_a_load_that_fails_is_not_repeated_before_five_seconds_have_passed
     for now in (0.0, 1.0, 4.9, 5.0, 6.0, 9.9, 10.0):
         assert await credentials.renewed(old, now) is old
     assert loads == [0.0, 5.0, 10.0]
+    said: list[float] = []
+    for step in range(3, 25):
+        now = step * 5.0
+        await credentials.renewed(old, now)
+        said += [now] * (len(caplog.records) - 1 - len(said))
+    assert said == [60.0, 120.0]
 
 
 async def test_a_request_that_waited_for_a_long_load_does_not_start_another() -> None:
@@ -591,6 +600,7 @@ def is_running(pid: int) -> bool:
 async def test_a_plugin_that_hangs_is_given_up_and_never_blocks_the_loop(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    assert access_module.LOAD_TIMEOUT == 30.0
     monkeypatch.setattr(access_module, "LOAD_TIMEOUT", 0.2)
     user = plugin(tmp_path / "plugin", f"echo $$ > {tmp_path}/pid; exec sleep 60")
     turns = 0

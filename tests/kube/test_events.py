@@ -182,6 +182,17 @@ def test_the_twenty_sixth_distinct_event_of_a_burst_is_dropped_and_another_objec
     assert story.happens(300, reason="r26") == "spam"
 
 
+def test_of_more_than_4096_series_the_one_that_nobody_spoke_of_for_longest_is_forgotten() -> None:
+    story = Story()
+    for number in range(4096):
+        assert story.happens(0, about=f"s{number}") == "new"
+    assert story.happens(1, about="s0") == "series"
+    assert story.happens(2, about="one more") == "new"
+    assert story.happens(3, about="s0") == "series"
+    assert story.happens(3, about="s2") == "series"
+    assert story.happens(3, about="s1") == "new"
+
+
 def test_beyond_a_thousand_waiting_writes_new_events_are_dropped() -> None:
     story = Story()
     fates = [story.happens(0, about=f"s{number}", send=False) for number in range(1001)]

@@ -36,6 +36,13 @@ def test_the_same_lines_come_out_however_the_stream_is_cut(name: str) -> None:
     assert split(*(content[at : at + 1] for at in range(min(len(content), 2000))), content[2000:]) == whole
 
 
+def test_a_line_may_have_16_mib_and_no_more() -> None:
+    splitter = LineSplitter()
+    assert splitter.feed(b"x" * (16 * 1024 * 1024)) == []
+    with pytest.raises(TransportError, match="longer than 16777216 bytes"):
+        splitter.feed(b"x")
+
+
 def test_a_last_line_without_its_end_is_never_handed_out() -> None:
     assert split(LINE, LINE) == []
 

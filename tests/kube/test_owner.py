@@ -16,7 +16,7 @@ from purelb.kube.metrics import (
     RECONCILE_TIME,
     RECONCILE_TOTAL,
 )
-from purelb.kube.owner import TURNS_FOR, After, Done, Fatal, Outcome, Owner, Rejected, Retry
+from purelb.kube.owner import After, Done, Fatal, Outcome, Owner, Rejected, Retry
 from purelb.kube.queue import INITIAL, URGENT, Exponential, WorkQueue
 from tests.kube.told import Told
 from tests.virtual_clock import START, VirtualClock
@@ -123,6 +123,18 @@ async def test_a_step_that_raises_costs_its_own_key_a_delay_and_the_next_key_not
     lines = [record for record in caplog.records if getattr(record, "code", "") == "stepRaised"]
     assert len(lines) == 1  # the second within a minute is not said again
     assert lines[0].exc_info is not None
+
+
+async def test_a_step_that_raises_again_and_again_is_said_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    world = World()
+    world.says("bad", *(KeyError("ours") for _ in range(10)))
+    world.queue.add("bad")
+    async with world.running():
+        await world.clock.advance(200)
+    assert [at for _, at in world.turns] == [0, 1, 3, 7, 15, 31, 63, 123, 183]
+    attempts = [record.__dict__["attempt"] for record in caplog.records if hasattr(record, "attempt")]
+    assert attempts == [1, 7, 8, 9]
 
 
 async def test_a_key_that_raises_for_the_tenth_time_makes_the_owner_unhealthy_until_it_succeeds() -> None:
@@ -293,4 +305,4 @@ async def test_a_queue_that_is_never_empty_leaves_the_loop_to_others_every_few_m
     async with world.running(), asyncio.TaskGroup() as group:
         group.create_task(other())
     steps = [after - before for before, after in itertools.pairwise([0, *done_when_others_ran])]
-    assert max(steps[1:]) <= TURNS_FOR / world.blocks + 1  # the first is before the others had begun
+    assert max(steps[1:]) == 3  # those that begin within 2 ms; the first is before the others had begun

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from purelb.kube.decode import Codec, Page
+from purelb.kube.decode import Codec, Page, Paging, Poison
 from purelb.kube.errors import DecodeError
 from purelb.kube.listing import Listing
 from purelb.kube.pieces import BEGINNING_MAX_BYTES, HEAD_MAX_BYTES, ItemSplitter
@@ -184,3 +184,19 @@ ITEMS = st.builds(
 def test_whatever_the_items_hold_the_page_is_that_of_the_whole_body(items: list[Json], form: str, size: int) -> None:
     body = FORMS[form](*items)
     assert page(*chunks(body, size)) == page(body=body)
+
+
+def token(number: int) -> Page[Service]:
+    return Page(rv="1", continue_=f"t{number}")
+
+
+def test_a_list_may_have_two_empty_pages_in_a_row_and_ten_thousand_in_all() -> None:
+    pages = Paging()
+    assert pages.complaint(token(1)) is None
+    assert pages.complaint(token(2)) is None
+    assert "3 empty pages" in (pages.complaint(token(3)) or "")
+    pages, full = Paging(), Poison(error="it counts as content")
+    for number in range(10_000):
+        assert pages.complaint(Page(poison=(full,), rv="1", continue_=f"t{number}")) is None
+    assert "10000 pages" in (pages.complaint(Page(poison=(full,), rv="1", continue_="more")) or "")
+    assert pages.complaint(Page(poison=(full,), rv="1")) is None

@@ -192,6 +192,33 @@ async def test_in_a_burst_events_wait_until_the_writer_rests_but_for_one_a_secon
     assert min(at for at in events if at >= 3.0) == pytest.approx(3.05, abs=0.06)
 
 
+async def test_once_the_writer_rests_events_go_out_within_fifty_milliseconds() -> None:
+    busy = True
+    world = World(may_send=lambda: not busy)
+    world.event("s0")
+    world.event("s1")
+    async with world.running():
+        await world.clock.advance(0.32)
+        assert [call.at - START for call in world.server.calls] == [0.0], "one a second goes however busy it is"
+        busy = False
+        await world.clock.advance(0.1)
+    assert [call.at - START for call in world.server.calls] == pytest.approx([0.0, 0.35])
+
+
+async def test_events_that_cannot_be_written_are_said_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    world = World()
+    world.server.trouble = lambda _: Reply(403, "Forbidden")
+    said: list[int] = []
+    async with world.running():
+        for second in range(0, 160, 10):
+            world.event(f"s{second}")
+            await world.clock.advance(10)
+            said += [second] * sum(getattr(record, "code", "") == "eventFailed" for record in caplog.records)
+            caplog.clear()
+    assert said == [0, 60, 120]
+
+
 async def test_stopped_the_recorder_sends_what_waits() -> None:
     world = World(may_send=lambda: False)
     async with world.running():

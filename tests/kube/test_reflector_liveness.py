@@ -139,6 +139,15 @@ def test_what_no_event_explains_within_a_minute_is_counted_and_fetched_from_the_
         assert script.machine.deadline() == 1600.0
 
 
+def test_of_many_objects_that_were_never_announced_five_are_named() -> None:
+    for lost, keys in ((5, "k0, k1, k2, k3, k4"), (6, "k0, k1, k2, k3, k4, ...")):
+        with audited() as script:
+            script.feed(page("a")).taken()
+            script.feed(Compared({f"k{number}": Difference(None, "7") for number in range(lost)}), Opened()).expect()
+            script.tick().expect(Close(), AUDIT)
+            assert script.notices[-1] == Notice("info", "auditDifferences", {"count": lost, "keys": keys})
+
+
 def test_a_server_that_streams_is_audited_by_a_list_and_mended_by_a_stream() -> None:
     with synced(audit=1000.0) as script:
         script.tick().expect(Close(), AUDIT)

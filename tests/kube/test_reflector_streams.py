@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from purelb.kube import decode, initial, position
 from purelb.kube.decode import Event, Failed, Foreign, Garbled, Poison, Spoiled
 from purelb.kube.errors import ApiError, KubeError, Status, StatusCause, StatusDetails, TransportError, api_error
 from purelb.kube.listwatch import (
@@ -339,6 +340,7 @@ def test_a_server_that_sends_changes_until_the_time_is_up_and_never_the_end_is_l
 
 
 def test_an_initial_state_larger_than_any_collection_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert initial.OBJECTS_MAX == decode.PAGES_MAX * position.PAGE_SIZE == 5_000_000, "as large as a list may be"
     monkeypatch.setattr("purelb.kube.initial.OBJECTS_MAX", 3)
     with streaming() as script:
         script.feed(Batch(tuple(event("ADDED", name, "1") for name in "abc"))).expect()

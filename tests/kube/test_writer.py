@@ -305,6 +305,19 @@ async def test_a_server_that_is_down_is_tried_with_growing_pauses_for_a_minute()
     assert isinstance(world.result("b"), Written)
 
 
+async def test_an_attempt_without_an_answer_takes_ten_seconds_and_none_begins_after_a_minute() -> None:
+    world = World(chance=0.5)
+    world.services("a")
+    world.server.delays = lambda _: (1000.0, 0.0)
+    world.submit("a", "a")
+    async with world.running():
+        await world.clock.advance(200)
+    assert [call.at - START for call in world.server.calls] == [0, 10.25, 20.75, 31.75, 43.75, 57.75]
+    result = world.result("a")
+    assert isinstance(result, Failed)
+    assert result.attempts == 6
+
+
 async def test_retry_after_holds_every_worker_until_it_has_passed() -> None:
     world = World(chance=0.5)
     names = [f"s{number}" for number in range(5)]
