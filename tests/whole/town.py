@@ -45,8 +45,8 @@ D = 10.0
 
 
 class Town(Lan):
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, nodes: int = 3) -> None:
+        super().__init__(nodes)
         self.allocator_writes: list[tuple[str, str]] = []
         self.sights: list[Sight] = []
         for number, host in enumerate(self.hosts, start=1):
