@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.client import ApiClient
 from purelb.kube.clock import SystemClock
@@ -87,9 +89,8 @@ def up(state: StateDirectory, arguments: argparse.Namespace) -> int:
     except NotRunning:
         pass
     else:
-        status = running.status()
-        _refuse_another_shape(state, status, arguments)
-        screen.say(f"sandbox {state.name} is up (nodes: {len(status['nodes'])}, process {running.pid})")
+        _refuse_another_shape(state, running, arguments)
+        screen.say(f"sandbox {state.name} is up (nodes: {running.shape().nodes}, process {running.pid})")
         return _wait_until_ready(screen, state, manifests)
     findings = doctor.examine()
     if not tell_what_is_missing(findings):
@@ -164,9 +165,9 @@ async def _apply(state: StateDirectory, manifests: tuple[Manifest, ...]) -> None
         await apply(client, manifests)
 
 
-def _refuse_another_shape(state: StateDirectory, status: dict[str, Any], arguments: argparse.Namespace) -> None:
+def _refuse_another_shape(state: StateDirectory, running: Sandbox, arguments: argparse.Namespace) -> None:
     """A running sandbox keeps the shape it was started with. Raises Refused if another one is asked for."""
-    runs = {**status["shape"], "proxy": status["proxy"]}
+    runs = {**msgspec.structs.asdict(running.shape()), "proxy": running.status()["proxy"]}
     asked = {**_asked(arguments), **({} if arguments.proxy in {None, "auto"} else {"proxy": arguments.proxy})}
     if other := {name: value for name, value in asked.items() if value != runs[name]}:
         raise Refused(

@@ -81,8 +81,11 @@ class Sandbox:
     def status(self) -> dict[str, Any]:
         return self._ask("GET", "/v1/status")
 
+    def shape(self) -> Shape:
+        return msgspec.convert(self.status()["shape"], Shape)
+
     def subnets(self) -> tuple[Subnet, ...]:
-        return plan(msgspec.convert(self.status()["shape"], Shape)).subnets
+        return plan(self.shape()).subnets
 
     def holders(self, *, since: float = 0.0) -> dict[str, Any]:
         return self._ask("GET", f"/v1/holders?since={since}")

@@ -31,7 +31,7 @@ CLIENT, ROUTER, HUB = 100, 254, 254
 POOL: Final = (200, 250)
 
 
-class Shape(msgspec.Struct, frozen=True, kw_only=True):
+class Shape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What a person asks for. `nics`: interfaces of a node, the second one in the next subnet. `single_nic`: the API is on the LAN."""
 
     nodes: int = 3
