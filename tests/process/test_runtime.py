@@ -41,7 +41,7 @@ class Running:
     def end(self) -> int:
         assert self.process.stdout is not None
         self.lines += [json.loads(text) for text in self.process.stdout]
-        return self.process.wait(10)
+        return self.process.wait(30)
 
     def codes(self) -> list[str]:
         return [line["code"] for line in self.lines]
@@ -61,7 +61,7 @@ def running(behaviour: str, *arguments: str) -> Iterator[Running]:
 
 def get(address: str, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=20) as answer:
             assert "Server" not in answer.headers
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as refused:
@@ -132,7 +132,7 @@ def test_a_taken_port_is_exit_3_and_names_the_port() -> None:
 
 def test_wrong_settings_are_exit_2_with_a_line_each() -> None:
     with running("waits", "--log-level=warn", "--bogus", "--port=x") as it:
-        assert it.process.wait(10) == 2
+        assert it.process.wait(30) == 2
         assert it.process.stderr is not None
         assert it.process.stderr.read().splitlines() == [
             "--bogus: is not a flag of this command; see --help",
@@ -159,7 +159,7 @@ def test_a_check_tells_all_that_is_missing_and_serves_nothing() -> None:
 
 def test_modes_are_judged_with_the_settings() -> None:
     with running("waits", "--dry-run=twice", "--check=perhaps", "--metrics-auth=kubernetes") as it:
-        assert it.process.wait(10) == 2
+        assert it.process.wait(30) == 2
         assert it.process.stderr is not None
         assert it.process.stderr.read().splitlines() == [
             "--metrics-auth: needs TLS, as a token must not travel in clear: give --metrics-tls-cert and --metrics-tls-key as well",
@@ -207,7 +207,7 @@ def test_a_check_says_that_there_can_be_no_state_socket(tmp_path: Path) -> None:
 )
 def test_a_dry_run_answers_once(behaviour: str, mode: str, code: int, out: str) -> None:
     with running(behaviour, f"--dry-run={mode}") as it:
-        assert it.process.wait(20) == code
+        assert it.process.wait(30) == code
         assert it.process.stdout is not None
         assert it.process.stdout.read() == out
 
@@ -218,7 +218,7 @@ def test_a_dry_run_ends_with_a_signal_and_an_unfinished_one_is_not_a_yes(mode: s
         assert it.process.stderr is not None
         assert "phaseChanged" in it.process.stderr.readline()
         it.process.send_signal(signal.SIGTERM)
-        assert it.process.wait(10) == code
+        assert it.process.wait(30) == code
 
 
 def test_a_dry_run_that_waits_says_for_what_and_outlives_the_signals_of_a_running_process() -> None:
@@ -230,7 +230,7 @@ def test_a_dry_run_that_waits_says_for_what_and_outlives_the_signals_of_a_runnin
             it.process.send_signal(number)
         it.process.send_signal(signal.SIGTERM)
         assert it.process.stderr.readline() == "stopped before everything was known: node: the Node does not exist\n"
-        assert it.process.wait(10) == 1
+        assert it.process.wait(30) == 1
 
 
 def test_the_state_can_be_asked_for_by_signal() -> None:
@@ -261,7 +261,7 @@ def test_with_certificates_the_listener_speaks_tls_and_a_pair_that_does_not_fit_
     with running("waits", *told) as it:
         address = it.wait_for("listening")["address"]
         context = ssl.create_default_context(cadata=authority.pem.decode())
-        with urllib.request.urlopen(f"https://{address}/healthz", timeout=5, context=context) as answer:
+        with urllib.request.urlopen(f"https://{address}/healthz", timeout=20, context=context) as answer:
             assert answer.read() == b"ok\n"
         with pytest.raises(OSError, match=r"."):
             get(address, "/healthz")
@@ -273,7 +273,7 @@ def test_with_certificates_the_listener_speaks_tls_and_a_pair_that_does_not_fit_
 
 def test_the_configuration_in_force_is_printed_with_its_sources() -> None:
     with running("waits", "--print-config") as it:
-        assert it.process.wait(10) == 0
+        assert it.process.wait(30) == 0
         assert it.process.stdout is not None
         printed = it.process.stdout.read()
         assert "namespace: waits  # flag" in printed

@@ -87,10 +87,10 @@ class Kubectl:
         assert process.returncode == code, f"kubectl {line}: {process.returncode}\n{said}"
         return said
 
-    async def watching(self) -> None:
-        """Return once somebody watches."""
+    async def watching(self, *, somebody: bool = True) -> None:
+        """Return once somebody watches, or nobody does any more."""
         async with asyncio.timeout(20):
-            while not self.server.open_streams:
+            while bool(self.server.open_streams) is not somebody:
                 await asyncio.sleep(0.01)
 
     async def status(self, name: str, address: str) -> None:
@@ -228,6 +228,7 @@ async def test_wait_for_a_field_a_condition_and_the_end(kubectl: Kubectl) -> Non
     condition = '{"status":{"conditions":[{"type":"purelb.io/Allocated","status":"True","reason":"R","message":"","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}'
     await kubectl.run(f"patch svc web --subresource=status --type=merge -p {condition}")
     assert "condition met" in await kubectl.run("wait svc/web --timeout=20s --for=condition=purelb.io/Allocated")
+    await kubectl.watching(somebody=False)
     async with asyncio.TaskGroup() as group:
         gone = group.create_task(kubectl.run("wait svc/web --timeout=20s --for=delete"))
         await kubectl.watching()
@@ -308,6 +309,7 @@ async def test_delete_waits_for_finalizers_or_does_not(kubectl: Kubectl) -> None
     await kubectl.run('patch configmap c --type=merge -p {"metadata":{"finalizers":["purelb.io/hold"]}}')
     assert "deleted" in await kubectl.run("delete configmap c --wait=false")
     assert "timed out waiting" in await kubectl.run("delete configmap c --timeout=1s", code=1)
+    await kubectl.watching(somebody=False)
     async with asyncio.TaskGroup() as group:
         gone = group.create_task(kubectl.run("delete configmap c --timeout=20s"))
         await kubectl.watching()

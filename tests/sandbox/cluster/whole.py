@@ -84,7 +84,7 @@ def lacking(why: str) -> NoReturn:
     pytest.skip(why)
 
 
-def until(predicate: Callable[[], T], *, what: str, limit_s: float = 10.0) -> T:
+def until(predicate: Callable[[], T], *, what: str, limit_s: float = 30.0) -> T:
     """The first true answer of `predicate`."""
     deadline = time.monotonic() + limit_s
     while not (seen := predicate()):
