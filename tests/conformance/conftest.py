@@ -17,6 +17,7 @@ import pytest
 
 from hack import binaries
 from hack.control_plane import ControlPlane
+from hack.processes import wait_until
 from tests.conformance import topology as data_centre
 from tests.conformance.installation import NAMESPACE, Installation
 from tests.conformance.manifests import Applier
@@ -88,6 +89,19 @@ def own_namespace(admin: Api) -> Iterator[str]:
         yield name
     finally:
         admin.delete(f"/api/v1/namespaces/{name}").ok()
+
+
+@pytest.fixture
+def furnished(admin: Api, namespace: str) -> str:
+    """A namespace of one test's own, in which the controllers have put what they put into each: nothing comes by itself any more."""
+    there = [f"{kind}/{name}" for kind, name in (("configmaps", "kube-root-ca.crt"), ("serviceaccounts", "default"))]
+
+    def probe() -> object:
+        found = {each: admin.get(f"/api/v1/namespaces/{namespace}/{each}").status for each in there}
+        return set(found.values()) == {200} or found
+
+    wait_until("the controllers have furnished it", probe, within_s=30)
+    return namespace
 
 
 @pytest.fixture

@@ -32,6 +32,9 @@ WORKLOADS = ("Deployment", "DaemonSet")
 HTTP_PORT = 7472
 BACKEND_PORT = 8080
 STRAY_PORT = 7473
+ANSWERS_WITHIN_S = (
+    5.0  # and nobody at all is known after three, when the client's kernel gives up asking for the address
+)
 
 _REPOSITORY = Path(__file__).parents[2]
 _OVERLAY = _REPOSITORY / "deploy" / "overlays" / "default"
@@ -251,12 +254,12 @@ class Installation:
         wait_until(
             f"Service {name} has {count} addresses",
             lambda: len(self.addresses(namespace, name)) == count or self.service(namespace, name)["status"],
-            within_s=15,
+            within_s=30,
             alive=[self.components["allocator"]],
         )
         return self.addresses(namespace, name)
 
-    def wait_one_holder(self, address: str, *, among: Iterable[str] | None = None, within_s: float = 20.0) -> Holder:
+    def wait_one_holder(self, address: str, *, among: Iterable[str] | None = None, within_s: float = 30.0) -> Holder:
         """Until exactly one node has the address on its LAN interface, and that node is one of `among`."""
         nodes = [site.name for site in self.topology.nodes] if among is None else list(among)
 
@@ -267,7 +270,7 @@ class Installation:
         wait_until(f"one node of {nodes} has {address} on eth0", probe, within_s=within_s)
         return self.holders(address)[0]
 
-    def wait_answer(self, address: str, port: int, *, within_s: float = 15.0) -> str:
+    def wait_answer(self, address: str, port: int, *, within_s: float = 30.0) -> str:
         """Until the client gets an answer from it."""
         seen: dict[str, str] = {}
 
@@ -282,7 +285,7 @@ class Installation:
         return seen["name"]
 
     def wait_condition(
-        self, namespace: str, name: str, kind: str, status: str, reason: str, *, within_s: float = 15.0
+        self, namespace: str, name: str, kind: str, status: str, reason: str, *, within_s: float = 30.0
     ) -> str:
         """Until the condition is there with this status and reason; its message."""
 
@@ -296,7 +299,7 @@ class Installation:
         return found[2]
 
     def _get(self, netns: str, host: str, port: int, path: str) -> tuple[int, str]:
-        connection = http.client.HTTPConnection(host, port, timeout=2)
+        connection = http.client.HTTPConnection(host, port, timeout=ANSWERS_WITHIN_S)
         try:
             with inside(netns):
                 connection.connect()

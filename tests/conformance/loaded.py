@@ -173,7 +173,7 @@ class Loaded:
 
     # What must be true
 
-    async def healed(self, *, within_s: float = 30.0) -> None:
+    async def healed(self, *, within_s: float = 90.0) -> None:
         """Wait until both stores equal the server, and every mark is right."""
         deadline = self._clock.now() + within_s
         while (difference := await asyncio.to_thread(self._difference)) is not None:

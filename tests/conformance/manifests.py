@@ -82,7 +82,7 @@ class Applier:
             answers = {where: self._api.get(where).status for where in lists}
             return set(answers.values()) == {200} or answers
 
-        wait_until(f"{crd} is served", probe, within_s=15)
+        wait_until(f"{crd} is served", probe, within_s=30)
 
 
 def read(*paths: Path) -> list[Object]:

@@ -71,7 +71,7 @@ class Workshop:
     def run(self, *arguments: str, breaks: str = "-nothing-") -> subprocess.CompletedProcess[str]:
         environment = {**self.environment, "BREAKS": breaks}
         return subprocess.run(
-            [BUILD, *arguments], check=False, capture_output=True, text=True, env=environment, timeout=30
+            [BUILD, *arguments], check=False, capture_output=True, text=True, env=environment, timeout=50
         )
 
     def compiled(self) -> list[str]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(180)
 
 BUDGET_S = {"allocator": 10.0, "lbnodeagent": 20.0}
+SLACK_S = 10.0  # for a machine that has much else to do: who waits for an answer instead waits for ever
 
 
 def lines(process: Process) -> list[dict[str, object]]:
@@ -38,8 +39,8 @@ def test_a_frozen_api_server_keeps_nobody_from_ending_within_its_budget(
     try:
         for process in (agent, allocator):
             process.signal(signal.SIGTERM)
-        assert allocator.wait(within_s=BUDGET_S["allocator"] + 3.0) == 0
-        assert agent.wait(within_s=BUDGET_S["lbnodeagent"] + 3.0) == 0
+        assert allocator.wait(within_s=BUDGET_S["allocator"] + SLACK_S) == 0
+        assert agent.wait(within_s=BUDGET_S["lbnodeagent"] + SLACK_S) == 0
         assert [found.node for found in installed.holders(address)] == [holder], "nobody could take it: it stays"
     finally:
         installed.cluster.thaw_api_server()

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from hack.api import inside
+from hack.processes import wait_until
 from purelb.cli.rbac import render_metrics_auth
 from purelb.kube.access import load_access
 from purelb.kube.client import ApiClient
@@ -33,6 +34,22 @@ def token_in(kubeconfig: Path) -> str:
     return token
 
 
+def wait_allowed(admin: Api, namespace: str, account: str, what: dict[str, object]) -> None:
+    """Until the authorizer has heard of the rule, which it does by a watch of its own."""
+    groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"]
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {"user": f"system:serviceaccount:{namespace}:{account}", "groups": groups, **what},
+    }
+
+    def probe() -> object:
+        status = admin.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", review).ok()["status"]
+        return status["allowed"] or status
+
+    wait_until(f"{account} is allowed {what}", probe, within_s=30)
+
+
 @pytest.fixture
 def allowed(applier: Applier, admin: Api, namespace: str) -> Iterator[None]:
     """Our accounts with the rights of the component, and two that ask: one is bound to the reading role."""
@@ -49,6 +66,13 @@ def allowed(applier: Applier, admin: Api, namespace: str) -> Iterator[None]:
     }
     rules = [*yaml.safe_load_all(render_metrics_auth(namespace)), binding]
     applier.apply([*accounts, *rules])
+    wait_allowed(admin, namespace, "scraper", {"nonResourceAttributes": {"verb": "get", "path": "/metrics"}})
+    for resource, group in (
+        ("tokenreviews", "authentication.k8s.io"),
+        ("subjectaccessreviews", "authorization.k8s.io"),
+    ):
+        asking = {"verb": "create", "group": group, "resource": resource}
+        wait_allowed(admin, namespace, "allocator", {"resourceAttributes": asking})
     yield
     for rule in rules:
         admin.delete(applier.path(rule)).ok()

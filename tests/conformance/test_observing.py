@@ -37,7 +37,7 @@ def test_promtool_complains_about_inherited_names_and_nothing_else(installed: In
             def counted(name: str = name) -> object:
                 return "purelb_endpointslice_count{" in installed.metrics(name)
 
-            wait_until("slices are counted", counted, within_s=15)
+            wait_until("slices are counted", counted, within_s=30)
         assert complaints(installed.metrics(name)) == frozen().get(kind_of(name), set()), name
 
 
@@ -85,7 +85,7 @@ def test_no_secret_of_the_run_stands_in_anything_that_was_put_out(installed: Ins
         late = [each.name for each in installed.components.values() if '"stateDump"' not in each.log.read_text()]
         return late or True
 
-    wait_until("every process wrote its state", dumped, within_s=15)
+    wait_until("every process wrote its state", dumped, within_s=30)
     wait_until(
         "debug lines are there", lambda: '"apiCall"' in installed.components["allocator"].log.read_text(), within_s=15
     )

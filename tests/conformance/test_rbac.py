@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from hack.processes import wait_until
 from tests.conformance.installation import NAMESPACE
 
 if TYPE_CHECKING:
@@ -102,13 +103,23 @@ def rules(client: Api, namespace: str) -> set[Access]:
     }
 
 
+def wait_rules(client: Api, namespace: str, expected: set[Access]) -> None:
+    """Until these are the rules, no more and no less: the authorizer hears of them by a watch of its own."""
+
+    def probe() -> object:
+        found = rules(client, namespace)
+        return found == expected or {"too many": found - expected, "too few": expected - found}
+
+    wait_until(f"the rules in {namespace} are those of the shipped roles", probe, within_s=30)
+
+
 def test_a_component_may_do_elsewhere_exactly_what_its_cluster_rules_say(client: Api, account: str) -> None:
-    assert rules(client, EVERYWHERE) == ACCOUNTS[account][0]
+    wait_rules(client, EVERYWHERE, ACCOUNTS[account][0])
 
 
 def test_a_component_may_do_exactly_its_rules_in_its_own_namespace(client: Api, account: str) -> None:
     cluster, here = ACCOUNTS[account]
-    assert rules(client, NAMESPACE) == cluster | here
+    wait_rules(client, NAMESPACE, cluster | here)
 
 
 @pytest.mark.parametrize(

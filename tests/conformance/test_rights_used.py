@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.conformance.installation import Installation
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 # What only a bad day needs: after a write whose outcome is unknown its object is read.
 ON_BAD_DAYS = {
@@ -79,7 +79,7 @@ def busy_day(installed: Installation) -> Installation:
             move = {"metadata": {"annotations": {"purelb.io/addresses": wanted}}}
             installed.api.patch(f"/api/v1/namespaces/{namespace}/services/moving", move).ok()
             has = partial(lambda ip: installed.addresses(namespace, "moving") == (ip,), wanted)
-            wait_until(f"it has {wanted}", has, within_s=15)
+            wait_until(f"it has {wanted}", has, within_s=30)
         told(installed, namespace, "moving", "AddressAssigned", 2)
         # A selector that needs values and has none: no agent can use the object. Twice.
         broken = lb_node_agent("broken", "In")
@@ -121,7 +121,7 @@ def told(installed: Installation, namespace: str, about: str, reason: str, times
         ]
         return (reason, times) in seen or seen
 
-    wait_until(f"{reason} was told of {about} {times} times", probe, within_s=20)
+    wait_until(f"{reason} was told of {about} {times} times", probe, within_s=60)
 
 
 @pytest.mark.parametrize("account", sorted(ACCOUNTS))

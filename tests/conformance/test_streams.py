@@ -79,8 +79,9 @@ async def test_everything_comes_on_one_stream_that_goes_on(
 
 
 async def test_an_empty_collection_and_one_of_metadata_sync_as_well(
-    control_plane: ControlPlane, admin: Api, namespace: str
+    control_plane: ControlPlane, admin: Api, furnished: str
 ) -> None:
+    namespace = furnished
     path = f"/api/v1/namespaces/{namespace}/configmaps"
     before = len(admin.get(path).ok()["items"])
     async with listening(control_plane) as (client, transport):

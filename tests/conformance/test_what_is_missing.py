@@ -28,7 +28,7 @@ def wait_said(installed: Installation, process: Process, netns: str, words: str)
         seen = installed.readiness(netns, STRAY_PORT)
         return words in seen or seen
 
-    wait_until(f"/readyz says {words!r}", probe, within_s=20, alive=[process])
+    wait_until(f"/readyz says {words!r}", probe, within_s=40, alive=[process])
 
 
 def test_without_its_rights_the_allocator_names_those_that_it_misses(installed: Installation) -> None:
@@ -85,7 +85,7 @@ def test_a_second_allocator_stands_by_and_says_whom_it_waits_for(installed: Inst
         wait_until(
             "it stands by",
             lambda: '"phase":"Standby"' in process.log.read_text() or process.log.read_text(),
-            within_s=20,
+            within_s=40,
             alive=[process],
         )
         assert installed.api.get(lease).ok()["spec"]["holderIdentity"] == before

@@ -100,6 +100,12 @@ def test_a_refusal_is_an_event_as_well(installed: Installation, namespace: str) 
 
 def test_every_agent_has_a_lease_and_a_report_that_end_with_its_node(installed: Installation) -> None:
     for site in installed.topology.nodes:
+
+        def reported(name: str = site.name) -> object:
+            answer = installed.api.get(f"{REPORTS}/{name}")
+            return answer.status == 200 or answer
+
+        wait_until(f"{site.name} has reported", reported, within_s=30)
         uid = installed.api.get(f"/api/v1/nodes/{site.name}").ok()["metadata"]["uid"]
         for path in (f"{LEASES}/purelb-node-{site.name}", f"{REPORTS}/{site.name}"):
             body = installed.api.get(path).ok()
@@ -124,7 +130,7 @@ def test_the_reports_list_what_the_kernels_have(installed: Installation, namespa
         }
         return seen == holders or seen
 
-    wait_until("the reports say what the kernels have", reported, within_s=15)
+    wait_until("the reports say what the kernels have", reported, within_s=30)
 
 
 def test_the_group_says_that_it_is_in_use_and_how_full_it_is(installed: Installation, namespace: str) -> None:
@@ -143,7 +149,7 @@ def test_the_group_says_that_it_is_in_use_and_how_full_it_is(installed: Installa
         seen = (ready(body), body.get("status", {}).get("allocatedIPv4"), address in held)
         return seen == (("True", "Accepted"), len(held), True) or (seen, held)
 
-    wait_until("the group is Ready and counts what is held", counted, within_s=20)
+    wait_until("the group is Ready and counts what is held", counted, within_s=30)
 
 
 def test_a_group_with_an_unreadable_range_says_so_and_the_others_go_on(installed: Installation, namespace: str) -> None:
@@ -153,7 +159,7 @@ def test_a_group_with_an_unreadable_range_says_so_and_the_others_go_on(installed
             seen = ready(installed.api.get(f"{GROUPS}/broken").ok())
             return seen == ("False", "InvalidSpec") or seen
 
-        wait_until("the group is refused", refused, within_s=15)
+        wait_until("the group is refused", refused, within_s=30)
         create(installed, namespace, "there", annotations={"purelb.io/service-group": "broken"})
         message = installed.wait_condition(namespace, "there", "purelb.io/Allocated", "False", "GroupNotReady")
         assert "172.30.1.249-172.30.1.240" in message
@@ -181,6 +187,6 @@ def test_the_configuration_of_the_agents_says_how_many_nodes_use_it_and_one_that
 
     installed.applier.apply([shadowed])
     try:
-        wait_until("each LBNodeAgent says who uses it", said, within_s=20)
+        wait_until("each LBNodeAgent says who uses it", said, within_s=30)
     finally:
         installed.api.delete(installed.applier.path(shadowed)).ok()
