@@ -123,11 +123,15 @@ class Announcements:
                 self._cut_off.add(node)
         before = old.addresses() if old is not None else frozenset()
         after = new.addresses() if new is not None else frozenset()
-        for address in before - after:
+        for number, address in enumerate(before - after):
+            if not number % LOOKS:
+                yield
             self._nodes[address].discard(node)
             if not self._nodes[address]:
                 del self._nodes[address]
-        for address in after - before:
+        for number, address in enumerate(after - before):
+            if not number % LOOKS:
+                yield
             self._nodes.setdefault(address, set()).add(node)
         changed: set[Address] = set()
         for number, address in enumerate(before | after):

@@ -14,7 +14,7 @@ from purelb.kube.clock import breathe
 T = TypeVar("T")
 
 # The house allows 5 ms; short steps before this one and the last piece are in it as well.
-SLICE: Final = 0.003
+SLICE: Final = 0.002
 
 
 class Pace:

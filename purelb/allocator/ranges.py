@@ -15,7 +15,9 @@ Not promised: any order between entries. That is the caller's, because balancing
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from heapq import merge
 from itertools import pairwise
+from operator import itemgetter
 from typing import Self
 
 from msgspec import Struct
@@ -254,7 +256,7 @@ class _Sorted:
 
     def fill(self, rows: list[_Row]) -> Pieces[None]:
         """Take over these rows, whatever their order."""
-        rows.sort(key=_bounds)
+        rows.sort(key=itemgetter(0, 1))
         end = -1
         for number, (low, high, place) in enumerate(rows):
             if not number % LOOKS:
@@ -270,16 +272,22 @@ class _Sorted:
         """Where the other one has another entry, as sorted bounds."""
         mine, theirs = self.rows(), other.rows()
         both = min(len(mine), len(theirs))
-        yield
-        head = next((n for n in range(both) if mine[n] != theirs[n]), both)
-        tail = next((n for n in range(both - head) if mine[-1 - n] != theirs[-1 - n]), both - head)
-        yield
+        head = tail = 0
+        while head < both and mine[head] == theirs[head]:
+            head += 1
+            if not head % LOOKS:
+                yield
+        while tail < both - head and mine[-1 - tail] == theirs[-1 - tail]:
+            tail += 1
+            if not tail % LOOKS:
+                yield
         mine, theirs = mine[head : len(mine) - tail], theirs[head : len(theirs) - tail]
-        edges = sorted({edge for low, high, _ in (*mine, *theirs) for edge in (low, high + 1)})
         found: list[tuple[int, int]] = []
-        for number, (low, end) in enumerate(pairwise(edges)):
+        for number, (low, end) in enumerate(pairwise(merge(_edges(mine), _edges(theirs)))):
             if not number % LOOKS:
                 yield
+            if low == end:
+                continue
             before, after = self.at(low), other.at(low)
             if (before and before.entry) != (after and after.entry):
                 found.append((low, end - 1))
@@ -293,5 +301,8 @@ class _Sorted:
         return self._places[index] if index >= 0 and number <= self._highs[index] else None
 
 
-def _bounds(row: _Row) -> tuple[int, int]:
-    return row[0], row[1]
+def _edges(rows: Iterable[_Row]) -> Iterator[int]:
+    """Where something begins or ends, ascending: rows are sorted and disjoint."""
+    for low, high, _ in rows:
+        yield low
+        yield high + 1

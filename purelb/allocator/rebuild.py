@@ -7,6 +7,8 @@ found by the decisions that follow, oldest Service first.
 """
 
 import logging
+from collections.abc import Sequence
+from heapq import merge
 from typing import Final
 
 from purelb.allocator import lending, reservations
@@ -18,7 +20,9 @@ from purelb.allocator.observed import age, branded
 from purelb.allocator.occasions import occasion
 from purelb.allocator.state import Hands, State
 from purelb.api import leases, reasons
+from purelb.api.pieces import LOOKS, Pieces
 from purelb.kube.clock import Clock
+from purelb.kube.model import Service
 from purelb.kube.queue import INITIAL
 
 log: Final = logging.getLogger(__name__)
@@ -38,8 +42,7 @@ async def rebuild(state: State, hands: Hands, clock: Clock) -> None:
     )
     for name in _nodes(state):
         await pace.through(node_changed(state, hands, name, clock.now()))
-    services = sorted(state.stores.services.values(), key=age)
-    await pace.rest()
+    services = await pace.through(_oldest_first(state.stores.services.values()))
     claims, learnt = state.config.claims, 0
     for service in services:
         key = ServiceKey(service.metadata.namespace, service.metadata.name)
@@ -78,6 +81,20 @@ async def rebuild(state: State, hands: Hands, clock: Clock) -> None:
         "the ledger is rebuilt",
         extra={"code": "ledgerRebuilt", "services": len(services), "learnt": learnt, "took": state.rebuild_took},
     )
+
+
+def _oldest_first(services: Sequence[Service]) -> Pieces[list[Service]]:
+    """Sorted by age, some at a time: ten thousand at once would hold the loop for too long."""
+    runs: list[list[Service]] = []
+    for at in range(0, len(services), LOOKS):
+        runs.append(sorted(services[at : at + LOOKS], key=age))
+        yield
+    found: list[Service] = []
+    for number, service in enumerate(merge(*runs, key=age)):
+        if not number % LOOKS:
+            yield
+        found.append(service)
+    return found
 
 
 def _nodes(state: State) -> list[str]:

@@ -67,7 +67,7 @@ def of_a_write(world: Theatre, before: Service, after: Service, settled: frozens
             yield from _may_share(world, before, other, both)
     for address in set(published(before)) - mine - spoiled:
         since = world.shown.get(uid, {}).get(address, world.time)
-        asked = world.touched.get(uid, -1.0) >= since
+        asked = world.touched.get(uid, -1.0) >= since or _waits_to_move(before)
         if not asked and not world.state.ledger.on_lan(address) and not _in_conflict(world, after):
             yield f"{name(before)} lost {ip_text(address)}, and its user did not ask"
     if not mine & spoiled:
@@ -76,6 +76,13 @@ def of_a_write(world: Theatre, before: Service, after: Service, settled: frozens
 
 def name(service: Service) -> str:
     return f"{service.metadata.namespace}/{service.metadata.name}"
+
+
+def _waits_to_move(service: Service) -> bool:
+    """Whether its user asked for something else before, and it keeps what it has until that can be given."""
+    return any(
+        c.type == reasons.ALLOCATED and c.status == "False" and "; keeps " in c.message for c in conditions_of(service)
+    )
 
 
 def _in_conflict(world: Theatre, service: Service) -> bool:
