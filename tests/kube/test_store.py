@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from purelb.kube.handlers import Deliveries, Registration
+from purelb.kube.metrics import INFORMER_UNCHANGED
 from purelb.kube.model import ObjectMeta, PartialObject, key
 from purelb.kube.store import Added, Change, Deleted, Rejected, Store, Unchanged, Updated
+from tests.kube.told import Told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -367,3 +370,25 @@ def test_indices_and_what_was_told_always_agree_with_the_objects(operations: lis
         assert {
             value: {key(o) for o in store.by_index("labels", value)} for value in store.index_values("labels")
         } == rebuilt
+
+
+# What is told of it
+
+
+def test_a_change_of_nothing_but_the_version_is_counted_and_told_on_request_only() -> None:
+    sink, heard = Told(), list[str]()
+
+    class Hears:
+        def added(self, obj: PartialObject, *, initial: bool) -> None: ...
+
+        def updated(self, old: PartialObject, new: PartialObject) -> None:
+            heard.append(new.metadata.resource_version)
+
+        def deleted(self, obj: PartialObject, *, final: bool) -> None: ...
+
+    deliveries: Deliveries[PartialObject] = Deliveries("things", sink)
+    for wanted in (False, True):
+        deliveries.add(Registration(Hears(), deliver_unchanged=wanted), ())
+    deliveries.tell((Unchanged(thing("a", "1"), thing("a", "2")), Updated(thing("a", "2"), thing("a", "3"))))
+    assert heard == ["2", "3", "3"]
+    assert sink.counts == {(INFORMER_UNCHANGED.name, "things"): 1}
