@@ -63,7 +63,8 @@ SUITES: Final[Mapping[str, About]] = {
     ),
     "peer": About(
         measures="The same Services, by the same client, on another cluster of the machine whose load balancer is somebody "
-        "else's, in turns.",
+        "else's, in turns: allocation; announcing, where its node is on this LAN; writes and requests at rest. Not failover, "
+        "which needs nodes whose power can be taken.",
         needs="peer",
     ),
 }

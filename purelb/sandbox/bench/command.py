@@ -43,6 +43,8 @@ from purelb.sandbox.bench import (
     many,
     outages,
     peers,
+    peers_announcing,
+    peers_resting,
     runtime,
     suites,
 )
@@ -60,7 +62,8 @@ if TYPE_CHECKING:
 
 REPORT: Final = "report"
 PEER: Final = peers.SUITE
-COMPARED: Final = frozenset({"allocate"})
+# One of them with a peer is a comparison in all of them: half of a suite would take the place of a whole one in the results.
+COMPARED: Final = frozenset({"allocate", "announce", "steady"})
 CROWD: Final = 10_000
 SINGLES: Final = 100
 MANIFESTS: Final = (
@@ -317,13 +320,22 @@ def _parts(stage: suites.Stage, arguments: argparse.Namespace) -> list[Part]:
     async def crowd() -> list[Row]:
         return await many.crowd(stage, services=arguments.crowd)
 
-    async def against() -> list[Row]:
+    async def compared_with(measure: Callable[[list[peers.Peer]], Awaitable[list[Row]]]) -> list[Row]:
         async with AsyncExitStack() as stack:
             others = []
             for name, path in arguments.peer:
                 client = ApiClient(await load_access(kubeconfig=path), user_agent="purelb-bench", clock=SystemClock())
                 others.append(peers.Peer(name, await stack.enter_async_context(client)))
-            return await peers.against(stage, others, services=suites.BURST, singles=trials)
+            return await measure(others)
+
+    async def against() -> list[Row]:
+        return await compared_with(lambda others: peers.against(stage, others, services=suites.BURST, singles=trials))
+
+    async def announced() -> list[Row]:
+        return await compared_with(lambda others: peers_announcing.announced(stage, others, singles=trials))
+
+    async def rested() -> list[Row]:
+        return await compared_with(lambda others: peers_resting.rested(stage, others))
 
     return [
         Part(suites=("allocate",), name="burst", measure=lambda: suites.burst(stage)),
@@ -335,6 +347,8 @@ def _parts(stage: suites.Stage, arguments: argparse.Namespace) -> list[Part]:
         Part(suites=("announce", "steady"), name="steady", measure=lambda: suites.steady(stage)),
         Part(suites=("allocate", "steady"), name="crowd", measure=crowd),
         Part(suites=(PEER,), name="peers", measure=against),
+        Part(suites=(PEER,), name="peers, announcing", measure=announced),
+        Part(suites=(PEER,), name="peers, at rest", measure=rested),
         Part(suites=(scaling.SUITE,), name="scale", measure=lambda: scaling.scale(stage)),
     ]
 

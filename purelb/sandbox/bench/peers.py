@@ -5,14 +5,15 @@ The peer is running there already and serves Services without a class, as load b
 told to do the same. Both clusters are measured in turns, the order alternating, and each figure of ours has its ratio to the
 peer's: a bare number from another machine says nothing. Nothing is assumed of the peer but that it writes ingress addresses.
 
-Not measured here: its start, its memory and its addresses on interfaces; they are elsewhere than this process can look.
+Here is its allocation; `peers_announcing` and `peers_resting` compare what can be seen of the rest. Not measured are its start and its
+memory, which are elsewhere than this process can look, and its failover: that needs nodes whose power we can take.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -26,7 +27,7 @@ from purelb.sandbox.bench.results import Ratio, Row, Unit, percentile, row
 from purelb.sandbox.bench.suites import in_parallel, until_quiet
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from purelb.sandbox.bench.suites import Stage
 
@@ -55,27 +56,51 @@ class Figures(Struct, kw_only=True):
 
 async def against(stage: Stage, peers: Sequence[Peer], *, services: int, singles: int) -> list[Row]:
     """Ours and each peer in turns: many Services while they are created, then one at a time."""
-    clusters = [Peer(OURS, stage.client), *peers]
+    clusters = await prepared(stage, peers)
     figures = {peer.name: Figures(rates=[], waits_ms=[], versions=[]) for peer in clusters}
+    for turn, peer in turns(clusters):
+        async with serving(stage, peer):
+            await _measured(peer, figures[peer.name], turn=turn, services=services, singles=singles)
+    return [found for peer in peers for found in _rows(figures[OURS], figures[peer.name], peer.name, services)]
+
+
+async def prepared(stage: Stage, peers: Sequence[Peer]) -> list[Peer]:
+    """Our cluster and those of the peers, each with the namespace of the comparison."""
+    clusters = [Peer(OURS, stage.client), *peers]
     for peer in clusters:
         try:
             await peer.client.create(NAMESPACES, objects.namespace(NAMESPACE))
         except AlreadyExists:
             pass  # a peer's cluster outlives the benchmark, and with it the namespace
+    return clusters
+
+
+def turns(clusters: Sequence[Peer]) -> Iterator[tuple[int, Peer]]:
+    """Who is measured after whom, with the number of the round: every second round in the other direction."""
     for turn in range(ROUNDS):
         for peer in clusters if turn % 2 == 0 else clusters[::-1]:
-            async with _serving(stage, peer):
-                await _measured(peer, figures[peer.name], turn=turn, services=services, singles=singles)
-    return [found for peer in peers for found in _rows(figures[OURS], figures[peer.name], peer.name, services)]
+            yield turn, peer
 
 
 @asynccontextmanager
-async def _serving(stage: Stage, peer: Peer) -> AsyncIterator[None]:
-    if peer.name == OURS:
-        async with stage.allocator(env={"DEFAULT_ANNOUNCER": OURS}):
-            yield
-    else:
+async def serving(stage: Stage, peer: Peer, *, agent: bool = False) -> AsyncIterator[None]:
+    """Ours runs while its turn lasts, with a node agent if asked for; a peer is running already."""
+    async with AsyncExitStack() as stack:
+        if peer.name == OURS:
+            await stack.enter_async_context(stage.allocator(env={"DEFAULT_ANNOUNCER": OURS}))
+            if agent:
+                await stack.enter_async_context(stage.agent())
         yield
+
+
+def compared(name: str, case: str, unit: Unit, *, ours: Sequence[float], theirs: Sequence[float]) -> list[Row]:
+    """The peer's row, and ours with its ratio to it; to nothing there is none."""
+    to, divisor = f"{name}: {case}", percentile(theirs, 0.5)
+    ratio = Ratio(to=to, value=round(percentile(ours, 0.5) / divisor, 3)) if divisor else None
+    return [
+        row(suite=SUITE, case=to, unit=unit, values=theirs),
+        row(suite=SUITE, case=f"{OURS} against {name}: {case}", unit=unit, values=ours, ratio=ratio),
+    ]
 
 
 async def _measured(peer: Peer, figures: Figures, *, turn: int, services: int, singles: int) -> None:
@@ -111,18 +136,6 @@ def _rows(ours: Figures, theirs: Figures, name: str, services: int) -> list[Row]
         ("one Service: POST answered to address in the status", "ms", ours.waits_ms, theirs.waits_ms),
         ("versions of a Service after its creation, without agents of ours", "count", ours.versions, theirs.versions),
     )
-    rows: list[Row] = []
-    for case, unit, mine, other in measured:
-        to = f"{name}: {case}"
-        value = percentile(mine, 0.5) / percentile(other, 0.5) if percentile(other, 0.5) else 0.0
-        rows += [
-            row(suite=SUITE, case=to, unit=unit, values=other),
-            row(
-                suite=SUITE,
-                case=f"{OURS} against {name}: {case}",
-                unit=unit,
-                values=mine,
-                ratio=Ratio(to=to, value=round(value, 3)),
-            ),
-        ]
-    return rows
+    return [
+        found for case, unit, mine, other in measured for found in compared(name, case, unit, ours=mine, theirs=other)
+    ]

@@ -177,6 +177,8 @@ def test_a_comparison_needs_somebody_to_compare_with(tmp_path: Path) -> None:
     assert command._wanted(asked()) == set(SUITES) - {"peer"}
     assert command._wanted(asked("--peer=other=kubeconfig")) == set(SUITES)
     assert command._wanted(asked("scale", "--peer=other=kubeconfig")) == {"scale"}
+    for suite in ("allocate", "announce", "steady"):
+        assert command._wanted(asked(suite, "--peer=other=kubeconfig")) == {suite, "peer"}
 
 
 def test_failover_is_not_compared_and_says_why(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clusters in memory whose load balancers are a few lines, to be compared with each other."""
+
+from __future__ import annotations
+
+import random
+import time
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from purelb.kube.access import fixed_access
+from purelb.kube.client import ApiClient, PatchType
+from purelb.kube.clock import SystemClock
+from purelb.kube.decode import Event
+from purelb.kube.resources import SERVICES
+from purelb.sandbox.apiserver.core import ApiCore
+from purelb.sandbox.apiserver.memory import MemoryTransport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from purelb.sandbox.bench.observer import Observer
+    from purelb.sandbox.bench.overhearing import Overheard
+
+
+def _balanced(service: Any) -> bool:
+    return bool(service.spec.type == "LoadBalancer")
+
+
+class Cluster:
+    """An API server in memory and a load balancer of a few lines. `twice`: it writes everything two times.
+
+    `seen` and `heard`: where its addresses are shown, as those of a node would be on its interface and on its LAN.
+    """
+
+    def __init__(self, *, twice: bool = False) -> None:
+        clock = SystemClock()
+        core = ApiCore(rng=random.Random(1).random, epoch=datetime(2030, 1, 1, tzinfo=UTC))
+        self.client = ApiClient(
+            fixed_access("http://memory"), user_agent="t", clock=clock, transport=MemoryTransport(core, clock=clock)
+        )
+        self.twice = twice
+        self.seen: Observer | None = None
+        self.heard: Overheard | None = None
+        self.classes: set[str | None] = set()
+
+    async def balance(self) -> None:
+        async with self.client.watch(SERVICES, rv="0", timeout_s=60) as stream:
+            async for events in stream:
+                for event in events:
+                    if isinstance(event, Event) and event.type == "ADDED" and _balanced(event.object):
+                        await self.serve(event.object)
+                    elif isinstance(event, Event) and event.type == "DELETED" and self.seen is not None:
+                        self.seen.gone["192.0.2.1"] = time.perf_counter()
+
+    async def serve(self, service: Any) -> None:
+        self.classes.add(service.spec.load_balancer_class)
+        for address in ("192.0.2.1", "192.0.2.2")[: 1 + self.twice]:
+            status = {"status": {"loadBalancer": {"ingress": [{"ip": address}]}}}
+            where = {"namespace": service.metadata.namespace, "subresource": "status"}
+            await self.client.patch(SERVICES, service.metadata.name, status, kind=PatchType.MERGE, **where)
+            if self.seen is not None:
+                self.seen.addresses[address] = time.perf_counter()
+            if self.heard is not None:
+                self.heard.claims[address] = time.perf_counter()
+
+
+class Stand:
+    """As much of a stage as the comparison uses: ours runs while its turn lasts."""
+
+    def __init__(self, ours: Cluster) -> None:
+        self.client = ours.client
+        self.ours = ours
+        self.turns = 0
+        self.agents = 0
+        self.env: dict[str, str] = {}
+
+    def allocator(self, *, env: dict[str, str]) -> Stand:
+        self.env = env
+        return self
+
+    @asynccontextmanager
+    async def agent(self) -> AsyncIterator[None]:
+        self.agents += 1
+        yield
+
+    async def __aenter__(self) -> None:
+        self.turns += 1
+
+    async def __aexit__(self, *error: object) -> None:
+        pass
