@@ -33,7 +33,7 @@ from purelb.kube.access import load_access
 from purelb.kube.client import ApiClient
 from purelb.kube.clock import SystemClock
 from purelb.kube.errors import KubeError, NotFound
-from purelb.kube.resources import ENDPOINT_SLICES, LEASES, SERVICES
+from purelb.kube.resources import ENDPOINT_SLICES, LEASES
 from purelb.process.command import ANSWER_IS_NO, BAD_USAGE, CANNOT_WORK_HERE, DONE
 from purelb.sandbox.bench import (
     announcing,
@@ -290,9 +290,9 @@ async def _cleared(client: ApiClient) -> None:
     """Remove what a part that failed left, which the next ones would measure too."""
     try:
         for namespace in (suites.NAMESPACE, many.CROWD, peers.NAMESPACE):
-            for resource in (SERVICES, ENDPOINT_SLICES):
-                with suppress(NotFound):
-                    await client.raw("DELETE", resource.path(namespace))
+            await suites.emptied(client, namespace)
+            with suppress(NotFound):
+                await client.raw("DELETE", ENDPOINT_SLICES.path(namespace))
         for node in many.NODES:
             with suppress(NotFound):
                 await client.delete(LEASES, node_lease(node), namespace=INSTALL_NAMESPACE)

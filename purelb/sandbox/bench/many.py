@@ -21,7 +21,7 @@ from purelb.sandbox.bench import objects
 from purelb.sandbox.bench.components import INSTALL_NAMESPACE, cpu_s, rss_mib
 from purelb.sandbox.bench.observer import Observer, observing, until
 from purelb.sandbox.bench.results import Budget, Ratio, Row, percentile, row
-from purelb.sandbox.bench.suites import NAMESPACE, SUBNET, create_all, remove_all, until_quiet
+from purelb.sandbox.bench.suites import NAMESPACE, SUBNET, create_all, emptied, remove_all, until_quiet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,7 +38,6 @@ NODES: Final = ("bench-played-a", "bench-played-b")
 LEASE_S: Final = 10.0
 RENEWED_EVERY_S: Final = 2.0
 REPORTED_AFTER_S: Final = 0.5  # an heir's report, after the lease of the dead one ran out
-HEADER: Final = (("Content-Type", "application/json"),)
 
 
 async def crowd(stage: Stage, *, services: int) -> list[Row]:
@@ -73,7 +72,7 @@ async def crowd(stage: Stage, *, services: int) -> list[Row]:
                 spent.append(cpu_s(process.pid) - empty)
                 resting.append(rss_mib(process.pid))
             written.append(float(_versions(seen) - before - len(seen.versions[name])))
-    await stage.client.raw("DELETE", SERVICES.path(CROWD), body=b"{}", headers=HEADER)
+    await emptied(stage.client, CROWD)
     return [
         row(
             suite="allocate",

@@ -305,6 +305,14 @@ async def remove_all(client: ApiClient, names: list[str], *, namespace: str = NA
     await in_parallel(names, lambda name: client.delete(SERVICES, name, namespace=namespace))
 
 
+async def emptied(client: ApiClient, namespace: str) -> None:
+    """Delete every Service there is. One by one: the server answers for a collection of 10,000 later than a client waits."""
+    names = [
+        each.metadata.name async for page in client.list_pages(SERVICES, namespace=namespace) for each in page.objects
+    ]
+    await remove_all(client, names, namespace=namespace)
+
+
 async def _bare(stage: Stage, names: list[str], seen: Observer) -> None:
     await until("the bare client's Services", lambda: len(seen.versions.keys() & set(names)) == len(names), within_s=30)
     request: dict[str, Any] = {
