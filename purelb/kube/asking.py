@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from purelb.kube.client import ApiClient
-    from purelb.kube.decode import Page
+    from purelb.kube.decode import Known, Page
     from purelb.kube.resources import Resource
+    from purelb.kube.store import Store
 
 T = TypeVar("T", bound=KubeObject)
 
@@ -45,6 +46,7 @@ class Asking(Generic[T]):
         labels: str,
         fields: str,
         transform: Callable[[T], T] | None,
+        store: Store[T],
         hand_over: Callable[[Input[T]], Awaitable[None]],
         lists_done: Callable[[], int],
     ) -> None:
@@ -57,6 +59,7 @@ class Asking(Generic[T]):
         self._name = name
         self._namespace, self._labels, self._fields = namespace, labels, fields
         self._transform = transform
+        self._store = store
         self._receiver = hand_over
         self._lists_done = lists_done
         self._request: asyncio.Task[None] | None = None
@@ -72,6 +75,10 @@ class Asking(Generic[T]):
         if self._request is not None:
             self._request.cancel()
             self._request = None
+
+    def _known(self) -> Known[T] | None:
+        """Most of what is listed again is stored in the same version: twins of it would cost time, and leave holes in memory."""
+        return self._store.get if len(self._store) else None
 
     async def _list(self, action: List) -> None:
         name, started = self._name, self._clock.now()
@@ -89,6 +96,7 @@ class Asking(Generic[T]):
                 limit=action.limit,
                 continue_=action.continue_,
                 transform=self._transform,
+                known=self._known(),
             )
         except KubeError as error:
             seen = ListFailed(error)
@@ -115,6 +123,7 @@ class Asking(Generic[T]):
                 timeout_s=action.timeout_s,
                 initial_events=action.initial_events,
                 transform=self._transform,
+                known=self._known() if action.initial_events else None,
             ) as stream:
                 await self._hand_over(Opened())
                 async for batch in stream:

@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from purelb.kube.calls import UNARY_TIMEOUT, Calls
-from purelb.kube.decode import Codec, Page, Paging
+from purelb.kube.decode import Codec, Known, Page, Paging
 from purelb.kube.errors import DecodeError, Expired
 from purelb.kube.listing import Listing
 from purelb.kube.metrics import NO_SINK, Sink
@@ -121,10 +121,11 @@ class ApiClient:
         limit: int = 0,
         continue_: str | None = None,
         transform: Callable[[T], T] | None = None,
+        known: Known[T] | None = None,
     ) -> Page[T]:
         """One page of a list; `rv` None or empty reads from the quorum. Objects are as `transform` makes them.
 
-        Those that do not decode, or make it raise, are in `poison`.
+        Those that do not decode, or make it raise, are in `poison`. What `known` answers in the version listed is not read anew.
         """
         path = r.path(namespace)
         self._check("list", r, namespace=namespace, name=None, fields=fields)
@@ -138,7 +139,7 @@ class ApiClient:
                 ("continue", continue_),
             )
         )
-        listing = Listing(self._codec(r), clock=self.clock, transform=transform)
+        listing = Listing(self._codec(r), clock=self.clock, transform=transform, known=known)
         return await listing.page(  # which alone holds the answer, and lets go of it early
             await self._calls.call(
                 "GET", target, accept=accept(r, as_list=True), timeout=LIST_TIMEOUT, verb="LIST", in_pieces=True
@@ -190,9 +191,11 @@ class ApiClient:
         timeout_s: float,
         initial_events: bool = False,
         transform: Callable[[T], T] | None = None,
+        known: Known[T] | None = None,
     ) -> AsyncIterator[WatchStream[T]]:
         """Events after `rv`, their objects as `transform` makes them; one that makes it raise is `Spoiled`.
 
+        What is ADDED and `known` in that version already is not read anew.
         The server ends the stream after `timeout_s`; if it does not, we do, 30 s later.
         """
         path = r.path(namespace)
@@ -212,7 +215,9 @@ class ApiClient:
         async with AsyncExitStack() as stack:
             body = await self._calls.open(stack, target, accept=accept(r))
             deadline = self.clock.now() + timeout_s + WATCH_GRACE
-            yield WatchStream(body, self._codec(r), clock=self.clock, deadline=deadline, transform=transform)
+            yield WatchStream(
+                body, self._codec(r), clock=self.clock, deadline=deadline, transform=transform, known=known
+            )
 
     async def create(
         self,

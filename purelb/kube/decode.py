@@ -87,6 +87,11 @@ class Garbled(Struct, frozen=True, kw_only=True):
 
 Encoded: TypeAlias = msgspec.Raw | bytes
 
+Known: TypeAlias = Callable[[str], T | None]
+"""What is known under a key, as it was stored."""
+
+_ADDED: Final = b'{"type":"ADDED"'
+
 WatchEvent: TypeAlias = Event[T] | Spoiled | Foreign | Failed | Garbled
 
 
@@ -125,6 +130,16 @@ class _Meta(Struct, rename="camel"):
 class _Named(Struct):
     metadata: _Meta
 
+    @property
+    def key(self) -> str:
+        name, namespace = self.metadata.name or "", self.metadata.namespace or ""
+        return f"{namespace}/{name}" if namespace and name else name
+
+
+class _NamedEvent(Struct):
+    type: str
+    object: _Named
+
 
 _ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
 _ANY: Final = msgspec.json.Decoder(msgspec.Raw)
@@ -132,6 +147,7 @@ _LINE: Final = msgspec.json.Decoder(_Line)
 _KIND: Final = msgspec.json.Decoder(_Kind)
 _KIND_OF_EVENT: Final = msgspec.json.Decoder(_KindOfEvent)
 _NAMED: Final = msgspec.json.Decoder(_Named)
+_NAMED_EVENT: Final = msgspec.json.Decoder(_NamedEvent)
 _STATUS: Final = msgspec.json.Decoder(Status)
 
 
@@ -152,12 +168,11 @@ def whole(piece: Encoded) -> bool:
 def poison_of(raw: Encoded, error: Exception) -> Poison:
     """What can still be said about an object that did not decode."""
     try:
-        meta = _NAMED.decode(raw).metadata
+        named = _NAMED.decode(raw)
     except REFUSALS:
         return Poison(error=why(error))
-    name, namespace = meta.name or "", meta.namespace or ""
-    key = f"{namespace}/{name}" if namespace and name else name
-    return Poison(key=key, uid=meta.uid or "", rv=meta.resource_version or "", error=why(error))
+    meta = named.metadata
+    return Poison(key=named.key, uid=meta.uid or "", rv=meta.resource_version or "", error=why(error))
 
 
 def transformed(obj: T, transform: Callable[[T], T]) -> T | Poison:
@@ -168,6 +183,16 @@ def transformed(obj: T, transform: Callable[[T], T]) -> T | Poison:
         meta = obj.metadata
         reason = f"it cannot be transformed: {type(error).__name__}: {error}"
         return Poison(key=key(obj), uid=meta.uid, rv=meta.resource_version, error=reason)
+
+
+def _if_same(named: _Named, known: Known[T]) -> T | None:
+    """The known object, if it is this very version of this very object: to read it again would make its twin."""
+    meta = named.metadata
+    found = known(named.key)
+    if found is None or not meta.resource_version or not meta.uid:
+        return None
+    there = found.metadata
+    return found if (there.resource_version, there.uid) == (meta.resource_version, meta.uid) else None
 
 
 class Paging:
@@ -214,8 +239,12 @@ class Codec(Generic[T]):
         except REFUSALS as error:
             raise DecodeError(f"{self._resource.name}: {why(error)}") from error
 
-    def item(self, raw: Encoded, *, transform: Callable[[T], T] | None = None) -> T | Poison:
-        """One item of a list, as `transform` makes it."""
+    def item(
+        self, raw: Encoded, *, transform: Callable[[T], T] | None = None, known: Known[T] | None = None
+    ) -> T | Poison:
+        """One item of a list, as `transform` makes it; what is `known` in this version already is answered as it is known."""
+        if known is not None and (same := self._same(raw, known)) is not None:
+            return same
         try:
             item = self._object.decode(raw)
         except REFUSALS as error:
@@ -251,6 +280,26 @@ class Codec(Generic[T]):
         elif event.type == "ERROR":
             return self._second_look(line, ValueError("an error without a tag"))
         return self._of_our_kind(event, line) if self._untagged else event
+
+    def event_unless_known(
+        self, event: Callable[[bytes], WatchEvent[T]], known: Known[T], line: bytes
+    ) -> WatchEvent[T]:
+        """As `event` answers, but what is told as ADDED and is known in this version already comes as it is known."""
+        if line.startswith(_ADDED):
+            try:
+                named = _NAMED_EVENT.decode(line).object
+            except REFUSALS:
+                return event(line)
+            if (same := _if_same(named, known)) is not None:
+                return Event("ADDED", same)
+        return event(line)
+
+    def _same(self, raw: Encoded, known: Known[T]) -> T | None:
+        try:
+            named = _NAMED.decode(raw)
+        except REFUSALS:
+            return None
+        return _if_same(named, known)
 
     def event_as(self, transform: Callable[[T], T], line: bytes) -> WatchEvent[T]:
         """One line of a watch, its object as `transform` makes it; one that makes it raise is `Spoiled`."""

@@ -122,6 +122,7 @@ class Informer(Generic[T]):
             labels=labels,
             fields=fields,
             transform=transform,
+            store=self.store,
             hand_over=self._inbox.put,
             lists_done=lambda: self._filling.replaced,
         )

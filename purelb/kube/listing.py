@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from purelb.kube.clock import breathe
-from purelb.kube.decode import Codec, Encoded, Page, Poison, whole
+from purelb.kube.decode import Codec, Encoded, Known, Page, Poison, whole
 from purelb.kube.errors import DecodeError
 from purelb.kube.model import KubeObject
 from purelb.kube.pieces import ItemSplitter
@@ -30,10 +30,13 @@ SLICE: Final = 0.005  # work on the loop before others get a turn
 class Listing(Generic[T]):
     """One for each answer."""
 
-    def __init__(self, codec: Codec[T], *, clock: Clock, transform: Callable[[T], T] | None) -> None:
+    def __init__(
+        self, codec: Codec[T], *, clock: Clock, transform: Callable[[T], T] | None, known: Known[T] | None
+    ) -> None:
         self._codec = codec
         self._clock = clock
         self._transform = transform
+        self._known = known
         self._objects: list[T] = []
         self._poison: list[Poison] = []
         self._until = 0.0
@@ -74,7 +77,7 @@ class Listing(Generic[T]):
     async def _take(self, items: Iterable[Encoded], *, pieces: bool = False) -> bool:
         """Decode them; whether all of them were items, of which a piece of a body has to be asked."""
         for item in items:
-            match self._codec.item(item, transform=self._transform):
+            match self._codec.item(item, transform=self._transform, known=self._known):
                 case Poison() as bad:
                     if pieces and not whole(item):
                         return False

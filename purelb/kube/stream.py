@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from purelb.kube.clock import Clock
-    from purelb.kube.decode import Codec, WatchEvent
+    from purelb.kube.decode import Codec, Known, WatchEvent
     from purelb.kube.transport import ByteStream
 
 T = TypeVar("T", bound=KubeObject)
@@ -39,9 +39,11 @@ class WatchStream(Generic[T]):
         clock: Clock,
         deadline: float,
         transform: Callable[[T], T] | None = None,
+        known: Known[T] | None = None,
     ) -> None:
         self._chunks = body.__aiter__()
-        self._event = codec.event if transform is None else partial(codec.event_as, transform)
+        event = codec.event if transform is None else partial(codec.event_as, transform)
+        self._event = event if known is None else partial(codec.event_unless_known, event, known)
         self._clock = clock
         self._deadline = deadline
         self._splitter = LineSplitter()

@@ -600,6 +600,20 @@ async def test_a_consistent_relist_answers_after_its_replace_was_delivered() -> 
         assert at.transport.take("GET").query["resourceVersion"] == "20"
 
 
+async def test_what_is_listed_again_in_the_version_that_is_stored_stays_the_object_it_was() -> None:
+    made = [service(name, rv, uid=uid, type="ClusterIP") for name, rv, uid in (("a", "1", "u1"), ("b", "2", "u2"))]
+    async with rig() as at:
+        await at.list_and_watch(*made, service("c", "3", uid="u3"), service("d", "4"))
+        before = {name: at.informer.store.get(name) for name in at.informer.store.keys()}  # noqa: SIM118  no dict
+        at.informer.relist("asked")
+        await at.clock.settle()
+        again = service("b", "2", uid="another", type="ClusterIP")
+        at.transport.take("GET").reply(listed(made[0], again, service("c", "9", uid="u3"), service("d", "4"), rv="20"))
+        await at.clock.settle()
+        same = [name for name in before if at.informer.store.get(name) is before[name]]
+        assert same == ["d/a"], "another uid, another version or no uid at all is read"
+
+
 async def test_a_relist_asked_for_during_a_list_is_answered_by_the_next_one() -> None:
     async with rig() as at:
         await at.clock.settle()

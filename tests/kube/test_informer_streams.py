@@ -240,6 +240,18 @@ async def test_a_relist_is_answered_by_the_stream_that_began_after_it() -> None:
         assert at.told.taken() == [("added", "a", True), ("deleted", "a", False)]
 
 
+async def test_what_is_streamed_again_in_the_version_that_is_stored_stays_the_object_it_was() -> None:
+    async with rig() as at:
+        stream = await at.stream()
+        both = [change("ADDED", service(name, "1", uid=f"u-{name}", type="ClusterIP")) for name in ("a", "b")]
+        await at.send(stream, *both, end("10"))
+        before = {name: at.informer.store.get(name) for name in ("d/a", "d/b")}
+        at.informer.relist("asked")
+        stream = await at.stream()
+        await at.send(stream, both[0], change("ADDED", service("b", "2", uid="u-b")), end("20"))
+        assert [at.informer.store.get(name) is before[name] for name in before] == [True, False]
+
+
 async def test_a_write_of_ours_that_is_newer_than_the_stream_stays() -> None:
     async with rig() as at:
         stream = await at.stream()

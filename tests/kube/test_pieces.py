@@ -62,7 +62,7 @@ def page(*pieces: bytes, body: bytes = b"", seen: list[str] | None = None) -> Pa
         return service
 
     async def taken() -> Page[Service]:
-        listing = Listing(Codec(SERVICES), clock=VirtualClock(), transform=note)
+        listing = Listing(Codec(SERVICES), clock=VirtualClock(), transform=note, known=None)
         return await listing.page(Response(status=200, headers={}, body=body, pieces=pieces))
 
     return asyncio.run(taken())
