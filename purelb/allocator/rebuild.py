@@ -3,7 +3,7 @@
 
 The Services come from a list that the API server answered after the term began, read from its quorum: a cache filled before may lack
 the former leader's last writes, and an address handed out twice would follow from that. Nothing is written here; all that differs is
-found by the decisions that follow, oldest Service first.
+found by the decisions that follow: first of the Services that wait for an address, oldest first, then of those that have theirs.
 """
 
 import logging
@@ -23,7 +23,7 @@ from purelb.api import leases, reasons
 from purelb.api.pieces import LOOKS, Pieces
 from purelb.kube.clock import Clock
 from purelb.kube.model import Service
-from purelb.kube.queue import INITIAL
+from purelb.kube.queue import INITIAL, LIVE
 
 log: Final = logging.getLogger(__name__)
 
@@ -61,7 +61,9 @@ async def rebuild(state: State, hands: Hands, clock: Clock) -> None:
         await pace.rest()
     await pace.through(lending.configure(state, hands, clock.now()))
     for service in services:
-        hands.soon(ServiceKey(service.metadata.namespace, service.metadata.name), priority=INITIAL)
+        key = ServiceKey(service.metadata.namespace, service.metadata.name)
+        waits = key not in state.ledger.records and claims.owns(service)  # somebody waits for it; the others are served
+        hands.soon(key, priority=LIVE if waits else INITIAL)
         await pace.rest()
     for place, standing in state.groups.standings.items():
         fields = {
