@@ -145,9 +145,8 @@ def _planned(
 ) -> Planned | Refusal:
     if not given.addresses and given.shortfall is not None and wish.service not in ledger.records:
         return given.shortfall
-    rank = {
-        family: place for place, family in enumerate(wish.families)
-    }  # what is kept stands in the order of now as well
+    # what is kept stands in the order of now as well
+    rank = {family: place for place, family in enumerate(wish.families)}
     given = replace(given, addresses=tuple(sorted(given.addresses, key=lambda a: rank.get(a[0], len(rank)))))
     origins = dict(_lent(given.addresses, ledger=ledger, groups=groups, loans=loans))
     kinds = kinds_of(given.addresses, ledger=ledger, groups=groups)

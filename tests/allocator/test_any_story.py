@@ -364,18 +364,18 @@ class Story:
     def said(self) -> dict[str, tuple[object, ...]]:
         """What each Service shows and says, but for the numbers in it and what is short: they are those of when it was asked.
 
-        Of two on one address that may not share it, a restart cannot know which one changed; of several addresses that are
-        asked for, the first one that cannot be given is told, and the others are not looked at again.
+        Of two on one address that may not share it, a restart cannot know which one changed; of all that is wrong with a request
+        the first thing found is told, and it is not looked at again when another comes before it.
         """
         services = self.world.there["services"]
         disputed = {a for one, other in combinations(services.values(), 2) for a in _disputed(one, other)}
         said: dict[str, tuple[object, ...]] = {}
         for where, found in services.items():
             wish, there = read_wish(found), published(found)
-            several = isinstance(wish, Wish) and len(wish.addresses) > 1
+            pinned = isinstance(wish, Wish) and bool(wish.addresses)
             disputes = not disputed.isdisjoint(there)
             told = (
-                (c.type, c.status, ROOM.get(c.reason, c.reason) if not several else "") for c in conditions_of(found)
+                (c.type, c.status, ROOM.get(c.reason, c.reason) if not pinned else "") for c in conditions_of(found)
             )
             said[where] = (there, *(("disputed",) if disputes else told))
         return said
