@@ -27,6 +27,7 @@ from purelb.kube.lease import (
     Input,
     Lost,
     Observations,
+    Poke,
     Read,
     Release,
     Released,
@@ -570,7 +571,7 @@ def own(chance: float = 0.5) -> Heartbeat:
     return Heartbeat(interval=5, retry=2, timeout=3, mine=is_ours, rng=lambda: chance)
 
 
-def told(heart: Heartbeat, seen: Start | Answer | Tick, at: float) -> list[Read | Create | Renew]:
+def told(heart: Heartbeat, seen: Start | Poke | Answer | Tick, at: float) -> list[Read | Create | Renew]:
     heart.receive(seen, at)
     return heart.actions()
 
@@ -595,6 +596,26 @@ def test_renewals_of_many_nodes_spread(chance: float, due: float) -> None:
     told(heart, Absent(), 100.0)
     told(heart, Wrote(lease("us")), 100.0)
     assert heart.deadline() == pytest.approx(due, abs=1e-4)
+
+
+def test_where_a_lease_cannot_be_created_it_is_asked_for_again_as_its_namespace_may_come() -> None:
+    heart = own()
+    told(heart, Start(), 100.0)
+    assert told(heart, Absent(), 100.0) == [Create(3)]
+    assert told(heart, Absent(), 100.5) == []
+    assert heart.deadline() == 102.5
+    assert told(heart, Tick(), 102.5) == [Read(3)]
+
+
+def test_news_that_came_while_a_lease_was_looked_at_is_not_written_into_that_of_another() -> None:
+    for holder, passive in (("us", False), ("other", True)):
+        heart = own(chance=0.0)
+        told(heart, Start(), 100.0)
+        told(heart, Poke(), 100.0)
+        asked = told(heart, Found(lease(holder, rv="7")), 100.1)
+        assert heart.passive is passive
+        assert asked == ([] if passive else [Renew("7", 3)])
+        assert heart.deadline() == (102.1 if passive else None)
 
 
 def test_a_lease_that_somebody_deleted_is_created_at_once() -> None:

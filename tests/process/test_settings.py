@@ -279,6 +279,15 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, content: str | None
     assert line.startswith(f"--config {file}: {said}")
 
 
+def test_the_flag_of_a_truth_value_may_stand_alone_and_others_may_not() -> None:
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    add_flags(parser, Example)
+    given = parser.parse_args(["--leader-elect", "--writers", "3"])
+    assert (given.leader_elect, given.writers, given.policy) == ("true", "3", None)
+    with pytest.raises(argparse.ArgumentError, match="expected one argument"):
+        parser.parse_args(["--writers"])
+
+
 def test_rules_judge_values_together() -> None:
     def rule(settings: Example) -> list[Problem]:
         return [Problem("--writers", "must be even")] if settings.writers % 2 else []
