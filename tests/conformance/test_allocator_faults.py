@@ -174,6 +174,8 @@ def test_a_standby_that_has_heard_nothing_of_the_last_writes_gives_no_address_tw
         del quarter.replicas.running["one"]
         quarter.create("next")
         assert quarter.wait_served() == {**given, "next": (quarter.address(2),)}
+        relay.cut()
+        quarter.replicas.stop()  # while it can give its lease back: the next test need not wait for that
 
 
 # --- one allocator, and what becomes of its writes
@@ -200,6 +202,7 @@ def test_a_write_whose_answer_is_lost_is_not_made_again_and_gives_no_second_addr
         assert quarter.published() == expected
         assert quarter.events("web", "AddressAssigned") <= 1
         assert sum(each.code == 200 for each in quarter.attempts("web")) == 1
+        quarter.replicas.stop()  # while it can give its lease back: the next test need not wait for that
 
 
 def test_a_service_whose_labels_are_rewritten_all_the_time_gets_its_address_without_a_spin(quarter: Quarter) -> None:
