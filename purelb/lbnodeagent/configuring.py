@@ -153,8 +153,13 @@ class Configuring:
         ours = {str(address.ip) for address in self._core.state.present.addresses.values()}
         for ip in internal:
             if ip not in ours:
-                text = f"no interface carries this node's InternalIP {ip}; is hostNetwork set?"
-                log.info("%s", text, extra={"code": "selfCheckFailed", "check": "internalIP", **failure(text)})
+                text = f"no interface carries this node's InternalIP {ip}, so nothing is announced where the node is"
+                fields = {
+                    "code": "selfCheckFailed",
+                    "check": "internalIP",
+                    "hint": "set hostNetwork: true in the DaemonSet",
+                }
+                log.info("%s", text, extra={**fields, **failure(text)})
 
     def _tell_findings(self, found: Configuration) -> None:
         for finding in found.findings:

@@ -8,6 +8,7 @@ import asyncio
 import pytest
 
 from purelb.api.kinds import LB_NODE_AGENTS, SERVICE_GROUPS
+from purelb.kube.client import PatchType
 from purelb.kube.errors import AlreadyExists
 from purelb.kube.resources import ENDPOINT_SLICES, EVENTS, LEASES, NODES, SERVICES
 from tests.lbnodeagent.lan import INSTALL, Lan
@@ -866,3 +867,18 @@ async def test_after_all_leases_were_deleted_each_address_is_soon_on_one_node_ag
         await cluster.fold()
         await cluster.clock.advance(40.0)
         assert [len(cluster.answering(ip)) for ip in ips] == [1] * len(ips)
+
+
+async def test_an_agent_whose_node_has_its_address_elsewhere_says_so_and_how_to_mend_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cluster = await lan()
+    elsewhere = {"status": {"addresses": [{"type": "InternalIP", "address": "203.0.113.9"}]}}
+    await cluster.admin.patch(NODES, "n1", elsewhere, kind=PatchType.MERGE, subresource="status")
+    caplog.set_level("INFO")
+    async with cluster.running("n1"):
+        (said,) = [record for record in caplog.records if getattr(record, "check", "") == "internalIP"]
+        assert said.getMessage() == (
+            "no interface carries this node's InternalIP 203.0.113.9, so nothing is announced where the node is"
+        )
+        assert vars(said)["hint"] == "set hostNetwork: true in the DaemonSet"
