@@ -154,12 +154,9 @@ class Configuring:
         for ip in internal:
             if ip not in ours:
                 text = f"no interface carries this node's InternalIP {ip}, so nothing is announced where the node is"
-                fields = {
-                    "code": "selfCheckFailed",
-                    "check": "internalIP",
-                    "hint": "set hostNetwork: true in the DaemonSet",
-                }
-                log.info("%s", text, extra={**fields, **failure(text)})
+                hint = "set hostNetwork: true in the DaemonSet"
+                fields = {"code": "selfCheckFailed", "check": "internalIP", "hint": hint, **failure(text)}
+                log.info("%s", text, extra=fields)
 
     def _tell_findings(self, found: Configuration) -> None:
         for finding in found.findings:
