@@ -108,5 +108,10 @@ async def until(what: str, holds: Callable[[], bool], *, within_s: float) -> Non
         looked = time.perf_counter()
         if looked > deadline:
             raise RuntimeError(f"not seen within {within_s:g} s: {what}")
-        await asyncio.sleep(max(NOTICED_EVERY_S, LOOKING_MOST * (looked - began)))
+        await asyncio.sleep(pause_after(looked - began))
         began = time.perf_counter()
+
+
+def pause_after(look_s: float) -> float:
+    """How long nobody looks after a look that took so many seconds: looking may take a fiftieth of one core at most."""
+    return max(NOTICED_EVERY_S, LOOKING_MOST * look_s)
