@@ -79,6 +79,7 @@ class ControlPlane:
         self.kubeconfig = self.kubeconfig_of_certificate("admin", self._admin)
         self._admin_api = self.api()
         self._processes: dict[str, Process] = {}
+        self._proxied: dict[str, str] = {}  # the namespace of each kube-proxy, by its process's name
 
     @classmethod
     def start(
@@ -140,8 +141,18 @@ class ControlPlane:
         )
 
     def start_api_server(self, *, within_s: float = 60.0) -> None:
-        """Start kube-apiserver, on the same port as before, and wait for /readyz."""
+        """Start kube-apiserver, on the same port as before, and wait for /readyz.
+
+        kube-controller-manager and every kube-proxy start anew with it: their reflectors would wait up to a minute (30 s,
+        doubled by jitter) before they look again, and remember earlier outages for two. Who comes next would wait for them.
+        """
         self.wait_ready(self.launch_api_server(), within_s=within_s)
+        for process in (each for each in tuple(self._processes) if each.startswith("kube-proxy-")):
+            self._processes.pop(process).stop()
+            self._launch_kube_proxy(process)
+        if "kube-controller-manager" in self._processes:
+            self.stop_controller_manager()
+            self.start_controller_manager(within_s=within_s)
 
     def wait_ready(self, process: Process, *, within_s: float = 60.0) -> None:
         """Wait for /readyz of what `launch_api_server` answered. May be called in another thread, which starting may not."""
@@ -245,7 +256,7 @@ class ControlPlane:
         """kube-proxy for one Node, in nftables mode, inside an existing named network namespace.
 
         The Node object must exist, with an InternalIP per family. The address of the API server must be reachable there.
-        stop() ends it with the rest; the Process is for tests that end it earlier.
+        stop() ends it with the rest; the Process is for tests that end it earlier, before a restart of the API server.
         """
         name = f"kube-proxy-{node_name}"
         pair = self._authority.client("kube-proxy", user="system:kube-proxy")
@@ -263,9 +274,13 @@ class ControlPlane:
             "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
             "nftables": {"minSyncPeriod": "100ms"},  # one sync a second is slower than a test
         }
+        (self.directory / f"{name}.json").write_text(json.dumps(config, indent=1))
+        self._proxied[name] = netns
+        return self._launch_kube_proxy(name)
+
+    def _launch_kube_proxy(self, name: str) -> Process:
         path = self.directory / f"{name}.json"
-        path.write_text(json.dumps(config, indent=1))
-        return self._start("kube-proxy", f"--config={path}", name=name, netns=netns)
+        return self._start("kube-proxy", f"--config={path}", name=name, netns=self._proxied[name])
 
     def _start(self, binary: str, *flags: str, name: str | None = None, netns: str | None = None) -> Process:
         name = name or binary
