@@ -8,6 +8,7 @@ merge, strategic or apply patch, and as a leading `replace` of a JSON patch, whe
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 Body = bytes | msgspec.Raw | msgspec.Struct | Mapping[str, object]
 
 RETRY_AFTER_MAX: Final = 3600.0
+_SECONDS: Final = re.compile(r"-?[0-9]+")
 
 
 class PatchType(enum.Enum):
@@ -91,11 +93,11 @@ def _header_seconds(headers: Mapping[str, str]) -> float | None:
     text = headers.get("retry-after", "").strip()
     if not text:
         return None
-    if text.lstrip("-").isascii() and text.lstrip("-").isdigit():
+    if _SECONDS.fullmatch(text):
         return float(text[:12])
     try:
         return (parsedate_to_datetime(text) - parsedate_to_datetime(headers["date"])).total_seconds()
-    except (ValueError, TypeError, KeyError):
+    except (ArithmeticError, LookupError, TypeError, ValueError):
         return None  # no date we can read, or nothing to compare it with
 
 
