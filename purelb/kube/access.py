@@ -15,6 +15,7 @@ import asyncio
 import logging
 import os
 import re
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -99,16 +100,17 @@ async def load_access(
     `prefer="kubeconfig"` asks the service account last. Raises `AccessError`, which lists every place that was tried.
     """
     if kubeconfig is not None:
-        if not _is_file(str(kubeconfig)):
-            raise AccessError(f"kubeconfig {str(kubeconfig)!r} does not exist: name a file")
+        if why := _why_not(str(kubeconfig)):
+            raise AccessError(f"kubeconfig {str(kubeconfig)!r} {why}: name a file that can be read")
         return await _kubeconfig_access(str(kubeconfig), context, sink)
     tried: list[str] = []
     if prefer == "in-cluster" and (found := _in_cluster(service_account_dir, sink, tried)):
         return found
-    for paths, where in ((os.environ.get("KUBECONFIG", ""), "$KUBECONFIG"), (str(Path.home() / ".kube/config"), "")):
-        if any(map(_is_file, paths.split(":"))):
+    for paths, where in ((os.environ.get("KUBECONFIG", ""), "$KUBECONFIG"), (_at_home(), "")):
+        wrong = [_why_not(path) for path in paths.split(":") if path]
+        if not all(wrong):
             return await _kubeconfig_access(paths, context, sink)
-        tried.append(f"{where} {paths or 'is not set'}".strip())
+        tried.append(f"{where} {f'{paths} {wrong[0]}' if wrong else 'is not set'}".strip())
     if prefer == "kubeconfig" and (found := _in_cluster(service_account_dir, sink, tried)):
         return found
     raise AccessError(f"no API server is configured; tried: {'; '.join(tried)}")
@@ -125,10 +127,16 @@ def _in_cluster(directory: Path, sink: Sink, tried: list[str]) -> ClusterAccess 
     credentials = ServiceAccountCredentials(directory, sink=sink)
     try:
         namespace = (directory / "namespace").read_text().strip()
-    except OSError:
+    except (OSError, UnicodeError):
         namespace = ""  # optional: a component that needs one has a setting for it
+    server = f"https://{f'[{host}]' if ':' in host else host}:{port}"
+    try:
+        server = _server(server)
+    except ValueError:
+        both = f"KUBERNETES_SERVICE_HOST {host!r} and KUBERNETES_SERVICE_PORT {port!r}"
+        raise AccessError(f"{both} are no address and port: set them as a Pod has them") from None
     return ClusterAccess(
-        server=f"https://{f'[{host}]' if ':' in host else host}:{port}",
+        server=server,
         namespace=namespace,
         tls=Tls(ca_pem=credentials.ca_pem),
         credentials=credentials,
@@ -228,7 +236,13 @@ def _server(text: str) -> str:
     from urllib.parse import urlsplit
 
     url = urlsplit(text)
-    if url.scheme not in ("http", "https") or not url.hostname or url.port == 0:
+    if (
+        url.scheme not in ("http", "https")
+        or not url.hostname
+        or url.port == 0
+        or not text.isprintable()
+        or " " in text
+    ):
         raise ValueError("its server is no URL such as https://192.0.2.1:6443")
     return text.rstrip("/")
 
@@ -247,8 +261,23 @@ def _proxy(server: str, named: str | None) -> str | None:
     return proxy
 
 
-def _is_file(path: str) -> bool:
-    return bool(path) and Path(path).expanduser().is_file()
+def _at_home() -> str:
+    path = Path("~/.kube/config")
+    try:
+        return str(path.expanduser())
+    except RuntimeError:  # a user without a name, and nobody has said where home is
+        return str(path)
+
+
+def _why_not(path: str) -> str:
+    """What keeps a kubeconfig from being read, after its name; empty for a file that is there."""
+    try:
+        mode = Path(path).expanduser().stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "does not exist"
+    except (OSError, RuntimeError, ValueError) as error:  # no right, too long, a home that nobody has, a zero byte
+        return f"cannot be looked at ({getattr(error, 'strerror', None) or str(error).rstrip('.')})"
+    return "" if stat.S_ISREG(mode) else "is no file"
 
 
 def _bytes_of(path: str | None) -> bytes | None:

@@ -76,7 +76,7 @@ class Credentials(Protocol):
 
 def ssl_context(tls: Tls) -> ssl.SSLContext:
     """A client context. Raises `ssl.SSLError` or `ValueError` for what is not PEM."""
-    ca = None if tls.ca_pem is None else tls.ca_pem.decode("ascii")
+    ca = None if tls.ca_pem is None else tls.ca_pem.decode("ascii", "ignore")  # between certificates people write names
     if ca is not None and "BEGIN CERTIFICATE" not in ca:
         raise ValueError("the certificate authority holds no certificate")  # nothing would mean: trust the system's
     context = ssl.create_default_context(cadata=ca)
@@ -91,8 +91,13 @@ def ssl_context(tls: Tls) -> ssl.SSLContext:
         with tempfile.TemporaryDirectory() as private:
             path = Path(private, "client.pem")
             path.write_bytes(tls.client_cert[0].rstrip() + b"\n" + tls.client_cert[1])
-            context.load_cert_chain(path)
+            context.load_cert_chain(path, password=_no_password)
     return context
+
+
+def _no_password() -> str:
+    """Without it OpenSSL would ask at the terminal, and everything else would wait."""
+    raise ValueError("its key is encrypted, and nobody is asked for a password: give the key without one")
 
 
 class FixedCredentials:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import json
 import logging
 import os
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from aiohttp import web
+from cryptography.hazmat.primitives import serialization
 
 from purelb.kube import access as access_module
 from purelb.kube.access import (
@@ -198,6 +200,26 @@ async def test_a_service_account_that_cannot_be_used_is_an_error(
     (folder / missing).unlink()
     with pytest.raises(AccessError, match=missing):
         await load_access(service_account_dir=folder)
+
+
+@pytest.mark.parametrize(
+    ("host", "port"), [("10.96.0.1", "tcp://10.96.0.1:443"), ("10.96.0.1", "0"), ("10.96 .0.1", "443"), ("[", "443")]
+)
+async def test_an_address_of_the_cluster_that_is_none_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, host: str, port: str
+) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
+    with pytest.raises(AccessError, match="KUBERNETES_SERVICE_HOST"):
+        await load_access(service_account_dir=service_account(tmp_path / "sa"))
+
+
+async def test_a_namespace_that_is_no_text_is_unknown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    folder = service_account(tmp_path / "sa")
+    (folder / "namespace").write_bytes(b"\xff\xfe")
+    assert (await load_access(service_account_dir=folder)).namespace == ""
 
 
 # Refusals, seen from the client
@@ -493,6 +515,65 @@ async def test_a_path_prefix_and_a_server_name_are_kept(tmp_path: Path) -> None:
 async def test_an_explicit_kubeconfig_must_exist(tmp_path: Path) -> None:
     with pytest.raises(AccessError, match="does not exist"):
         await load_access(kubeconfig=tmp_path / "nowhere")
+
+
+NO_FILES = {
+    "a name that is too long": ("x" * 5000, "File name too long"),
+    "the home of nobody": ("~nosuch-user/config", "home directory"),
+    "a zero byte": ("a\0b", "null byte"),
+    "a folder": ("/", "is no file"),
+    "something behind a file": (f"{__file__}/config", "does not exist"),
+}
+
+
+@pytest.mark.parametrize("name", NO_FILES)
+async def test_what_can_be_no_file_is_named_with_its_cause(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path, why = NO_FILES[name]
+    with pytest.raises(AccessError, match=why):
+        await load_access(kubeconfig=path)
+    if "\0" not in path:
+        monkeypatch.setenv("KUBECONFIG", path)
+        with pytest.raises(AccessError, match=why):
+            await load_access(service_account_dir=tmp_path)
+
+
+async def test_a_file_in_a_folder_that_is_closed_to_us_is_named_with_its_cause(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def closed(path: Path, **_: object) -> os.stat_result:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "stat", closed)  # root, as which tests may run, is let in everywhere
+    monkeypatch.setenv("KUBECONFIG", "/closed/config")
+    with pytest.raises(AccessError, match=r"/closed/config cannot be looked at \(Permission denied\)"):
+        await load_access(service_account_dir=tmp_path)
+
+
+async def test_a_user_without_a_home_is_told_what_was_tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 2_000_000_001)
+    with pytest.raises(AccessError, match=r"~/\.kube/config"):
+        await load_access(service_account_dir=tmp_path)
+
+
+async def test_an_encrypted_key_is_refused_and_nobody_is_asked_for_its_password(tmp_path: Path) -> None:
+    certificate, key = AUTHORITY.issue("me")
+    locked = serialization.load_pem_private_key(key, None).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"password"),
+    )
+    files = {"client-certificate-data": certificate, "client-key-data": locked}
+    user = {name: base64.b64encode(data).decode() for name, data in files.items()}
+    with pytest.raises(AccessError, match="its key is encrypted"):
+        await load_access(kubeconfig=kubeconfig(tmp_path / "config", user=user))
+
+
+def test_what_people_wrote_between_certificates_is_left_alone() -> None:
+    pem = "# Főtanúsítvány\n".encode() + AUTHORITY.pem
+    assert len(ssl_context(Tls(ca_pem=pem)).get_ca_certs()) == 1
 
 
 async def test_merged_files_are_read_when_asked_and_the_first_name_wins(
