@@ -7,7 +7,7 @@ import random
 import re
 import sys
 import tomllib
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import UTC, datetime
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -21,6 +21,7 @@ from purelb.kube.client import ApiClient, PatchType
 from purelb.kube.clock import SystemClock
 from purelb.kube.model import labels
 from purelb.kube.resources import LEASES, NAMESPACES, SERVICES
+from purelb.kube.transport import ByteStream, Request, Response
 from purelb.sandbox.apiserver.core import ApiCore, History
 from purelb.sandbox.apiserver.faults import Answer, Rule
 from purelb.sandbox.apiserver.http import serve
@@ -55,6 +56,21 @@ def of_extras() -> list[str]:
 
 def controller() -> Any:
     return names_of(0)["label_services"]
+
+
+class Counting:
+    """A transport that knows how many patches went through it."""
+
+    def __init__(self, inner: MemoryTransport) -> None:
+        self._inner = inner
+        self.patches = 0
+
+    async def exchange(self, request: Request) -> Response:
+        self.patches += request.method == "PATCH"
+        return await self._inner.exchange(request)
+
+    def stream(self, request: Request) -> AbstractAsyncContextManager[ByteStream]:
+        return self._inner.stream(request)
 
 
 @pytest.fixture
@@ -137,6 +153,30 @@ async def test_each_service_carries_the_team_of_its_namespace(client: ApiClient,
         assert await team() == "b", "what somebody else changed is put back"
         await set_team(None)
         assert await team() is None, "and a label that is gone is gone"
+        running.cancel()
+
+
+async def test_a_write_that_is_refused_is_tried_ever_less_often_and_done_once_it_is_allowed(
+    clock: VirtualClock,
+) -> None:
+    core = ApiCore(history=History(), rng=random.Random(1).random, epoch=datetime(2026, 1, 1, tzinfo=UTC))
+    transport = Counting(MemoryTransport(core, clock=clock))
+    client = ApiClient(fixed_access("http://api.test", token=""), user_agent="page", clock=clock, transport=transport)
+    await client.create(NAMESPACES, {"metadata": {"name": "shop", "labels": {"team": "a"}}})
+    service = {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}}
+    await client.create(SERVICES, service, namespace="shop")
+    core.faults.add(Rule(resource="services", verb="patch", effect=Answer(code=403)))
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(controller()(client))
+        await clock.advance(60.0)
+        assert 3 <= transport.patches <= 12
+        core.faults.clear()
+        await clock.advance(61.0)
+        found = await client.get(SERVICES, "web", namespace="shop")
+        assert labels(found).get("team") == "a"
+        transport.patches = 0
+        await clock.advance(600.0)
+        assert transport.patches == 0
         running.cancel()
 
 
