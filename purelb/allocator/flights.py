@@ -3,7 +3,8 @@
 
 One write per Service is in flight; a decision made meanwhile is submitted after its result. Every status write carries the version
 it was decided on. So if one whose outcome is unknown was applied, it is the direct successor of that version: as soon as the store
-shows another version, it shows the truth. Until then what the write took away is not free.
+shows another version, it shows the truth. Until then what the write took away is not free. What was to be told of such a write is kept
+until then as well: a lost answer is no reason for somebody not to hear of an address.
 """
 
 from typing import Literal
@@ -23,12 +24,13 @@ FAILED_CAP = 60.0
 CONFLICT_WAIT = 0.25
 CONFLICT_CAP = 5.0
 UNSURE_FOR = 60.0
+MAYBE_MOST = 4
 
 
 class Flight(Struct, frozen=True, gc=False):
     """One write: what it was to make true, on which version, and what to tell when it did.
 
-    `place` and `uid` are those of a group or an agent whose status it is.
+    `place` is that of a group or an agent whose status it is, `uid` that of the object. `ingress`: other addresses are published.
     """
 
     purpose: Purpose
@@ -39,6 +41,7 @@ class Flight(Struct, frozen=True, gc=False):
     desired: Desired | None = None
     occasions: tuple[Occasion, ...] = ()
     adopted: bool = False
+    ingress: bool = False
     sent_at: float = 0.0
 
 
@@ -61,6 +64,7 @@ class Flights:
         self._flights: dict[int, Flight] = {}
         self._by_service: dict[ServiceKey, int] = {}
         self._unsure: dict[ServiceKey, Unsure] = {}
+        self._maybe: dict[ServiceKey, tuple[Flight, ...]] = {}
         self._failures: dict[ServiceKey, int] = {}
         self._numbers = 0
 
@@ -96,11 +100,23 @@ class Flights:
         if number is not None:
             del self._flights[number]
         self._unsure.pop(service, None)
+        self._maybe.pop(service, None)
         self._failures.pop(service, None)
 
-    def unknown(self, service: ServiceKey, rv: str, now: float) -> None:
-        """A write decided on `rv` may have been applied."""
-        self._unsure[service] = Unsure(rv, now, now + CONFLICT_WAIT)
+    def unknown(self, service: ServiceKey, flight: Flight, now: float) -> None:
+        """A write may have been applied. Of several on one version at most one was; the oldest of equal ones is kept."""
+        self._unsure[service] = Unsure(flight.rv, now, now + CONFLICT_WAIT)
+        known = self._maybe.get(service, ())
+        if all((other.rv, other.desired) != (flight.rv, flight.desired) for other in known):
+            self._maybe[service] = (*known, flight)[-MAYBE_MOST:]
+
+    def known(self, service: ServiceKey, rv: str) -> tuple[Flight, ...]:
+        """The writes of unknown outcome, once: when the newest known version `rv` shows what became of them."""
+        maybe = self._maybe.get(service, ())
+        if not maybe or maybe[-1].rv == rv:
+            return ()
+        del self._maybe[service]
+        return maybe
 
     def ask(self, unsure: Unsure, now: float) -> float:
         """The object is read again now; when to do so once more if there is no answer."""
@@ -124,6 +140,7 @@ class Flights:
     def succeeded(self, service: ServiceKey) -> None:
         """A write was applied: whatever was unknown before is known now."""
         self._unsure.pop(service, None)
+        self._maybe.pop(service, None)
         self._failures.pop(service, None)
 
     def delay(self, service: ServiceKey, *, first: float, cap: float) -> float:

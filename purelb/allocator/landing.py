@@ -2,7 +2,7 @@
 """What a write's answer does to the ledger, and who is woken by what became free.
 
 Only an applied write, or an object that is known to be newer, makes an address free. A refused or failed write changes nothing:
-claims stay, and the Service is decided again later.
+claims stay, and the Service is decided again later. A write whose answer was lost is told of when a newer object shows what it wrote.
 """
 
 import logging
@@ -14,7 +14,7 @@ from purelb.allocator.attribution import group_of
 from purelb.allocator.flights import CONFLICT_CAP, CONFLICT_WAIT, FAILED_CAP, REFUSED_CAP, REFUSED_FIRST, Flight
 from purelb.allocator.keys import ServiceKey, StatusDue
 from purelb.allocator.observed import published
-from purelb.allocator.occasions import occasion
+from purelb.allocator.occasions import HOUR, occasion
 from purelb.allocator.publish import Desired, difference
 from purelb.allocator.ranges import Address
 from purelb.allocator.refusals import AddressChanges, EntryHasRoom, PoolHasRoom, QuotaHasRoom, ip_list
@@ -62,11 +62,11 @@ def _service_landed(
             flights.succeeded(key)
             state.tally.written(key)
             if isinstance(obj, Service):
-                _applied(state, hands, flight, key, obj, now)
+                _applied(state, hands, flight, key, obj, now, answered=True)
             # What follows an applied status is mostly nothing: those who have no address yet come first.
             hands.soon(key, priority=LIVE if flight.desired is None else INITIAL)
         case Conflicted() | Exists():
-            flights.unknown(key, flight.rv, now)
+            flights.unknown(key, flight, now)
             delay = flights.delay(key, first=CONFLICT_WAIT, cap=CONFLICT_CAP)
             newest = state.service(key)
             if newest is not None and newest.metadata.resource_version != flight.rv:
@@ -94,7 +94,7 @@ def _service_landed(
             )
             hands.later(key, delay)
         case Failed(error=error, attempts=attempts):
-            flights.unknown(key, flight.rv, now)
+            flights.unknown(key, flight, now)
             delay = flights.delay(key, first=CONFLICT_WAIT, cap=FAILED_CAP)
             told = failure(error, attempt=attempts, retry_in=delay, took=now - flight.sent_at)
             fields = {"code": "publishFailed", "service": str(key), **told}
@@ -106,7 +106,28 @@ def _service_landed(
             assert_never(result)
 
 
-def _applied(state: State, hands: Hands, flight: Flight, key: ServiceKey, obj: Service, now: float) -> None:
+def find_out(state: State, hands: Hands, key: ServiceKey, service: Service, now: float) -> None:
+    """The newest known object may show what became of a write whose answer was lost. At most one on a version was applied."""
+    for flight in state.flights.known(key, service.metadata.resource_version):
+        if flight.uid == service.metadata.uid and _shows(service, flight):
+            state.flights.succeeded(key)
+            state.tally.written(key)
+            _applied(state, hands, flight, key, service, now, answered=False)
+            return
+
+
+def _shows(service: Service, flight: Flight) -> bool:
+    """Whether an object shows what a write was to make true. Nobody else publishes the addresses that were chosen."""
+    if flight.desired is None:
+        return service.spec is not None and service.spec.external_traffic_policy == "Cluster"
+    found = difference(service, flight.desired)
+    return found.nothing or (flight.ingress and bool(flight.desired.addresses) and not found.ingress)
+
+
+def _applied(
+    state: State, hands: Hands, flight: Flight, key: ServiceKey, obj: Service, now: float, *, answered: bool
+) -> None:
+    """What a write made true. `answered`: the object is the answer, so what it lacks the API server has dropped."""
     desired = flight.desired
     if flight.purpose == "policy" or desired is None:
         state.overrides.overridden(key, now)
@@ -119,7 +140,7 @@ def _applied(state: State, hands: Hands, flight: Flight, key: ServiceKey, obj: S
         return
     gone = state.ledger.confirm(key, frozenset(published(obj)), now)
     wake(state, hands, gone, namespace=key.namespace)
-    lacking = not difference(obj, desired).nothing
+    lacking = answered and not difference(obj, desired).nothing
     rv = obj.metadata.resource_version
     state.last[key] = Last(
         fingerprint_of_desired(desired), now, stripped=(rv, whole(desired)) if lacking and rv else None
@@ -139,6 +160,10 @@ def _tell(
             state.lasting.enter(key, told, now)
             continue
         if told.apart and not state.once.new(str(key), told.reason, told.note, now, apart=told.apart):
+            continue
+        if told.reason == rules.STATUS_RESTORED and not state.once.new(
+            str(key), told.reason, "", now, again_after=HOUR
+        ):
             continue
         hands.tell(reference(obj), told)
         if told.reason == reasons.ADDRESS_ASSIGNED and desired is not None:

@@ -35,7 +35,7 @@ def override(state: State, hands: Hands, key: ServiceKey, service: Service, sett
         return False
     rv = service.metadata.resource_version
     hands.write(
-        state.flights.depart(Flight("policy", service=key, rv=rv, sent_at=now)),
+        state.flights.depart(Flight("policy", service=key, uid=service.metadata.uid, rv=rv, sent_at=now)),
         SERVICES,
         namespace=key.namespace,
         name=key.name,

@@ -44,7 +44,7 @@ from purelb.allocator.keys import (
     StatusDue,
     Wrote,
 )
-from purelb.allocator.landing import land, reference, wake
+from purelb.allocator.landing import find_out, land, reference, wake
 from purelb.allocator.learning import learn_late
 from purelb.allocator.observed import branded, published
 from purelb.allocator.occasions import Occasion, occasion
@@ -151,12 +151,14 @@ class Reconciler:
         if record is not None and (service is None or service.metadata.uid != record.uid):
             self._gone(key, now)
         if service is None:
+            state.flights.forget(key)
             self._forget(key, now)
             wake(state, hands, reservations.of_service(state.ledger, key, None, ours=False))
             self._pass_on(key)
             return Done()
         if state.flights.aloft(key):
             return Done()  # its answer asks for another turn
+        find_out(state, hands, key, service, now)
         unsure = state.flights.unsure(key, service.metadata.resource_version, now)
         if unsure is not None and not unsure.asked:
             if now >= unsure.due:

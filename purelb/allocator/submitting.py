@@ -12,7 +12,7 @@ from purelb.allocator.flights import Flight
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.landing import fingerprint_of, fingerprint_of_desired, wake, whole
 from purelb.allocator.observed import published
-from purelb.allocator.occasions import HOUR, Occasion, occasion, of_change
+from purelb.allocator.occasions import Occasion, occasion, of_change
 from purelb.allocator.publish import Desired, difference, patch
 from purelb.allocator.ranges import Address
 from purelb.allocator.state import PRIORITY_ALLOCATE, PRIORITY_FOLD, Hands, Last, State
@@ -66,10 +66,18 @@ def submit(
         occasions += more
     if last is not None and last.fingerprint == wanted != fingerprint_of(service):
         told = occasion(rules.STATUS_RESTORED, "ingress or annotations were edited and are put back")
-        if told is not None and state.once.new(str(key), told.reason, "", now, again_after=HOUR):
+        if told is not None:
             occasions.append(told)
     flight = Flight(
-        "status", service=key, rv=rv, desired=desired, occasions=tuple(occasions), adopted=adopted, sent_at=now
+        "status",
+        service=key,
+        uid=service.metadata.uid,
+        rv=rv,
+        desired=desired,
+        occasions=tuple(occasions),
+        adopted=adopted,
+        ingress=found.ingress,
+        sent_at=now,
     )
     hands.write(
         state.flights.depart(flight),

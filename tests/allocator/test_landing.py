@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from purelb.allocator import metrics
 from purelb.allocator.audit import broken, waiting_for_nothing
 from purelb.allocator.configuring import groups_changed
 from purelb.allocator.keys import Key, ServiceKey, Wrote
@@ -19,15 +20,17 @@ from purelb.allocator.serving import Rules
 from purelb.allocator.state import Config, State, Stores
 from purelb.api.pieces import at_once
 from purelb.kube.errors import Status, TransportError
-from purelb.kube.metrics import NO_SINK
 from purelb.kube.model import LoadBalancerIngress, LoadBalancerStatus, Service, ServiceStatus
 from purelb.kube.store import Store
 from purelb.kube.writer import Cancelled, Conflicted, Failed, Fenced, Missing, Refused, Superseded, WriteResult, Written
 from tests.allocator.objects import INSTALL, group, ip, key, service
+from tests.allocator.theatre import merged
+from tests.installed import CountingSink
 
 if TYPE_CHECKING:
     from purelb.allocator.occasions import Occasion
     from purelb.allocator.sources.source import Call
+    from purelb.kube.metrics import Sink
     from purelb.kube.model import ObjectReference
 
 WEB = key("web")
@@ -36,9 +39,9 @@ WEB = key("web")
 class ByHand:
     """Hands that only remember what they were told to do."""
 
-    sink = NO_SINK
-
     def __init__(self) -> None:
+        self.counted = CountingSink()
+        self.sink: Sink = self.counted
         self.writes: list[tuple[int, dict[str, Any]]] = []
         self.asked: list[Key] = []
         self.waiting: list[tuple[Key, float]] = []
@@ -156,6 +159,114 @@ async def test_what_left_is_not_free_while_a_write_of_unknown_outcome_may_have_p
     await bench.step(now=1.0)
     assert bench.hands.reads == [WEB]
     assert bench.state.ledger.pools.usage("default", 4).claimed == 1
+
+
+FAILED = Failed(TransportError("reset", "cut"), attempts=3)
+
+
+async def landed(bench: Bench, rv: str = "2", **more: Any) -> Service:
+    """What the newest object is when the last write was applied; `more` are annotations somebody adds at once."""
+    _, body = bench.hands.writes[-1]
+    found = bench.services.get(str(WEB))
+    assert found is not None
+    made: Service = merged(found, body)
+    noted = {**(made.metadata.annotations or {}), **more}
+    made = replace(made, metadata=replace(made.metadata, resource_version=rv, annotations=noted))
+    bench.services.upsert(made)
+    return made
+
+
+@pytest.mark.parametrize("result", [FAILED, Conflicted()], ids=["no answer", "a conflict when it was repeated"])
+@pytest.mark.parametrize("first", ["answer", "event"])
+async def test_what_was_written_is_told_once_although_the_answer_was_lost(
+    result: WriteResult, first: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    bench = Bench(service())
+    await bench.step()
+    if first == "event":
+        await landed(bench)
+        await bench.step()
+    await bench.answer(result)
+    assert bench.hands.told == []
+    if first == "answer":
+        await landed(bench)
+    for _ in range(3):
+        await bench.step(now=1.0)
+    assert bench.hands.told == ["AddressAssigned"]
+    assert bench.hands.counted.counts[metrics.ALLOCATIONS.name, "local", "assigned"] == 1
+    assert [code for record in caplog.records if (code := getattr(record, "code", "")) == "addressAssigned"]
+    assert len(bench.hands.writes) == 1
+
+
+async def test_what_was_not_written_is_not_told_until_it_is() -> None:
+    bench = Bench(service())
+    await bench.step()
+    await bench.answer(Conflicted())
+    bench.services.upsert(service(rv="2", labels={"by": "somebody"}))
+    await bench.step(now=1.0)
+    assert bench.hands.told == []
+    await bench.answer(Written(await landed(bench, "3"), "3"))
+    await bench.step(now=2.0)
+    assert bench.hands.told == ["AddressAssigned"]
+
+
+async def test_a_write_that_came_after_it_was_given_up_is_told_when_it_is_seen() -> None:
+    bench = Bench(service())
+    await bench.step()
+    await bench.answer(FAILED)
+    await bench.step(now=100.0)  # the version is believed, and the same is written upon it again
+    assert len(bench.hands.writes) == 2
+    await landed(bench)
+    await bench.answer(Conflicted(), now=101.0)
+    await bench.step(now=102.0)
+    assert bench.hands.told == ["AddressAssigned"]
+
+
+async def test_an_address_is_told_although_somebody_edited_our_annotations_when_its_answer_was_lost() -> None:
+    bench = Bench(service())
+    await bench.step()
+    await bench.answer(FAILED)
+    await landed(bench, **{"purelb.io/allocated-from": "elsewhere"})
+    await bench.step(now=1.0)
+    assert bench.hands.told == ["AddressAssigned"]
+    await bench.answer(Written(await landed(bench, "3"), "3"), now=2.0)
+    await bench.step(now=2.0)
+    assert bench.hands.told == ["AddressAssigned", "StatusRestored"]
+
+
+async def test_what_was_lost_is_not_told_of_another_service_of_its_name() -> None:
+    bench = Bench(service())
+    await bench.step()
+    await bench.answer(FAILED)
+    found = await landed(bench)
+    bench.services.upsert(replace(found, metadata=replace(found.metadata, uid="another")))
+    await bench.step(now=1.0)
+    assert bench.hands.told == []
+
+
+async def test_that_an_edit_was_put_back_is_told_after_the_write_that_did_and_not_lost_with_one_that_did_not() -> None:
+    bench = Bench(service())
+    await bench.step()
+    seen = await landed(bench)
+    await bench.answer(Written(seen, "2"))
+    bench.services.upsert(published(seen, "3", "192.0.2.77"))
+    await bench.step(now=1.0)
+    await bench.answer(Conflicted(), now=1.0)
+    bench.services.upsert(published(seen, "4", "192.0.2.77"))
+    await bench.step(now=2.0)
+    assert "StatusRestored" not in bench.hands.told
+    await bench.answer(Written(await landed(bench, "5"), "5"), now=2.0)
+    assert bench.hands.told == ["AddressAssigned", "StatusRestored"]
+
+
+async def test_an_override_whose_answer_was_lost_counts_and_is_told() -> None:
+    bench = Bench(service(external_traffic_policy="Local"))
+    await bench.step()
+    await bench.answer(FAILED)
+    await landed(bench)
+    await bench.step(now=1.0)
+    assert bench.hands.told == ["LocalOverride"]
 
 
 async def test_nothing_waits_for_nothing_after_any_answer() -> None:
