@@ -18,6 +18,7 @@ from purelb.allocator.ledger import Ledger
 from purelb.allocator.observed import Claims, branded, has_class, marked, published
 from purelb.allocator.planning import Planned, keep, plan
 from purelb.allocator.refusals import Refusal
+from purelb.allocator.refusals import Wait as WaitFor
 from purelb.allocator.serving import Rules, effective_local
 from purelb.allocator.sources.loans import Loans
 from purelb.allocator.wish import Wish, read_wish, rough_wish
@@ -35,9 +36,10 @@ class Wait(Struct, frozen=True, gc=False):
 
 
 class Foreign(Struct, frozen=True, gc=False):
-    """It has no class, and an address that we did not give and cannot adopt: left alone."""
+    """It has no class, and an address that we did not give and cannot adopt: left alone until `waits` would let us."""
 
     text: str
+    waits: tuple[WaitFor, ...] = ()
 
 
 class Leave(Struct, frozen=True, gc=False):
@@ -160,5 +162,6 @@ def _adopt(service: Service, wish: Wish, *, ledger: Ledger, groups: Groups, rule
     if branded(service):
         return Settle(None, None, wish, wish.text, learn=True)
     if not has_class(service):
-        return Foreign(answer.text if isinstance(answer, Refusal) else "")
+        why = answer if isinstance(answer, Refusal) else answer.plan.shortfall
+        return Foreign(why.text, why.waits) if why is not None else Foreign("no address in it can be ours")
     return None

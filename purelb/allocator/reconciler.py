@@ -46,7 +46,7 @@ from purelb.allocator.keys import (
 )
 from purelb.allocator.landing import find_out, land, reference, wake
 from purelb.allocator.learning import learn_late
-from purelb.allocator.observed import branded, published
+from purelb.allocator.observed import branded, marked, published
 from purelb.allocator.occasions import Occasion, occasion
 from purelb.allocator.policy import override
 from purelb.allocator.publish import nothing_of_ours
@@ -186,15 +186,12 @@ class Reconciler:
                 wake(state, hands, reservations.of_service(state.ledger, key, service, ours=True))
                 lending.settled(state, hands, key, None, now)
                 return Done()
-            case Ignore() | Foreign():
+            case Ignore():
                 self._forget(key, now)
                 wake(state, hands, reservations.of_service(state.ledger, key, service, ours=False))
-                if isinstance(decision, Foreign) and state.once.new(
-                    str(key), rules.FOREIGN_INGRESS, ip_list(published(service)), now
-                ):
-                    text = f"{ip_list(published(service))} was published by another controller: {decision.text}"
-                    self._tell(service, occasion(rules.FOREIGN_INGRESS, text))
                 return Done()
+            case Foreign():
+                return self._foreign(key, service, decision, now, settled=settled)
             case Leave(plan=plan):
                 held = (*known.addresses, *known.leaving) if known is not None else ()
                 ours = held or (published(service) if branded(service) else ())
@@ -283,6 +280,22 @@ class Reconciler:
         if isinstance(outcome, Done) and due is not None:
             return After(max(0.0, due - now))
         return outcome
+
+    def _foreign(self, key: ServiceKey, service: Service, decision: Foreign, now: float, *, settled: bool) -> Outcome:
+        """Another controller serves it: what we said while it waited for us is taken back. It is ours when a group comes that has it."""
+        state, hands, ips = self._state, self._hands, ip_list(published(service))
+        last = state.last.get(key)
+        self._forget(key, now)
+        wake(state, hands, reservations.of_service(state.ledger, key, service, ours=False))
+        state.waiting.put(key, service.metadata.creation_timestamp or "", decision.waits)
+        if state.once.new(str(key), rules.FOREIGN_INGRESS, ips, now):
+            text = f"{ips} was published by another controller: {decision.text}"
+            self._tell(service, occasion(rules.FOREIGN_INGRESS, text))
+        if not marked(service):
+            return Done()
+        if last is not None:  # what the server drops from that write is not written again and again
+            state.last[key] = last
+        return submit(state, hands, key, service, nothing_of_ours(service, frozenset()), now, settled=settled, ours=())
 
     def _explained(self, key: ServiceKey, settle: Settle) -> Settle:
         """Who insists on an address that an older Service was found to have is told so, not that it is in use."""

@@ -230,6 +230,29 @@ async def test_a_classless_service_with_a_foreign_address_is_left_alone(cluster:
         assert [reason for name, reason, _ in await cluster.events() if name == "web"] == ["ForeignIngress"]
 
 
+async def test_a_foreign_address_is_adopted_when_a_group_comes_that_contains_it(cluster: Cluster) -> None:
+    async with cluster.allocator(default_announcer="PureLB"):
+        await cluster.serve(loadBalancerClass=None)
+        await cluster.clock.advance(1.0)
+        told = await cluster.condition()
+        assert told is not None
+        assert told.reason == "NoMatchingGroup"
+        ingress = {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.11"}]}}}
+        await cluster.patch(SERVICES, "web", ingress, "shop", subresource="status")
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses() == ("192.0.2.11",)
+        assert await cluster.condition() is None, "it has an address: that it waits for us is not true any more"
+        writes = cluster.status_writes()
+        await cluster.clock.advance(120.0)
+        assert cluster.status_writes() == writes
+        await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+        await cluster.clock.advance(1.0)
+        told = await cluster.condition()
+        assert told is not None
+        assert (told.reason, told.message) == ("AddressAssigned", "192.0.2.11 from default")
+        assert await cluster.addresses() == ("192.0.2.11",)
+
+
 async def test_groups_may_vanish_and_come_back_and_no_address_changes(cluster: Cluster) -> None:
     await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
     async with cluster.allocator():
