@@ -60,4 +60,4 @@ async def test_a_server_that_does_not_even_take_a_connection_is_given_up_after_f
             await transport.exchange(Request(method="GET", target="/"))
         lasted = time.monotonic() - began
     assert caught.value.kind == "timeout"
-    assert 4.9 < lasted < 7.0
+    assert 4.9 < lasted < 15.0, "and not after the 60 seconds and more of a TCP that nobody told"

@@ -80,7 +80,7 @@ async def ours(shell: Netlink) -> list[Address]:
     return [address for address in (await shell.dump()).addresses if address.ours]
 
 
-async def until(shell: Netlink, wanted: Callable[[KernelEvent], bool], *, seconds: float = 5.0) -> KernelEvent:
+async def until(shell: Netlink, wanted: Callable[[KernelEvent], bool], *, seconds: float = 20.0) -> KernelEvent:
     seen: list[KernelEvent] = []
     try:
         async with asyncio.timeout(seconds):

@@ -33,7 +33,7 @@ class Peer:
     async def heard(self, count: int) -> list[bytes]:
         found: list[bytes] = []
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(found) < count:
                 frame = await loop.sock_recv(self.socket, 2048)
                 # The kernel speaks as well: it asks for duplicates of its own address up to a second after the link came up.
@@ -44,7 +44,7 @@ class Peer:
 
 async def heard(wire: PacketWire, count: int) -> list[Seen]:
     found: list[Seen] = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         async for seen in wire.frames():
             found.append(seen)
             if len(found) == count:
