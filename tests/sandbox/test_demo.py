@@ -81,7 +81,8 @@ def test_ctrl_c_at_any_second_leaves_nothing(after: float, tmp_path: Path) -> No
     ) as running:
         time.sleep(after)  # the point is to be anywhere
         running.send_signal(signal.SIGINT)
-        said, _ = running.communicate(timeout=20)
+        # An interrupt that meets Python in a callback of its own is lost: then the demo goes on to its end.
+        said, _ = running.communicate(timeout=45)
     assert running.returncode in {0, 130, -signal.SIGINT}, said
     assert processes_of(StateDirectory("any", home=tmp_path)) == set()
     assert machine(tmp_path) == before

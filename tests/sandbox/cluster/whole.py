@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import time
@@ -72,6 +73,7 @@ def machine(home: Path) -> tuple[object, ...]:
 
     Only what could be a sandbox's is looked at: somebody else may be working on this machine.
     """
+    gc.collect()  # what an earlier test let go of may still hold a descriptor
     links = {name for _, name in socket.if_nameindex()} & hub_links(layout(Shape(nodes=3)))
     mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(home) in line]
     return sorted(links), mounts, len(os.listdir("/proc/self/fd"))  # noqa: PTH208  only their number is asked

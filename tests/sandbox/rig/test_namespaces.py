@@ -61,6 +61,14 @@ def hold(network: int, address: str) -> None:
     ipr.close()
 
 
+async def look_through(watch: KernelWatch) -> None:
+    """Read all that was said before. So many looks at the sockets, however long each takes: one of them reads one message."""
+    watch.attach(asyncio.get_running_loop())
+    for _ in range(200):
+        await asyncio.sleep(0.001)
+    watch.close()
+
+
 def test_every_link_kind_a_rig_needs_is_there(in_namespaces: Inside) -> None:
     kinds = in_namespaces(lambda: [(k := probe_kinds()).bridge, k.veth, k.dummy in {"dummy", "ifb"}])
     assert kinds == [True, True, True]
@@ -222,14 +230,9 @@ def test_a_kernel_tells_who_got_and_who_lost_an_address(in_namespaces: Inside) -
         watch = KernelWatch(rig.topology, rig.networks, holders)
         assert holders.now() == {}, "the rig's own addresses are not counted"
 
-        async def look() -> None:
-            watch.attach(asyncio.get_running_loop())
-            await asyncio.sleep(0.1)
-            watch.close()
-
         hold(rig.networks["n2"], VIP4)
         hold(rig.networks["n1"], VIP6)
-        asyncio.run(look())
+        asyncio.run(look_through(watch))
         return [[address, *(holder.node for holder in who)] for address, who in holders.now().items()]
 
     assert in_namespaces(body) == [[VIP4, "n2"], [VIP6, "n1"]]
@@ -244,15 +247,9 @@ def watched(
     before(ipr)
     holders = Holders()
     watch = KernelWatch(rig.topology, rig.networks, holders)
-
-    async def look() -> None:
-        watch.attach(asyncio.get_running_loop())
-        await asyncio.sleep(0.2)
-        watch.close()
-
     disturb(ipr)
     ipr.close()
-    asyncio.run(look())
+    asyncio.run(look_through(watch))
     return {address: [[one.node, one.interface] for one in who] for address, who in holders.now().items()}
 
 
