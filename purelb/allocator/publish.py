@@ -79,8 +79,7 @@ def allocated(
     ips = ip_list(addresses)
     names = ", ".join(dict.fromkeys(name for name in groups if name is not None))
     if refusal is not None and not partial:
-        text = f"{refusal.text}; keeps {ips}" if addresses else refusal.text
-        return Said(False, refusal.reason, cut(text))
+        return Said(False, refusal.reason, cut(refusal.text, tail=f"; keeps {ips}" if addresses else ""))
     strays = [address for address, name in zip(addresses, groups, strict=True) if name is None]
     if strays:
         return Said(True, reasons.ADDRESS_KEPT, cut(_say(reasons.ADDRESS_KEPT, ips=ips, strays=ip_list(strays))))

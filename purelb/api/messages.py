@@ -10,10 +10,14 @@ __all__ = ["MESSAGE_MAX", "cut", "quoted", "shown"]
 MESSAGE_MAX: Final = 1024
 
 
-def cut(message: str, *, most: int = MESSAGE_MAX) -> str:
-    """`message`, its end replaced by ` ...` when it is longer than `most` characters. Always encodes as UTF-8.
+def cut(message: str, *, most: int = MESSAGE_MAX, tail: str = "") -> str:
+    """`message` and `tail`; what is longer than `most` characters ends in ` ...`. Always encodes as UTF-8.
 
-    The bound is in characters, as the API counts it; text of users in it was already `shown`.
+    What has to be left out is left out of the message, unless the tail alone takes more than half of the room. The bound is
+    in characters, as the API counts it; text of users in it was already `shown`.
     """
-    whole = message if len(message) <= most else message[: most - 4] + " ..."
+    if 2 * len(tail) > most:
+        message, tail = message + tail, ""
+    room = most - len(tail)
+    whole = (message if len(message) <= room else message[: room - 4] + " ...") + tail
     return whole.encode("utf-8", "replace").decode()

@@ -137,6 +137,14 @@ def test_leaving_takes_what_is_ours_and_nothing_else() -> None:
 REFUSED = Refusal("PoolExhausted", "default: 1 of 1 IPv4 addresses in use")
 
 
+def test_what_is_kept_is_told_however_many_groups_refused() -> None:
+    refusal = Refusal("GroupDraining", "; ".join(f"group-{n}: GroupDraining (no new addresses)" for n in range(300)))
+    told = allocated((ip("192.0.2.7"),), ("default",), refusal, partial=False)
+    assert told.message.startswith("group-0: GroupDraining")
+    assert told.message.endswith(" ...; keeps 192.0.2.7")
+    assert len(told.message) == 1024
+
+
 @pytest.mark.parametrize(
     ("addresses", "groups", "refusal", "partial", "expected"),
     [

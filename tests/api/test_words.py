@@ -65,6 +65,19 @@ def test_a_message_about_300_groups_is_cut_at_its_bound_and_stays_text() -> None
     assert message.encode().decode() == message
 
 
+def test_what_a_message_has_to_end_in_is_not_cut_off() -> None:
+    message = cut("x" * 2000, tail="; keeps 192.0.2.7")
+    assert len(message) == MESSAGE_MAX
+    assert message.endswith("x ...; keeps 192.0.2.7")
+    assert cut("short", tail="; keeps 192.0.2.7") == "short; keeps 192.0.2.7"
+    assert cut("short", tail="y" * 2000).endswith("y ..."), "a tail that is too long is text like any other"
+
+
+@given(st.text(max_size=2000), st.text(max_size=2000))
+def test_a_message_with_a_tail_never_exceeds_its_bound(text: str, tail: str) -> None:
+    assert len(cut(text, tail=tail)) <= MESSAGE_MAX
+
+
 @given(st.text(max_size=2000))
 def test_a_message_never_exceeds_its_bound_and_a_short_one_is_left_alone(text: str) -> None:
     message = cut(text)
