@@ -83,7 +83,8 @@ def _joined(values: tuple[str, ...]) -> str | None:
 def _missing(settle: Settle, addresses: tuple[Address, ...]) -> str:
     have = {address[0] for address in addresses}
     entries = settle.planned.missing if settle.planned is not None else ()
-    return ", ".join((*(family_text(family) for family in settle.wish.families if family not in have), *entries))
+    lacking = (family_text(family) for family in settle.wish.families if family not in have)
+    return ", ".join(dict.fromkeys((*lacking, *entries)))
 
 
 def _said(found: Condition | None) -> Said | None:

@@ -196,7 +196,7 @@ class Groups:
         serving = [group for group in allowed if self.serves(group, namespace)]
         chosen = serving or [g for g in allowed if not g.namespaces and g.namespace_selector is None]
         if not chosen:
-            return because.no_matching_group(namespace)
+            return because.no_matching_group(namespace, self._why_none(namespace, labels))
         ranked = sorted(chosen, key=lambda group: (_rank(group, bound), group.name))
         if serving and len(ranked) > 1 and _rank(ranked[0], bound) == _rank(ranked[1], bound):
             tied = sorted(group.name for group in ranked if _rank(group, bound) == _rank(ranked[0], bound))
@@ -209,6 +209,25 @@ class Groups:
             return Candidates((fallback,), refusal.text)
         first, *rest = ranked
         return Candidates((first, *(group for group in rest if group.priority is not None or not serving)))
+
+    def _why_none(self, namespace: str, labels: Labels) -> list[str]:
+        """What keeps each group from being chosen that is not plainly somebody else's; the group named default first."""
+        found: dict[str, str] = {}
+        for standing in self.standings.values():
+            if standing.name not in self.accepted:
+                found[standing.name] = f"{standing.name} is refused ({standing.reason})"
+        for name, group in self.accepted.items():
+            serves = self.serves(group, namespace)
+            if not serves and (group.namespaces or group.namespace_selector is not None):
+                if name == DEFAULT_GROUP:
+                    found[name] = f"{name} serves other namespaces"
+            elif not group.auto_assign:
+                found[name] = f"{name} has to be named (autoAssign)"
+            elif group.service_selector is not None and not selectors.matches(group.service_selector, labels):
+                found[name] = f"the serviceSelector of {name} does not match"
+            else:
+                found[name] = f"{name} does not serve a namespace that is fenced"
+        return [found[name] for name in sorted(found, key=lambda name: (name != DEFAULT_GROUP, name))]
 
 
 class _Taken:

@@ -221,7 +221,8 @@ def _mine(
         if own.contest == "taken":  # an older Service turned out to have it
             objection = objection or because.address_conflict(address, key)
             continue
-        objection = objection or because.sharing(reason, address, key, ports=ports_in_common(facts, other.facts))
+        common, has_key = ports_in_common(facts, other.facts), other.facts.key is not None
+        objection = objection or because.sharing(reason, address, key, ports=common, has_key=has_key)
         if any(reason == "SharingPortClash" or not facts.ports.isdisjoint(o.facts.ports) for reason, _, o in clashes):
             continue  # its change disturbs somebody else's live traffic: lost at once
         contests.append((address, "changed"))

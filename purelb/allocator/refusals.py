@@ -29,6 +29,7 @@ _CHECKS: Final = {
     reasons.NO_ACTIVE_SUBNET: 6,
 }
 _CHECK_OF_KEY: Final = 3
+_LISTED_MAX: Final = 8
 
 
 class PoolHasRoom(Struct, frozen=True, gc=False):
@@ -184,8 +185,10 @@ def group_not_ready(name: str, reason: str, message: str) -> Refusal:
     return Refusal(reasons.GROUP_NOT_READY, text, (GroupsChange(reasons.GROUP_NOT_READY),))
 
 
-def no_matching_group(namespace: str) -> Refusal:
-    text = _say(reasons.NO_MATCHING_GROUP, ns=namespace)
+def no_matching_group(namespace: str, why_not: Sequence[str] = ()) -> Refusal:
+    """`why_not`: what keeps groups from being chosen that might have been meant."""
+    listed = [*why_not[:_LISTED_MAX], *([f"and {len(why_not) - _LISTED_MAX} more"] if why_not[_LISTED_MAX:] else [])]
+    text = _say(reasons.NO_MATCHING_GROUP, 1 if why_not else 0, ns=namespace, groups="; ".join(listed))
     return Refusal(reasons.NO_MATCHING_GROUP, text, (GroupsChange(reasons.NO_MATCHING_GROUP),))
 
 
@@ -244,10 +247,21 @@ def group_draining(group: str) -> Refusal:
     return Refusal(reasons.GROUP_DRAINING, text, (GroupsChange(reasons.GROUP_DRAINING),))
 
 
-def sharing(reason: str, address: Address, service: object, *, ports: Sequence[tuple[str, int]] = ()) -> Refusal:
-    """Another holder does not share; `reason` is that of `sharing.clash`, `ports` what both want."""
+def sharing(
+    reason: str,
+    address: Address,
+    service: object,
+    *,
+    ports: Sequence[tuple[str, int]] = (),
+    has_key: bool = False,
+) -> Refusal:
+    """Another holder does not share; `reason` is that of `sharing.clash`, `ports` what both want.
+
+    `has_key`: the holder has a sharing key, so where one is missing it is the asking Service's.
+    """
     proto, port = ports[0] if ports else ("", 0)
-    text = _say(reason, ip=ip_text(address), service=service, proto=proto, port=port)
+    which = int(has_key and reason == reasons.IN_USE)
+    text = _say(reason, which, ip=ip_text(address), service=service, proto=proto, port=port)
     return Refusal(reason, text, (AddressChanges(address),))
 
 
@@ -280,7 +294,7 @@ def entry_exhausted(entry: EntryId, *, used: int, size: int, quarantined: int, r
 
 
 def no_active_subnet(group: str, subnets: Sequence[IPNetwork]) -> Refusal:
-    text = _say(reasons.NO_ACTIVE_SUBNET, group=group, subnets=", ".join(map(str, subnets)))
+    text = _say(reasons.NO_ACTIVE_SUBNET, group=group, subnets=", ".join(dict.fromkeys(map(str, subnets))))
     waits: tuple[Wait, ...] = (*map(SubnetActive, subnets), GroupsChange(reasons.NO_ACTIVE_SUBNET))
     return Refusal(reasons.NO_ACTIVE_SUBNET, text, waits)
 

@@ -278,7 +278,8 @@ class Asker:
             if key == self.wish.service:
                 continue
             if (reason := clash(facts, holder.facts)) is not None:
-                return because.sharing(reason, address, key, ports=ports_in_common(facts, holder.facts))
+                common, has_key = ports_in_common(facts, holder.facts), holder.facts.key is not None
+                return because.sharing(reason, address, key, ports=common, has_key=has_key)
             if claim.contested:
                 return because.sharing(reasons.SHARING_KEY_MISMATCH, address, key)
         return None

@@ -128,8 +128,11 @@ ALLOCATED_REASONS: Final = _table(
     Reason(
         NO_MATCHING_GROUP,
         False,
-        ("no ServiceGroup serves namespace {ns} and none is named default",),
-        "create a ServiceGroup, or name one",
+        (
+            "no ServiceGroup serves namespace {ns} and none is named default",
+            "no ServiceGroup can be chosen for namespace {ns}: {groups}",
+        ),
+        "create a ServiceGroup, repair one, or name one",
     ),
     Reason(
         AMBIGUOUS_GROUP,
@@ -167,7 +170,15 @@ ALLOCATED_REASONS: Final = _table(
         "correct spec.ipFamilies or the request",
     ),
     Reason(FAMILY_UNAVAILABLE, False, ("{group} has no {family} addresses",), "add a pool of the family"),
-    Reason(IN_USE, False, ("{ip} is held by {service} without a sharing key",), "free the address, or share it"),
+    Reason(
+        IN_USE,
+        False,
+        (
+            "{ip} is held by {service} without a sharing key",
+            "{ip} is held by {service}, and this Service has no sharing key",
+        ),
+        "free the address, or share it",
+    ),
     Reason(
         SHARING_KEY_MISMATCH, False, ("{ip} is held by {service} with another sharing key",), "use the same sharing key"
     ),

@@ -78,6 +78,12 @@ def test_without_any_live_subnet_it_waits_for_one_and_is_told_which() -> None:
     assert {wait.subnet.with_prefixlen for wait in refusal.waits if isinstance(wait, SubnetActive)} == {A, B, C}
 
 
+def test_a_subnet_of_several_entries_is_named_once() -> None:
+    refusal = Desk(racks(v4("192.0.2.10", A), v4("192.0.2.11", A), v4("198.51.100.10", B))).ask(service())
+    assert refusal is not None
+    assert refusal.text == f"default: no live node advertises any of {A}, {B}"
+
+
 def test_an_entry_whose_subnet_comes_to_life_is_added_in_the_order_of_the_entries() -> None:
     desk = Desk(racks())
     desk.live(C)

@@ -477,10 +477,58 @@ def test_balancing_takes_the_entry_with_the_fewest_addresses_in_use() -> None:
     assert given == ["192.0.2.10", "198.51.100.1", "192.0.2.11", "198.51.100.2"]
 
 
+FENCE: dict[str, Any] = {"namespaces": ("shop",), "enforce_namespaces": True}
+
+
 @pytest.mark.parametrize(
     ("groups", "noted", "expected", "text"),
     [
         ([], {}, "NoMatchingGroup", "no ServiceGroup serves namespace shop and none is named default"),
+        (
+            [group("theirs", namespaces=("bank",))],
+            {},
+            "NoMatchingGroup",
+            "no ServiceGroup serves namespace shop and none is named default",
+        ),
+        (
+            [group("default", v4("192.0.2.9-192.0.2.1")), group("web", v4("198.51.100.1", "198.51.100.0/24"))],
+            {},
+            "NoMatchingGroup",
+            "no ServiceGroup can be chosen for namespace shop: default is refused (InvalidSpec); web has to be named (autoAssign)",
+        ),
+        (
+            [
+                group(auto_assign=False),
+                group(
+                    "gold",
+                    v4("198.51.100.1", "198.51.100.0/24"),
+                    service_selector=LabelSelector(match_labels={"tier": "gold"}),
+                ),
+            ],
+            {},
+            "NoMatchingGroup",
+            "no ServiceGroup can be chosen for namespace shop: default has to be named (autoAssign); the serviceSelector of gold does not match",
+        ),
+        (
+            [group(namespaces=("bank",))],
+            {},
+            "NoMatchingGroup",
+            "no ServiceGroup can be chosen for namespace shop: default serves other namespaces",
+        ),
+        (
+            [group(), group("fence", v4("198.51.100.1", "198.51.100.0/24"), **FENCE, auto_assign=False)],
+            {},
+            "NoMatchingGroup",
+            "no ServiceGroup can be chosen for namespace shop: default does not serve a namespace that is fenced; fence has to be named (autoAssign)",
+        ),
+        (
+            [group(f"g{n:02}", v4(f"198.51.{n}.1", f"198.51.{n}.0/24")) for n in range(10)],
+            {},
+            "NoMatchingGroup",
+            "no ServiceGroup can be chosen for namespace shop: "
+            + "; ".join(f"g{n:02} has to be named (autoAssign)" for n in range(8))
+            + "; and 2 more",
+        ),
         (
             [group()],
             {"service_group": "gone"},
@@ -503,6 +551,22 @@ def test_a_service_is_told_why_no_group_serves_it(
     assert refusal is not None
     assert refusal.reason == expected
     assert text is None or refusal.text == text
+
+
+def test_who_has_no_sharing_key_is_told_that_it_is_he_who_has_none() -> None:
+    desk = Desk(group())
+    desk.get(shared("a", 80))
+    desk.get(service("z", annotations=wishing(addresses="192.0.2.12")))
+    wants = {"a": "192.0.2.10", "z": "192.0.2.12"}
+    told = {}
+    for holder, address in wants.items():
+        refusal = desk.ask(service("b", annotations=wishing(addresses=address), ports=(("TCP", 81),)))
+        assert refusal is not None
+        told[holder] = refusal.text
+    assert told == {
+        "a": "192.0.2.10 is held by shop/a, and this Service has no sharing key",
+        "z": "192.0.2.12 is held by shop/z without a sharing key",
+    }
 
 
 def test_the_older_of_two_groups_keeps_the_addresses_both_claim() -> None:
