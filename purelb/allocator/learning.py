@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from purelb.allocator.claims import NOWHERE, Contest, Plan
+from purelb.allocator.claims import NOWHERE, Contest, Origin, Plan
 from purelb.allocator.groups import Groups
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.ledger import Ledger
@@ -19,7 +19,7 @@ from purelb.allocator.ranges import Address
 from purelb.allocator.refusals import address_conflict
 from purelb.allocator.serving import Rules, effective_local
 from purelb.allocator.sharing import Facts, clash
-from purelb.allocator.wish import rough_wish
+from purelb.allocator.wish import Wish, rough_wish
 from purelb.kube.model import Service
 
 
@@ -34,6 +34,13 @@ class Conflict(Struct, frozen=True, gc=False):
     def text(self) -> str:
         """The message of `AddressConflict`."""
         return address_conflict(self.address, self.older).text
+
+
+class Late(Struct, frozen=True, gc=False):
+    """What came to light with a published address: who cannot have it, and who else has to be decided again."""
+
+    conflicts: tuple[Conflict, ...]
+    asked_again: tuple[ServiceKey, ...]
 
 
 def learn_all(services: Iterable[Service], *, ledger: Ledger, groups: Groups, rules: Rules) -> tuple[Conflict, ...]:
@@ -57,10 +64,7 @@ def learn(
     if not addresses:
         return ()
     wish = rough_wish(service)
-    holding = [groups.holding(ledger.pools.where(address)) for address in addresses]
-    origins = noted_origins(service, addresses) if None in holding else (NOWHERE,) * len(addresses)
-    kinds = (origin.announce if g is None else g.announce for g, origin in zip(holding, origins, strict=True))
-    facts = wish.facts(local=effective_local(wish, kinds, rules))
+    facts, origins = _as_published(service, wish, addresses, ledger=ledger, groups=groups, rules=rules)
     conflicts: list[Conflict] = []
     for address, origin in zip(addresses, origins, strict=True):
         contest = _contest(ledger, address, facts, in_spite_of)
@@ -79,25 +83,34 @@ def learn(
     return tuple(conflicts)
 
 
-def learn_late(
-    service: Service, *, ledger: Ledger, groups: Groups, rules: Rules
-) -> tuple[tuple[Conflict, ...], tuple[ServiceKey, ...]]:
+def learn_late(service: Service, *, ledger: Ledger, groups: Groups, rules: Rules) -> Late:
     """A published address of ours shows up after the ledger gave it to somebody: a former leader's write arrived late.
 
-    The same rule as at the start of a term. Answers what this Service cannot have, and who has to go because it is younger.
+    The same rule as at the start of a term, whoever came first now: with a port in common the younger has to go, without one the
+    address is contested and the younger would have to.
     """
     me, key = age(service), ServiceKey(service.metadata.namespace, service.metadata.name)
-    facts = rough_wish(service).facts(local=False)
-    moved: list[ServiceKey] = []
-    for address in published(service):
+    addresses = published(service)
+    facts, _ = _as_published(service, rough_wish(service), addresses, ledger=ledger, groups=groups, rules=rules)
+    moved: list[Conflict] = []
+    younger: dict[ServiceKey, None] = {}
+    for address in addresses:
         claim = ledger.claims.get(address)
-        for other, holder in list(claim.holders.items()) if claim is not None else ():
-            younger = (ledger.records[other].created, other.namespace, other.name) > me
-            if other != key and younger and not facts.ports.isdisjoint(holder.facts.ports):
-                ledger.contest(other, address, "taken")
-                moved.append(other)
-    conflicts = learn(service, ledger=ledger, groups=groups, rules=rules, in_spite_of=frozenset(moved))
-    return conflicts, tuple(moved)
+        holders = claim.holders if claim is not None else {}
+        others = [other for other, holder in holders.items() if other != key and clash(facts, holder.facts) is not None]
+        after = [other for other in others if (ledger.records[other].created, other.namespace, other.name) > me]
+        in_common = {other for other in others if not facts.ports.isdisjoint(holders[other].facts.ports)}
+        if not in_common.issubset(after):
+            continue  # an older one has it
+        younger.update(dict.fromkeys(after))
+        for other in after:
+            if holders[other].state == "leaving":
+                continue  # it goes of itself
+            ledger.contest(other, address, "taken" if other in in_common else "learnt")
+            if other in in_common:
+                moved.append(Conflict(other, address, key))
+    conflicts = learn(service, ledger=ledger, groups=groups, rules=rules, in_spite_of=frozenset(younger))
+    return Late((*conflicts, *moved), tuple(younger))
 
 
 def learn_leaving(service: Service, *, ledger: Ledger, groups: Groups, rules: Rules) -> None:
@@ -106,6 +119,16 @@ def learn_leaving(service: Service, *, ledger: Ledger, groups: Groups, rules: Ru
     wish = rough_wish(service)
     if wish.service in ledger.records:
         ledger.commit(Plan(wish.service, wish.uid, wish.created, (), wish.facts(local=False)))
+
+
+def _as_published(
+    service: Service, wish: Wish, addresses: tuple[Address, ...], *, ledger: Ledger, groups: Groups, rules: Rules
+) -> tuple[Facts, tuple[Origin, ...]]:
+    """What decides about sharing, as the Service is on these addresses, and what is noted of where they came from."""
+    holding = [groups.holding(ledger.pools.where(address)) for address in addresses]
+    origins = noted_origins(service, addresses) if None in holding else (NOWHERE,) * len(addresses)
+    kinds = (origin.announce if g is None else g.announce for g, origin in zip(holding, origins, strict=True))
+    return wish.facts(local=effective_local(wish, kinds, rules)), origins
 
 
 def _contest(ledger: Ledger, address: Address, facts: Facts, but: frozenset[ServiceKey]) -> Contest | ServiceKey:

@@ -11,15 +11,13 @@ from collections.abc import Sequence
 from heapq import merge
 from typing import Final
 
-from purelb.allocator import lending, reservations
+from purelb.allocator import conflicts, lending, reservations
 from purelb.allocator.configuring import AUDIT_EVERY, arm, node_changed, reading_groups
 from purelb.allocator.keys import AgentsDue, ServiceKey, StatusDue
-from purelb.allocator.landing import reference
 from purelb.allocator.learning import learn, learn_leaving
 from purelb.allocator.observed import age, branded
-from purelb.allocator.occasions import occasion
 from purelb.allocator.state import Hands, State
-from purelb.api import leases, reasons
+from purelb.api import leases
 from purelb.api.pieces import LOOKS, Pieces
 from purelb.kube.clock import Clock
 from purelb.kube.model import Service
@@ -49,11 +47,7 @@ async def rebuild(state: State, hands: Hands, clock: Clock) -> None:
         if branded(service):
             if claims.owns(service):
                 for conflict in learn(service, ledger=state.ledger, groups=state.groups, rules=state.config.rules):
-                    state.conflicts[key] = conflict
-                    log.info("%s", conflict.text, extra={"code": "addressConflict", "service": str(key)})
-                    told = occasion(reasons.ADDRESS_CONFLICT, conflict.text)
-                    if told is not None:
-                        hands.tell(reference(service), told)
+                    conflicts.found(state, hands, conflict, clock.now())
             else:
                 learn_leaving(service, ledger=state.ledger, groups=state.groups, rules=state.config.rules)
             learnt += key in state.ledger.records

@@ -12,9 +12,7 @@ is known not to publish it.
 import logging
 from typing import Final, assert_never
 
-from msgspec.structs import replace
-
-from purelb.allocator import lending, metrics, reservations
+from purelb.allocator import conflicts, lending, metrics, reservations
 from purelb.allocator.configuring import (
     arm,
     ask_all,
@@ -45,7 +43,6 @@ from purelb.allocator.keys import (
     Wrote,
 )
 from purelb.allocator.landing import find_out, land, reference, wake
-from purelb.allocator.learning import learn_late
 from purelb.allocator.observed import branded, marked, published
 from purelb.allocator.occasions import Occasion, occasion
 from purelb.allocator.policy import override
@@ -56,9 +53,7 @@ from purelb.allocator.refusals import (
     EntryHasRoom,
     KeyMoves,
     PoolHasRoom,
-    address_conflict,
     ip_list,
-    with_waits,
 )
 from purelb.allocator.refusals import Wait as WaitFor
 from purelb.allocator.state import Hands, State
@@ -179,7 +174,7 @@ class Reconciler:
         self._leave_to_others(key, service, now)
         decision = self._decision(service)
         if isinstance(decision, Settle) and decision.learn:
-            self._learn(service)
+            conflicts.found_late(state, hands, service, now)
             decision = self._decision(service, may_adopt=False)
         match decision:
             case Wait():
@@ -206,7 +201,7 @@ class Reconciler:
                 return submit(state, hands, key, service, nothing, now, settled=settled, ours=had)
             case Settle():
                 wake(state, hands, reservations.of_service(state.ledger, key, service, ours=True))
-                return self._settle(key, service, self._explained(key, decision), now, settled=settled)
+                return self._settle(key, service, conflicts.explained(state, key, decision), now, settled=settled)
             case _:
                 assert_never(decision)
 
@@ -297,16 +292,6 @@ class Reconciler:
             state.last[key] = last
         return submit(state, hands, key, service, nothing_of_ours(service, frozenset()), now, settled=settled, ours=())
 
-    def _explained(self, key: ServiceKey, settle: Settle) -> Settle:
-        """Who insists on an address that an older Service was found to have is told so, not that it is in use."""
-        conflict, refusal = self._state.conflicts.get(key), settle.refusal
-        if conflict is None:
-            return settle
-        if refusal is None or AddressChanges(conflict.address) not in refusal.waits:
-            del self._state.conflicts[key]
-            return settle
-        return replace(settle, refusal=with_waits(address_conflict(conflict.address, conflict.older), refusal.waits))
-
     def _leave_to_others(self, key: ServiceKey, service: Service, now: float) -> None:
         """Another host on the LAN has an address that nobody uses yet: the plan that follows takes the next one.
 
@@ -331,16 +316,6 @@ class Reconciler:
             log.info("%s leaves %s to another host on the LAN", key, ip_text(address), extra=fields)
             self._tell(service, occasion(reasons.DUPLICATE_ON_LAN, said))
             arm(state, self._hands, now)
-
-    def _learn(self, service: Service) -> None:
-        """One of ours is published with addresses that the ledger gave to others: the older keeps them."""
-        state = self._state
-        conflicts, moved = learn_late(service, ledger=state.ledger, groups=state.groups, rules=state.config.rules)
-        for conflict in conflicts:
-            state.conflicts[conflict.service] = conflict
-            self._tell(service, occasion(reasons.ADDRESS_CONFLICT, conflict.text))
-        for other in moved:
-            self._hands.soon(other)
 
     # What follows from it
 

@@ -62,6 +62,8 @@ def submit(
         return After(last.at + MESSAGE_APART - now)
     had = state.ledger.published(key) if ours is None else ours
     occasions = list(of_change(service, desired, ours=had, adopted=adopted))
+    if key in state.conflicts:  # it was told when that was found
+        occasions = [told for told in occasions if told.reason != reasons.ADDRESS_CONFLICT]
     if occasions and occasions[0].reason == reasons.ADDRESS_ASSIGNED:
         occasions += more
     if last is not None and last.fingerprint == wanted != fingerprint_of(service):

@@ -63,9 +63,10 @@ class Cluster(Installed):
         return next((c for c in conditions if c.type == f"purelb.io/{type_}"), None)
 
     async def events(self) -> list[tuple[str, str, str]]:
+        """About whom, the reason, the note; one that was told again stands there again."""
         found: list[Event] = []
         async for page in self.admin.list_pages(EVENTS):
-            found += page.objects
+            found += (each for each in page.objects for _ in range(each.series.count if each.series else 1))
         return sorted((e.regarding.name if e.regarding else "", e.reason, e.note) for e in found)
 
     @asynccontextmanager

@@ -173,8 +173,13 @@ async def test_two_published_services_on_one_address_the_older_keeps_it_and_the_
         assert contested is not None
         assert (contested.status, contested.reason) == ("False", "AddressConflict")
         assert contested.message.endswith("; keeps 192.0.2.10")
-        told = {name for name, reason, _ in await cluster.events() if reason == "AddressConflict"}
-        assert told == {"younger", "beside"}
+        assert await conflicts(cluster) == ["beside", "younger"]
+
+
+async def conflicts(cluster: Cluster) -> list[str]:
+    """Who is told of a conflict, once for each time."""
+    await cluster.clock.advance(3.0)
+    return [name for name, reason, _ in await cluster.events() if reason == "AddressConflict"]
 
 
 LATE = {
@@ -194,6 +199,59 @@ async def test_a_former_leaders_late_write_leaves_the_address_with_the_older_ser
         await cluster.clock.advance(2.0)
         assert await cluster.addresses("older") == ("192.0.2.10",)
         assert await cluster.addresses("younger") == ("192.0.2.11",)
+        assert await conflicts(cluster) == ["younger"]
+
+
+async def test_a_former_leaders_late_write_takes_the_address_from_a_younger_one_that_insists_and_tells_it_once(
+    cluster: Cluster,
+) -> None:
+    await cluster.serve("older", annotations={"purelb.io/service-group": "nowhere"})
+    await cluster.clock.advance(1.1)
+    async with cluster.allocator():
+        await cluster.serve("younger", annotations={"purelb.io/addresses": "192.0.2.10"})
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses("younger") == ("192.0.2.10",)
+        await cluster.patch(SERVICES, "older", LATE, "shop", subresource="status")
+        await cluster.clock.advance(2.0)
+        assert (await cluster.addresses("older"), await cluster.addresses("younger")) == (("192.0.2.10",), ())
+        told = await cluster.condition(name="younger")
+        assert told is not None
+        expected = ("AddressConflict", "192.0.2.10 was also published for shop/older, which is older")
+        assert (told.reason, told.message) == expected
+        assert await conflicts(cluster) == ["younger"]
+
+
+async def test_a_former_leaders_late_write_beside_a_younger_service_contests_the_address_of_that_one(
+    cluster: Cluster,
+) -> None:
+    await cluster.serve("older", annotations={"purelb.io/service-group": "nowhere"})
+    await cluster.clock.advance(1.1)
+    async with cluster.allocator():
+        await cluster.serve("younger", port=81)
+        await cluster.clock.advance(1.0)
+        await cluster.patch(SERVICES, "older", LATE, "shop", subresource="status")
+        await cluster.clock.advance(2.0)
+        assert await cluster.addresses("older") == await cluster.addresses("younger") == ("192.0.2.10",)
+        said = [await cluster.condition(name=name) for name in ("older", "younger")]
+        assert [each.reason for each in said if each is not None] == ["AddressAssigned", "AddressConflict"]
+        assert await conflicts(cluster) == ["younger"]
+
+
+async def test_a_late_write_that_cannot_be_put_back_for_a_while_is_told_once(cluster: Cluster) -> None:
+    await cluster.serve("older")
+    await cluster.clock.advance(1.1)
+    await cluster.serve("younger", annotations={"purelb.io/service-group": "nowhere"})
+    async with cluster.allocator():
+        await cluster.clock.advance(1.0)
+        rule = Rule(effect=Answer(code=403), resource="services/status", verb="patch", subject=ALLOCATOR.name)
+        number = cluster.core.faults.add(rule)
+        await cluster.patch(SERVICES, "younger", LATE, "shop", subresource="status")
+        await cluster.clock.advance(60.0)
+        assert await cluster.addresses("younger") == ("192.0.2.10",)
+        cluster.core.faults.remove(number)
+        await cluster.clock.advance(120.0)
+        assert (await cluster.addresses("older"), await cluster.addresses("younger")) == (("192.0.2.10",), ())
+        assert await conflicts(cluster) == ["younger"]
 
 
 async def test_a_former_leaders_late_write_moves_the_younger_service(cluster: Cluster) -> None:
@@ -230,6 +288,7 @@ async def test_a_younger_service_that_insists_on_the_address_of_an_older_one_is_
         assert told is not None
         expected = ("AddressConflict", "192.0.2.10 was also published for shop/older, which is older")
         assert (told.reason, told.message) == expected
+        assert await conflicts(cluster) == ["younger"]
         await cluster.admin.delete(SERVICES, "older", namespace="shop")
         await cluster.clock.advance(1.0)
         assert await cluster.addresses("younger") == ("192.0.2.10",)

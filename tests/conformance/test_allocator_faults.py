@@ -142,6 +142,7 @@ def test_a_former_leaders_late_write_is_put_back_where_the_next_leader_had_decid
         f"{second} is in the statuses of a and b: they have no sharing key in common",
         f"a had ('{second}',) and asks for the same",
     ]
+    assert [quarter.events(name, "AddressConflict") for name in ("a", "b")] == [0, 0]  # ADR 13
 
 
 def test_a_former_leaders_late_write_leaves_the_address_with_the_older_of_two(quarter: Quarter) -> None:
@@ -158,6 +159,8 @@ def test_a_former_leaders_late_write_leaves_the_address_with_the_older_of_two(qu
         f"{second} is in the statuses of a and b: they have no sharing key in common",
         f"b had ('{second}',) and asks for the same",
     ]
+    wait_until("b is told of it", lambda: quarter.events("b", "AddressConflict") > 0, within_s=30)
+    assert [quarter.events(name, "AddressConflict") for name in ("a", "b")] == [0, 1]
 
 
 def test_a_standby_that_has_heard_nothing_of_the_last_writes_gives_no_address_twice(quarter: Quarter) -> None:

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two Services are published with one address and may not share it: who is told, and what the one that waits for it is told later.
+
+It is found when a term begins, or afterwards, when a write of a former leader lands late: the same words in both cases, to the
+younger of the two, once. A Service whose status is put back although nobody else has to move is no conflict.
+"""
+
+import logging
+from typing import Final
+
+from msgspec.structs import replace
+
+from purelb.allocator.decision import Settle
+from purelb.allocator.keys import ServiceKey
+from purelb.allocator.landing import reference
+from purelb.allocator.learning import Conflict, learn_late
+from purelb.allocator.occasions import HOUR, occasion
+from purelb.allocator.refusals import AddressChanges, address_conflict, with_waits
+from purelb.allocator.state import Hands, State
+from purelb.api import reasons
+from purelb.kube.model import Service
+
+log: Final = logging.getLogger(__name__)
+
+
+def found(state: State, hands: Hands, conflict: Conflict, now: float) -> None:
+    """A Service cannot have an address that it is published with. The same is told again after an hour at the earliest."""
+    key = conflict.service
+    state.conflicts[key] = conflict
+    if not state.once.new(str(key), reasons.ADDRESS_CONFLICT, conflict.text, now, again_after=HOUR):
+        return
+    log.info("%s", conflict.text, extra={"code": "addressConflict", "service": str(key)})
+    service, told = state.service(key), occasion(reasons.ADDRESS_CONFLICT, conflict.text)
+    if service is not None and told is not None:
+        hands.tell(reference(service), told)
+
+
+def found_late(state: State, hands: Hands, service: Service, now: float) -> None:
+    """One of ours is published with addresses that the ledger gave to others."""
+    late = learn_late(service, ledger=state.ledger, groups=state.groups, rules=state.config.rules)
+    for conflict in late.conflicts:
+        found(state, hands, conflict, now)
+    for other in late.asked_again:
+        hands.soon(other)
+
+
+def explained(state: State, key: ServiceKey, settle: Settle) -> Settle:
+    """Who insists on an address that an older Service was found to have is told so, not that it is in use."""
+    conflict, refusal = state.conflicts.get(key), settle.refusal
+    if conflict is None:
+        return settle
+    if refusal is None or AddressChanges(conflict.address) not in refusal.waits:
+        del state.conflicts[key]
+        return settle
+    return replace(settle, refusal=with_waits(address_conflict(conflict.address, conflict.older), refusal.waits))
