@@ -324,6 +324,7 @@ class Reconciler:
         state.flights.forget(key)
         gone = state.ledger.release(key, now)
         state.last.pop(key, None)
+        state.refused_as.pop(key, None)
         if gone:
             self._hands.sink.count(metrics.ALLOCATIONS, "local", "released")
             fields = {"code": "addressReleased", "service": str(key), "ips": ip_list(gone)}
@@ -342,6 +343,7 @@ class Reconciler:
         state.lasting.leave(key)
         state.conflicts.pop(key, None)
         state.last.pop(key, None)
+        state.refused_as.pop(key, None)
 
     def _pass_on(self, key: ServiceKey) -> None:
         """Whoever was woken for an address and did not need it lets the next one ask."""

@@ -2,7 +2,8 @@
 """From what a Service should say to a write on its way, or to the finding that it says so already.
 
 Rest is the rule: equal means no write, a server that keeps dropping a part is not asked again until something changes, and a message
-that alone differs waits a minute.
+that alone differs waits a minute. But who was refused and edits the Service is answered at once: the old message is about what is not
+there any more.
 """
 
 from collections.abc import Iterable
@@ -16,9 +17,11 @@ from purelb.allocator.occasions import Occasion, occasion, of_change
 from purelb.allocator.publish import Desired, difference, patch
 from purelb.allocator.ranges import Address
 from purelb.allocator.state import PRIORITY_ALLOCATE, PRIORITY_FOLD, Hands, Last, State
+from purelb.allocator.wish import rough_wish
+from purelb.api import annotations as words
 from purelb.api import events as rules
 from purelb.api import reasons
-from purelb.kube.model import Service
+from purelb.kube.model import Service, annotations
 from purelb.kube.owner import After, Done, Outcome
 from purelb.kube.resources import SERVICES
 
@@ -58,7 +61,8 @@ def submit(
     rv = service.metadata.resource_version
     if last is not None and last.stripped == (rv, whole(desired)):
         return Done()
-    if found.messages_only and last is not None and now < last.at + MESSAGE_APART:
+    early = found.messages_only and last is not None and now < last.at + MESSAGE_APART
+    if early and last is not None and state.refused_as.get(key) in {None, _asks(service)}:
         return After(last.at + MESSAGE_APART - now)
     had = state.ledger.published(key) if ours is None else ours
     occasions = list(of_change(service, desired, ours=had, adopted=adopted))
@@ -70,6 +74,10 @@ def submit(
         told = occasion(rules.STATUS_RESTORED, "ingress or annotations were edited and are put back")
         if told is not None:
             occasions.append(told)
+    if desired.allocated is not None and not desired.allocated.status:
+        state.refused_as[key] = _asks(service)
+    else:
+        state.refused_as.pop(key, None)
     flight = Flight(
         "status",
         service=key,
@@ -93,3 +101,9 @@ def submit(
         priority=PRIORITY_ALLOCATE if found.ingress else PRIORITY_FOLD,
     )
     return Done()
+
+
+def _asks(service: Service) -> int:
+    """A fingerprint of what the user of a Service can have written to get another answer."""
+    noted = frozenset(item for item in annotations(service).items() if item[0] not in words.OURS)
+    return hash((rough_wish(service).asked, noted))

@@ -23,3 +23,46 @@ async def test_an_address_that_changes_soon_after_it_was_given_is_told_by_an_eve
             assert await cluster.addresses() == ("192.0.2.12",)
             told = [note for name, reason, note in await cluster.events() if reason == "AddressAssigned"]
             assert told == ["192.0.2.10 from default", "192.0.2.12 from default"]
+
+
+async def test_who_corrects_a_mistake_by_another_is_told_of_the_other_at_once() -> None:
+    cluster = Cluster()
+    async with cluster.admin:
+        await cluster.prepare()
+        await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+        async with cluster.allocator():
+            await cluster.serve(annotations={"purelb.io/service-group": "nowhere"})
+            await cluster.clock.advance(1.0)
+            for name in ("elsewhere", "anywhere"):
+                edit = {"metadata": {"annotations": {"purelb.io/service-group": name}}}
+                await cluster.patch(SERVICES, "web", edit, "shop")
+                await cluster.clock.advance(1.0)
+                told = await cluster.condition()
+                assert told is not None
+                assert told.message == f'ServiceGroup "{name}" does not exist in namespace {INSTALL}'
+            writes = cluster.status_writes()
+            for number in range(5):
+                await cluster.patch(SERVICES, "web", {"metadata": {"labels": {"n": str(number)}}}, "shop")
+                await cluster.clock.advance(1.0)
+            assert cluster.status_writes() == writes, "an edit that gives no other answer is answered by nothing"
+
+
+async def test_a_message_that_others_change_waits_for_a_minute() -> None:
+    cluster = Cluster()
+    async with cluster.admin:
+        await cluster.prepare()
+        await cluster.create(SERVICE_GROUPS, pool(text="192.0.2.10-192.0.2.11"), INSTALL)
+        async with cluster.allocator():
+            for name in ("first", "second", "web"):
+                await cluster.serve(name)
+                await cluster.clock.advance(1.0)
+            shrunk = {"spec": {"local": {"v4pool": {"pool": "192.0.2.10"}}}}
+            await cluster.patch(SERVICE_GROUPS, "default", shrunk, INSTALL)
+            await cluster.clock.advance(30.0)
+            waiting = await cluster.condition()
+            assert waiting is not None
+            assert waiting.message == "default: 2 of 2 IPv4 addresses in use"
+            await cluster.clock.advance(31.0)
+            waiting = await cluster.condition()
+            assert waiting is not None
+            assert waiting.message == "default: 1 of 1 IPv4 addresses in use"
