@@ -17,6 +17,7 @@ from purelb.process.settings import Loaded, load
 ROOM = Path(purelb.allocator.__file__).parent
 TALKS = {
     "configuring",
+    "conflicts",
     "counting",
     "landing",
     "lending",
