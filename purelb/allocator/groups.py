@@ -253,6 +253,7 @@ class _Taken:
             self._rows += ((i.family, i.low, i.high, group.name) for i in entry.intervals)
             yield
         self._rows.sort()
+        yield
 
 
 def _age(stored: ServiceGroup) -> tuple[str, str, str]:
@@ -312,7 +313,9 @@ def _lay_out(groups: Iterable[Group]) -> Pieces[tuple[dict[EntryId, Layout], Atl
         for entry in group.entries:
             found = EntryId(group.name, entry.family, count[entry.family])
             count[entry.family] += 1
-            layouts[found] = Layout((i.low, i.high) for i in entry.intervals)
+            bounds = tuple((i.low, i.high) for i in entry.intervals)
+            yield
+            layouts[found] = Layout(bounds)
             yield
             handed_out, excluded = Place(found), Place(found, excluded=True)
             rows += ((handed_out, i) for i in entry.intervals)

@@ -5,21 +5,23 @@ Order of entries per family: `v4pools`, then `v4pool`, then the legacy entry; IP
 first; a later item loses them, with a warning. Everything is computed on the bounds of intervals.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_network
+from itertools import count
 from typing import Final
 
 from msgspec import Struct
 
 from purelb.api import rules
 from purelb.api.kinds import AGGREGATION_TEXT, ClusterPools, LocalPools, PoolEntry
-from purelb.api.pieces import Pieces
+from purelb.api.pieces import CHANGES, LOOKS, Pieces
 from purelb.net.cover import Cover
 from purelb.net.quoting import quoted, shown
 from purelb.net.ranges import (
     BITS,
     INTERVALS_MAX,
     Family,
+    Holes,
     Interval,
     IPAddress,
     IPNetwork,
@@ -31,11 +33,10 @@ from purelb.net.ranges import (
     first_and_last,
     interval_of,
     joined,
-    overlap,
-    parse_ranges,
+    overlaps,
     print_item,
+    reading_ranges,
     size,
-    subtract,
     union,
     without_buggy,
 )
@@ -68,7 +69,8 @@ class Entry(Struct, frozen=True):
     """One pool of a group.
 
     `intervals`: effective, disjoint, in written order (ascending inside an item); may be empty.
-    `covered`: the same addresses and the excluded ones, sorted and disjoint: what belongs to this entry at all.
+    `excluded`: what exclusions took away, sorted and disjoint.
+    `covered`: both, sorted and disjoint: what belongs to this entry at all.
     `pool`: the text as written. `prefix_length`: on the dummy interface.
     """
 
@@ -77,12 +79,8 @@ class Entry(Struct, frozen=True):
     subnet: IPNetwork
     prefix_length: int
     intervals: tuple[Interval, ...]
+    excluded: tuple[Interval, ...]
     covered: tuple[Interval, ...]
-
-    @property
-    def excluded(self) -> tuple[Interval, ...]:
-        """Addresses of the pool that exclusions took away, sorted and disjoint. Computed: keep it if you ask often."""
-        return subtract(self.covered, self.intervals)
 
     @property
     def size(self) -> int:
@@ -104,7 +102,7 @@ class Pools(Struct, frozen=True):
 def reading_pools(written: ClusterPools) -> Pieces[Pools | str]:
     """The entries, or what is wrong as a sentence that quotes the offending item. Never raises.
 
-    In pieces: it stops after each text of ranges, which is a few hundred items as far as admission has seen it.
+    In pieces: a text that was stored before admission bounded it may have thousands of items.
     """
     problem = rules.pools_problem(written)
     slots = _slots(written) if problem is None else problem
@@ -124,11 +122,10 @@ def reading_pools(written: ClusterPools) -> Pieces[Pools | str]:
         entries.append(entry)
         items += entry.pool.count(",") + 1
         pieces += len(entry.intervals)
-        nowhere += (
-            f"{slot.name}: no node announces addresses of {network}: exclude them"
-            for network in _NOWHERE
-            if family_of(network) == entry.family and overlap(entry.intervals, (interval_of(network),))
-        )
+        for network in _NOWHERE:
+            if (yield from _gives(entry, interval_of(network))):
+                text = f"{slot.name}: no node announces addresses of {network}: exclude them"
+                nowhere.append(text)
         if pieces > INTERVALS_MAX or items > INTERVALS_MAX:
             return _too_many(INTERVALS_MAX)
     return Pools(tuple(entries), (*_warnings(losers), *nowhere[:_WARNINGS_MAX]))
@@ -163,7 +160,7 @@ def _reading(slot: _Slot, covers: dict[Family, Cover], losers: list[str]) -> Pie
     if isinstance(subnet, Unreadable):
         return f"{slot.name}.subnet: {subnet.text}"
     family = family_of(subnet)
-    ranges = parse_ranges(written.pool, family=family, subnet=subnet)
+    ranges = yield from reading_ranges(written.pool, family=family, subnet=subnet)
     if isinstance(ranges, Unreadable):
         return f"{slot.name}.pool: {ranges.text}"
     length = _prefix_length(written.aggregation, subnet, family)
@@ -171,28 +168,77 @@ def _reading(slot: _Slot, covers: dict[Family, Cover], losers: list[str]) -> Pie
         return f"{slot.name}.aggregation: {quoted(written.aggregation)} is not a prefix length of 8 to {BITS[family]}"
     yield
     mine: list[Interval] = []
-    for item in ranges.items:
+    for number, item in enumerate(ranges.items, start=1):
         fresh = covers[family].add(item.interval)
         if size(fresh) != item.interval.size:
             losers.append(f"{slot.name}: {print_item(item)}")
         mine += fresh
+        if not number % CHANGES:
+            yield
     holes = yield from _holes(slot, ranges, subnet, family)
     if isinstance(holes, str):
         return holes
     yield
-    remaining = subtract(mine, holes)
-    left = without_buggy(remaining) if written.exclude_first_last else remaining
-    if isinstance(left, TooMany):
-        return _too_many(left.limit)
-    left = joined(left)
+    left = (yield from _without(mine, holes)) if holes else mine
+    if written.exclude_first_last:
+        thinned = yield from _thinned(left)
+        if isinstance(thinned, TooMany):
+            return _too_many(thinned.limit)
+        left = thinned
+    intervals = joined(left)
+    yield
+    covered = union(mine)
+    yield
+    excluded = (yield from _without(covered, intervals)) if left is not mine else ()
     return Entry(
         family=family,
         pool=written.pool,
         subnet=subnet,
         prefix_length=length,
-        intervals=left,
-        covered=union(mine),
+        intervals=intervals,
+        excluded=tuple(excluded),
+        covered=covered,
     )
+
+
+def _without(intervals: Iterable[Interval], holes: Iterable[Interval]) -> Pieces[list[Interval]]:
+    """What the holes leave of each interval."""
+    known, left, steps = Holes(holes), list[Interval](), count(1)
+    yield
+    for interval in intervals:
+        for part in known.left_of(interval):
+            left.append(part)
+            if not next(steps) % LOOKS:
+                yield
+        if not next(steps) % LOOKS:
+            yield
+    return left
+
+
+def _thinned(intervals: Sequence[Interval]) -> Pieces[list[Interval] | TooMany]:
+    """Without the addresses that end in .0 and .255."""
+    left: list[Interval] = []
+    for at in range(0, len(intervals), LOOKS):
+        found = without_buggy(intervals[at : at + LOOKS])
+        if isinstance(found, TooMany):
+            return found
+        left += found
+        if len(left) > INTERVALS_MAX:
+            return TooMany(INTERVALS_MAX)
+        yield
+    return left
+
+
+def _gives(entry: Entry, interval: Interval) -> Pieces[bool]:
+    """Whether it may hand out an address of the interval."""
+    if interval.family != entry.family or not overlaps(entry.covered, interval):
+        return False
+    for number, mine in enumerate(entry.intervals, start=1):
+        if mine.low <= interval.high and interval.low <= mine.high:
+            return True
+        if not number % LOOKS:
+            yield
+    return False
 
 
 def _holes(slot: _Slot, ranges: Ranges, subnet: IPNetwork, family: Family) -> Pieces[list[Interval] | str]:
@@ -201,7 +247,7 @@ def _holes(slot: _Slot, ranges: Ranges, subnet: IPNetwork, family: Family) -> Pi
         return f"{slot.name}.exclude: {len(excludes)} items are more than {EXCLUDES_MAX}"
     holes: list[Interval] = []
     for position, text in enumerate(excludes):
-        excluded = parse_ranges(text, family=family)
+        excluded = yield from reading_ranges(text, family=family)
         if isinstance(excluded, Unreadable):
             return f"{slot.name}.exclude[{position}]: {excluded.text}"
         yield

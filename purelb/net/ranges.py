@@ -13,7 +13,7 @@ Not promised: that addresses are sensible to hand out (multicast, loopback); the
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Literal
 
@@ -27,6 +27,9 @@ Family = Literal[4, 6]
 
 # A group whose addresses fall into more pieces than this is refused: the ledger keeps each piece in memory.
 INTERVALS_MAX = 8192
+
+# Items read between two stops, each of some five microseconds.
+ITEMS_AT_ONCE = 32
 
 BITS: dict[Family, int] = {4: 32, 6: 128}
 
@@ -85,6 +88,28 @@ class Unreadable(Struct, frozen=True):
         return f"{quoted(self.item)} {self.problem}"
 
 
+class Holes:
+    """What is to be taken away from many intervals, put in order once. The holes may overlap and need no order."""
+
+    def __init__(self, intervals: Iterable[Interval]) -> None:
+        self._holes = union(intervals)
+        self._ends = [(hole.family, hole.high) for hole in self._holes]
+
+    def left_of(self, interval: Interval) -> Iterator[Interval]:
+        """The parts of the interval that no hole takes, ascending. Each costs O(1) after the first look, which is O(log n)."""
+        low = interval.low
+        # The first hole that ends at or after our start; those before it cannot touch us.
+        for index in range(bisect_right(self._ends, (interval.family, low - 1)), len(self._holes)):
+            hole = self._holes[index]
+            if hole.family != interval.family or hole.low > interval.high or low > interval.high:
+                break
+            if hole.low > low:
+                yield Interval(interval.family, low, hole.low - 1)
+            low = max(low, hole.high + 1)
+        if low <= interval.high:
+            yield Interval(interval.family, low, interval.high)
+
+
 class TooMany(Struct, frozen=True):
     """More intervals than `limit`. The rest was not computed."""
 
@@ -132,12 +157,25 @@ def parse_ranges(text: str, *, family: Family | None = None, subnet: IPNetwork |
 
     Source: spec of the API, section 2.4. Never raises, whatever the text.
     """
+    reading = reading_ranges(text, family=family, subnet=subnet)
+    while True:
+        try:
+            next(reading)
+        except StopIteration as ended:
+            answer: Ranges | Unreadable = ended.value
+            return answer
+
+
+def reading_ranges(
+    text: str, *, family: Family | None = None, subnet: IPNetwork | None = None
+) -> Generator[None, None, Ranges | Unreadable]:
+    """The same in pieces: it stops after every few items, for who must not be held by a text of thousands."""
     pieces = text.split(",", INTERVALS_MAX)
     if len(pieces) > INTERVALS_MAX:
         return Unreadable(text, f"has more than {INTERVALS_MAX} items: write them as fewer, larger ranges")
     inside = None if subnet is None else interval_of(subnet)
     items: list[Item] = []
-    for piece in pieces:
+    for number, piece in enumerate(pieces, start=1):
         item = _parse_item(piece.strip(_BLANKS))
         if isinstance(item, Unreadable):
             return item
@@ -152,6 +190,8 @@ def parse_ranges(text: str, *, family: Family | None = None, subnet: IPNetwork |
         if inside is not None and not _within(found, inside):
             return Unreadable(piece.strip(_BLANKS), f"is not inside the subnet {subnet}")
         items.append(item)
+        if not number % ITEMS_AT_ONCE:
+            yield
     assert family is not None  # noqa: S101 - split answers at least one piece, and each has a family
     return Ranges(family, tuple(items))
 
@@ -199,7 +239,8 @@ def joined(intervals: Iterable[Interval]) -> tuple[Interval, ...]:
 
 def subtract(intervals: Iterable[Interval], holes: Iterable[Interval]) -> tuple[Interval, ...]:
     """What is left of each interval, in the given order, ascending inside each. Holes may overlap and need no order."""
-    return tuple(_subtract(intervals, union(holes)))
+    known = Holes(holes)
+    return tuple(part for interval in intervals for part in known.left_of(interval))
 
 
 def overlap(left: Iterable[Interval], right: Iterable[Interval]) -> tuple[Interval, ...]:
@@ -221,6 +262,14 @@ def contains(intervals: Sequence[Interval], wanted: IPAddress) -> bool:
         return False
     before = intervals[position - 1]
     return before.family == family and before.low <= number <= before.high
+
+
+def overlaps(intervals: Sequence[Interval], wanted: Interval) -> bool:
+    """Whether an address of `wanted` lies in one of `intervals`, which must be sorted and disjoint: O(log n)."""
+    position = bisect_right(intervals, (wanted.family, wanted.high), key=lambda each: (each.family, each.low))
+    return (
+        position > 0 and intervals[position - 1].family == wanted.family and intervals[position - 1].high >= wanted.low
+    )
 
 
 def first_and_last(ranges: Ranges, *, subnet: IPNetwork) -> tuple[Interval, ...]:
@@ -294,22 +343,6 @@ def _parse_cidr(text: str) -> Item | Unreadable:
 
 def _within(inner: Interval, outer: Interval) -> bool:
     return inner.family == outer.family and outer.low <= inner.low and inner.high <= outer.high
-
-
-def _subtract(intervals: Iterable[Interval], holes: Sequence[Interval]) -> Iterator[Interval]:
-    keys = [(hole.family, hole.high) for hole in holes]
-    for interval in intervals:
-        low = interval.low
-        # The first hole that ends at or after our start; those before it cannot touch us.
-        for index in range(bisect_right(keys, (interval.family, low - 1)), len(holes)):
-            hole = holes[index]
-            if hole.family != interval.family or hole.low > interval.high or low > interval.high:
-                break
-            if hole.low > low:
-                yield Interval(interval.family, low, hole.low - 1)
-            low = max(low, hole.high + 1)
-        if low <= interval.high:
-            yield Interval(interval.family, low, interval.high)
 
 
 def _overlap(left: Sequence[Interval], right: Sequence[Interval]) -> Iterator[Interval]:

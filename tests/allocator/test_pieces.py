@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from purelb.allocator.audit import broken, recounting
 from purelb.allocator.claims import Source
@@ -14,11 +17,15 @@ from purelb.allocator.pacing import SLICE, Pace
 from purelb.allocator.sharing import Facts
 from purelb.api.groups import Accepted, parse_group, reading_group
 from purelb.api.pieces import CHANGES, LOOKS, at_once
-from tests.allocator.objects import INSTALL, group, key, v4
+from tests.allocator.objects import INSTALL, group, key, v4, v6
 
 if TYPE_CHECKING:
+    from types import FrameType
+
+    from _typeshed import TraceFunction
+
     from purelb.allocator.ranges import Address
-    from purelb.api.kinds import ServiceGroup
+    from purelb.api.kinds import PoolEntryV4, PoolEntryV6, ServiceGroup
     from purelb.api.pieces import Pieces
 
 HELD = 1000
@@ -62,6 +69,58 @@ def test_a_group_is_read_entry_by_entry_and_says_the_same_as_at_once() -> None:
     accepted = parse_group(stored, install_namespace=INSTALL)
     assert isinstance(accepted, Accepted)
     assert at_once(read(stored)).accepted == {"default": accepted.group}
+
+
+def opcodes(work: Pieces[Any]) -> list[int]:
+    """How much is done between two stops, counted in what the interpreter does: the same on every machine, however busy."""
+    found: list[int] = []
+    before = sys.gettrace()
+
+    def counting(_frame: FrameType, event: str, _arg: object) -> TraceFunction:
+        found[-1] += event == "opcode"
+        return counting
+
+    def called(frame: FrameType, _event: str, _arg: object) -> TraceFunction:
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return counting
+
+    while True:
+        found.append(0)
+        sys.settrace(called)
+        try:
+            next(work)
+        except StopIteration:
+            return found
+        finally:
+            sys.settrace(before)
+
+
+def in_one_text(items: int, *, six: bool = False) -> str:
+    """So many ranges that do not touch, as no admission would let in any more."""
+    if six:
+        return ", ".join(f"2001:db8:0:{n:x}::1-2001:db8:0:{n:x}::ffff" for n in range(items))
+    return ", ".join(f"10.0.{n // 16}.{n % 16 * 16}-10.0.{n // 16}.{n % 16 * 16 + 6}" for n in range(items))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param(v4(in_one_text(1000), "10.0.0.0/8"), id="a pool"),
+        pytest.param(v6(in_one_text(1000, six=True), "2001:db8::/32"), id="a pool of IPv6"),
+        pytest.param(v4("10.0.0.0/8", "10.0.0.0/8", exclude=(in_one_text(1000),)), id="what is excluded from one"),
+        pytest.param(
+            v4("0.0.0.0/1", "0.0.0.0/1", exclude=(in_one_text(1000),)), id="exclusions of what nobody announces"
+        ),
+        pytest.param(v4(in_one_text(1000), "10.0.0.0/8", exclude_first_last=True), id="a pool without .0 and .255"),
+        pytest.param(
+            v4(in_one_text(1000), "10.0.0.0/8", exclude=(in_one_text(990),)),
+            id="a pool of which nearly all is excluded",
+        ),
+    ],
+)
+def test_a_text_of_thousands_of_items_is_read_a_few_items_at_a_time(entry: PoolEntryV4 | PoolEntryV6) -> None:
+    done = opcodes(read(group("default", entry)))
+    assert max(done) <= sum(done) / 15
 
 
 def test_a_group_that_says_the_same_as_before_is_not_read_again() -> None:

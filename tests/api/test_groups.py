@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from purelb.api.groups import Accepted, Group, Refusal, parse_group
 from purelb.api.kinds import ServiceGroup, ServiceGroupSpec
-from purelb.net.ranges import overlap, size
+from purelb.net.ranges import overlap, size, subtract
 from tests.api.examples import EXTERNAL, LOCAL, NETBOX, SELECTOR, V4, V6
 
 INSTALL = "purelb-system"
@@ -261,6 +261,7 @@ def test_exclusions_never_enlarge_a_pool_and_entries_never_share(
     for entry, whole in zip(entries, plain.entries, strict=False):
         assert overlap(entry.intervals, whole.intervals) == overlap(entry.intervals, entry.intervals)
         assert entry.covered == whole.covered
+        assert entry.excluded == subtract(entry.covered, entry.intervals)
         assert size((*entry.intervals, *entry.excluded)) == whole.size
     every = [interval for entry in entries for interval in entry.intervals]
     assert size(every) == sum(interval.size for interval in every)

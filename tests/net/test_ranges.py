@@ -184,11 +184,30 @@ def test_containment_agrees_with_the_enumerated_addresses(made: list[Interval], 
     assert ranges.contains(ranges.union(made), IPv4Address(number)) == (number in numbers(made))
 
 
+@given(smalls, smalls)
+def test_who_asks_whether_ranges_meet_is_told_what_enumerating_would_tell(
+    made: list[Interval], other: list[Interval]
+) -> None:
+    for wanted in other:
+        both = set(numbers(made)) & set(numbers([wanted]))
+        assert ranges.overlaps(ranges.union(made), wanted) == bool(both)
+
+
+@given(texts)
+def test_reading_a_text_in_pieces_stops_after_few_items(made: Ranges) -> None:
+    text = ",".join([print_ranges(made)] * 100)
+    reading = ranges.reading_ranges(text)
+    stops = sum(1 for _ in reading)
+    assert stops == 100 * len(made.items) // ranges.ITEMS_AT_ONCE
+
+
 def test_families_never_meet() -> None:
     four, six = Interval(4, 1, 5), Interval(6, 1, 5)
     assert ranges.union([six, four]) == (four, six)
     assert ranges.overlap([four], [six]) == ()
     assert ranges.subtract([four], [six]) == (four,)
+    assert not ranges.overlaps([four], six)
+    assert not ranges.overlaps([six], four)
     assert ranges.size([four, six]) == 10
 
 
