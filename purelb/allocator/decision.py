@@ -80,10 +80,12 @@ def decide(
     advertised: Collection[IPNetwork] = (),
     loans: Loans | None = None,
     may_adopt: bool = True,
+    agreed: str | None = None,
 ) -> Decision:
     """What is to be done about a Service that exists. The ledger knows nothing of another uid of this name.
 
-    `advertised` are the subnets of the living nodes, `loans` what sources gave and said. `may_adopt` False: what is published and not held was looked at already, and counts as empty.
+    `advertised` are the subnets of the living nodes, `loans` what sources gave and said. `may_adopt` False: what is published and not held was looked at already, and counts as empty. `agreed`: the wish we recorded last, for when a Service
+    was replaced as a whole and its annotation is gone.
     """
     key = ServiceKey(service.metadata.namespace, service.metadata.name)
     record = ledger.records.get(key)
@@ -92,10 +94,12 @@ def decide(
             return Ignore()
         rough = rough_wish(service)
         return Leave(Plan(key, rough.uid, rough.created, (), rough.facts(local=False)))
-    if service.metadata.deletion_timestamp:
-        return _terminating(service, _recorded(service), ledger=ledger, groups=groups, rules=rules)
-    wish = read_wish(service)
     recorded = _recorded(service)
+    if recorded is None and ledger.published(key):
+        recorded = agreed
+    if service.metadata.deletion_timestamp:
+        return _terminating(service, recorded, ledger=ledger, groups=groups, rules=rules)
+    wish = read_wish(service)
     if isinstance(wish, Refusal):
         return _unreadable(service, wish, recorded, ledger=ledger, groups=groups, rules=rules)
     if may_adopt and record is None and published(service):

@@ -216,6 +216,7 @@ class Reconciler:
             advertised=state.advertised,
             loans=state.loans,
             may_adopt=may_adopt,
+            agreed=state.agreed.get(ServiceKey(service.metadata.namespace, service.metadata.name)),
         )
 
     def _settle(self, key: ServiceKey, service: Service, settle: Settle, now: float, *, settled: bool) -> Outcome:
@@ -234,6 +235,10 @@ class Reconciler:
             if changed and before is not None:
                 for address in before.addresses:
                     self._wake_all(AddressChanges(address))
+        if settle.planned is not None and settle.planned.plan.addresses:
+            state.agreed[key] = settle.wish_text
+        else:
+            state.agreed.pop(key, None)
         if settle.planned is not None and settle.planned.several:
             state.several[key] = settle.planned.several
         else:
@@ -325,6 +330,7 @@ class Reconciler:
         gone = state.ledger.release(key, now)
         state.last.pop(key, None)
         state.refused_as.pop(key, None)
+        state.agreed.pop(key, None)
         if gone:
             self._hands.sink.count(metrics.ALLOCATIONS, "local", "released")
             fields = {"code": "addressReleased", "service": str(key), "ips": ip_list(gone)}
@@ -344,6 +350,7 @@ class Reconciler:
         state.conflicts.pop(key, None)
         state.last.pop(key, None)
         state.refused_as.pop(key, None)
+        state.agreed.pop(key, None)
 
     def _pass_on(self, key: ServiceKey) -> None:
         """Whoever was woken for an address and did not need it lets the next one ask."""

@@ -142,7 +142,8 @@ class Statusless(Struct, frozen=True, gc=False):
 class State(Struct):
     """What one term owns. Only the owner's steps change it.
 
-    `several`: who has one address per entry of which group. `refused_as`: a fingerprint of what was asked when a refusal was last written. `advertised`: the subnets of the living nodes.
+    `several`: who has one address per entry of which group. `refused_as`: a fingerprint of what was asked when a refusal was last written.
+    `agreed`: the wish recorded with what a Service holds. `advertised`: the subnets of the living nodes.
     """
 
     config: Config
@@ -164,6 +165,7 @@ class State(Struct):
     conflicts: dict[ServiceKey, Conflict] = field(default_factory=dict)
     last: dict[ServiceKey, Last] = field(default_factory=dict)
     refused_as: dict[ServiceKey, int] = field(default_factory=dict)
+    agreed: dict[ServiceKey, str] = field(default_factory=dict)
     nodes_seen: dict[str, tuple[Node | None, LBNodeStatus | None]] = field(default_factory=dict)
     group_written_at: dict[tuple[str, str], float] = field(default_factory=dict)
     agents_due_at: float | None = None

@@ -46,6 +46,23 @@ async def resize(cluster: Cluster, name: str, text: str) -> None:
     await cluster.clock.advance(1.0)
 
 
+async def test_a_service_that_is_replaced_as_a_whole_moves_if_its_user_asks_and_only_then(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool("other", "192.0.2.50/32"), INSTALL)
+    ours: dict[str, str | None] = dict.fromkeys(("allocated-by", "allocated-from", "allocated-wish", "pool-type"))
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        await edit(cluster, "web", **ours)
+        assert await cluster.addresses() == ("192.0.2.10",)
+        assert await noted(cluster, "allocated-wish") == "any"
+        await edit(cluster, "web", **ours, service_group="gone")
+        assert (await said(cluster))[1] == "UnknownGroup"
+        assert await noted(cluster, "allocated-wish") == "any", "what was refused is not what was agreed"
+        await edit(cluster, "web", **ours, service_group="other")
+        assert await cluster.addresses() == ("192.0.2.50",)
+        assert await noted(cluster, "allocated-wish") == "group=other"
+
+
 async def test_who_names_a_full_group_keeps_what_it_has_until_that_group_grows(cluster: Cluster) -> None:
     await cluster.create(SERVICE_GROUPS, pool("small", "192.0.2.50/32"), INSTALL)
     async with cluster.allocator():
