@@ -36,6 +36,12 @@ def default(text: str, **spec: object) -> ServiceGroup:
     )
 
 
+def another(generation: int, **spec: object) -> ServiceGroup:
+    made = objects.pool("another", "198.51.100.0/24", "198.51.100.0/24", install_namespace=INSTALL_NAMESPACE)
+    made = {**made, "metadata": {**made["metadata"], "generation": generation}, "spec": {**made["spec"], **spec}}
+    return msgspec.convert(made, ServiceGroup)
+
+
 def put(each: Service, namespace: str, *, created: str) -> Service:
     """The same Service in another namespace, made at another time."""
     return replace(each, metadata=replace(each.metadata, namespace=namespace, creation_timestamp=created))
@@ -66,6 +72,33 @@ def test_a_hundred_releases_serve_the_hundred_oldest_of_a_thousand_and_wake_none
         each.metadata.name for each in rehearsal.services() if published(each) and "waiting" in each.metadata.namespace
     }
     assert served == {each.metadata.name for each in waiting[:RELEASED]}
+
+
+@pytest.mark.parametrize(
+    ("edit", "asked"),
+    [
+        ({"priority": 5}, 200),
+        ({"drain": False, "autoAssign": False}, 200),
+        ({"namespaces": ["elsewhere"]}, 200),
+        ({"reuseDelay": "1m"}, 0),
+        ({"local": {"v4pool": {"pool": "198.51.100.0/25", "subnet": "198.51.100.0/24"}}}, 0),
+    ],
+    ids=["its priority", "whether it may be chosen", "its namespaces", "its reuseDelay", "its pool"],
+)
+def test_an_edit_of_another_group_asks_everybody_who_waits_only_if_it_may_serve_them_now(
+    edit: dict[str, object], asked: int
+) -> None:
+    """ADR 15: each is asked once, and what cannot help is not tried."""
+    other: dict[str, object] = {"namespaces": ["nobody"], "drain": True}
+    rehearsal = Rehearsal(groups=[default("192.0.2.0-192.0.2.9"), another(1, **other)], services=services(210))
+    rehearsal.begin()
+    rehearsal.settle()
+    assert len(rehearsal.state.waiting) == 200
+    rehearsal.steps.clear()
+    rehearsal.put_group(another(2, **(other | edit)))
+    rehearsal.settle()
+    decisions = [key for key, _ in rehearsal.steps if isinstance(key, ServiceKey)]
+    assert (len(decisions), len(set(decisions))) == (asked, asked)
 
 
 @pytest.mark.parametrize("seed", range(5))
