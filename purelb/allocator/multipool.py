@@ -84,7 +84,7 @@ def fill(
             continue
         answer = shelf.take(place, group, taken={*held, *found})
         if isinstance(answer, Refusal):
-            why.append(answer)
+            why.append(because.in_group(answer, group.name))
         else:
             lacking.pop()
             found.append(answer)

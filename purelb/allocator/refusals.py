@@ -143,7 +143,7 @@ def family_text(family: Family) -> str:
 
 
 def every_family(refused: Sequence[Refusal], *, one_will_do: bool) -> Refusal:
-    """One group refused these families: the reason whose check comes first, and what would help any of them.
+    """One group refused these families or entries: the reason whose check comes first, all texts, and what would help any of them.
 
     `one_will_do`: a family that the group lacks says nothing when it has the other one.
     """
@@ -152,7 +152,15 @@ def every_family(refused: Sequence[Refusal], *, one_will_do: bool) -> Refusal:
         lacking = refusal.reason == reasons.FAMILY_UNAVAILABLE
         return len(_CHECKS) + 1 if one_will_do and lacking else _CHECKS.get(refusal.reason, _CHECK_OF_KEY)
 
-    return with_waits(min(refused, key=rank), tuple(wait for refusal in refused for wait in refusal.waits))
+    first, *others = sorted(refused, key=rank)
+    told = [first.text, *(_without_name(o, first.group or o.group) for o in others if rank(o) <= len(_CHECKS))]
+    waits = tuple(wait for refusal in refused for wait in refusal.waits)
+    return with_waits(replace(first, text="; ".join(dict.fromkeys(told))), waits)
+
+
+def _without_name(refusal: Refusal, group: str) -> str:
+    """The text without the name of the group, where that stands already."""
+    return refusal.text.removeprefix(f"{group}: ")
 
 
 def every_group(tried: Sequence[tuple[str, Refusal]]) -> Refusal:
@@ -285,11 +293,12 @@ def pool_exhausted(group: str, family: Family, *, used: int, size: int, quaranti
     return Refusal(reasons.POOL_EXHAUSTED, text, (PoolHasRoom(group, family),))
 
 
-def entry_exhausted(entry: EntryId, *, used: int, size: int, quarantined: int, reserved: int) -> Refusal:
-    """Nothing is free in one entry of a group from which a Service takes one address per entry."""
-    refusal = pool_exhausted(
-        entry.group, entry.family, used=used, size=size, quarantined=quarantined, reserved=reserved
-    )
+def entry_exhausted(
+    entry: EntryId, subnet: IPNetwork, *, used: int, size: int, quarantined: int, reserved: int
+) -> Refusal:
+    """Nothing is free in one entry of a group from which a Service takes one address per entry. The numbers are the entry's."""
+    name = f"{entry.group}: {subnet}"
+    refusal = pool_exhausted(name, entry.family, used=used, size=size, quarantined=quarantined, reserved=reserved)
     return with_waits(refusal, (EntryHasRoom(entry),))
 
 

@@ -180,7 +180,12 @@ class Asker:
             return found
         use = pools.usage_of(place.entry)
         return because.entry_exhausted(
-            place.entry, used=use.claimed, size=use.size, quarantined=use.quarantined, reserved=use.reserved
+            place.entry,
+            place.subnet,
+            used=use.claimed,
+            size=use.size,
+            quarantined=use.quarantined,
+            reserved=use.reserved,
         )
 
     def _serve(self, group: Group, family: Family, *, several: bool) -> Address | Refusal:

@@ -155,8 +155,18 @@ def test_a_full_entry_is_named_and_waited_for_alone() -> None:
     assert answer.partial
     assert answer.missing == (C,)
     assert answer.plan.shortfall is not None
-    assert answer.plan.shortfall.text == "default: 1 of 1 IPv4 addresses in use"
+    assert answer.plan.shortfall.text == f"default: {C}: 1 of 1 IPv4 addresses in use"
     assert [type(wait) for wait in answer.plan.shortfall.waits] == [EntryHasRoom]
+
+
+def test_who_finds_every_entry_full_is_told_of_each() -> None:
+    desk = Desk(racks(remote=True))
+    for number in range(2):
+        desk.get(service(f"old-{number}"))
+    refusal = desk.ask(service())
+    assert refusal is not None
+    full = f"{A}: 2 of 2 IPv4 addresses in use; {B}: 2 of 2 IPv4 addresses in use; {C}: 1 of 1 IPv4 addresses in use"
+    assert (refusal.reason, refusal.text) == ("PoolExhausted", f"default: {full}")
 
 
 def test_several_addresses_count_against_the_quota_together() -> None:

@@ -96,7 +96,8 @@ def test_a_family_that_a_group_lacks_is_told_before_that_it_is_full_unless_one_f
     desk.get(service("first"))
     lacking = desk.ask(service(families=DUAL, policy="RequireDualStack"))
     assert lacking is not None
-    assert (lacking.reason, lacking.text) == ("FamilyUnavailable", "default has no IPv6 addresses")
+    assert lacking.reason == "FamilyUnavailable"
+    assert lacking.text == "default has no IPv6 addresses; 1 of 1 IPv4 addresses in use"
     assert reason(desk.ask(service(families=DUAL))) == "PoolExhausted"
 
 
@@ -106,6 +107,7 @@ def test_who_would_take_either_family_waits_for_both() -> None:
     refusal = desk.ask(service(families=DUAL))
     assert refusal is not None
     assert refusal.waits == (PoolHasRoom("default", 4), PoolHasRoom("default", 6))
+    assert refusal.text == "default: 1 of 1 IPv4 addresses in use; 1 of 1 IPv6 addresses in use"
 
 
 def test_prefer_dual_stack_takes_what_there_is_and_the_rest_later() -> None:
