@@ -123,7 +123,9 @@ class Groups:
                 self.accepted[meta.name] = answer.group
                 standing = _standing(answer.group, answer.warnings)
             self.standings[place] = standing
-        self.refused = {name: namespace for namespace, name in self.standings if name not in self.accepted}
+        for namespace, name in self.standings:  # of several, the one that counts is that of the install namespace
+            if name not in self.accepted and (name not in self.refused or namespace == self._install):
+                self.refused[name] = namespace
         self.elsewhere = {name: group for name, group in self.accepted.items() if group.source != "cluster"}
         self.layouts, self.atlas = yield from _lay_out(self.accepted.values())
         self.several = any(group.multi_pool for group in self.accepted.values())
@@ -152,10 +154,10 @@ class Groups:
         """The accepted group of a name, for a Service of a namespace."""
         group = self.accepted.get(name)
         if group is None:
-            refused = [standing for (_, other), standing in self.standings.items() if other == name]
-            if not refused:
+            if name not in self.refused:
                 return because.unknown_group(name, self._install)
-            return because.group_not_ready(name, refused[0].reason, refused[0].text)
+            standing = self.standings[self.refused[name], name]
+            return because.group_not_ready(name, standing.reason, standing.text)
         return self.denial(group, namespace) or group
 
     def name_at(self, address: Address) -> str | None:
@@ -212,10 +214,8 @@ class Groups:
 
     def _why_none(self, namespace: str, labels: Labels) -> list[str]:
         """What keeps each group from being chosen that is not plainly somebody else's; the group named default first."""
-        found: dict[str, str] = {}
-        for standing in self.standings.values():
-            if standing.name not in self.accepted:
-                found[standing.name] = f"{standing.name} is refused ({standing.reason})"
+        reason = {name: self.standings[namespace, name].reason for name, namespace in self.refused.items()}
+        found = {name: f"{name} is refused ({why})" for name, why in reason.items()}
         for name, group in self.accepted.items():
             serves = self.serves(group, namespace)
             if not serves and (group.namespaces or group.namespace_selector is not None):

@@ -555,6 +555,18 @@ def test_a_service_is_told_why_no_group_serves_it(
     assert text is None or refusal.text == text
 
 
+def test_a_group_of_the_same_name_that_nobody_reads_does_not_speak_for_the_one_that_is_refused() -> None:
+    ignored = group("web", namespace="shop", created="2025-01-01T00:00:00Z")
+    later = group("web", namespace="zoo", created="2026-12-01T00:00:00Z")
+    broken = group("web", v4("192.0.2.9-192.0.2.1"))
+    desk = Desk(ignored, broken, later)
+    refusal = desk.ask(service(annotations=wishing(service_group="web")))
+    assert refusal is not None
+    assert refusal.text.startswith("ServiceGroup web is not usable: InvalidSpec: ")
+    assert desk.groups.refused == {"web": "purelb-system"}
+    assert Desk(ignored, later).groups.refused.keys() == {"web"}
+
+
 def test_who_has_no_sharing_key_is_told_that_it_is_he_who_has_none() -> None:
     desk = Desk(group())
     desk.get(shared("a", 80))
