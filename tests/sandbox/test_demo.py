@@ -20,7 +20,7 @@ from tests.sandbox.cluster.whole import lacking, machine, processes_of, until
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(240)]
 DEMO = [sys.executable, "-m", "purelb.cli.main", "sandbox", "demo"]
 
 

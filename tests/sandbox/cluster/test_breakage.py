@@ -38,7 +38,7 @@ from tests.sandbox.cluster.whole import bring_up, lacking, processes_of, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(240)]
 PURELB = [sys.executable, "-m", "purelb.cli.main", "sandbox", "--name", "test"]
 
 

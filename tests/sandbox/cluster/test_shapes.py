@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from purelb.sandbox.cluster.reach import Sandbox
     from purelb.sandbox.cluster.state import StateDirectory
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(240)]
 # Longer than an agent needs to act on what it heard; what it does wrong is seen by then.
 WATCHED_S = 1.5
 # Enough for a machine on which nine others work; nothing here takes a tenth of it by itself.

@@ -23,7 +23,7 @@ from purelb.sandbox.cluster.state import StateDirectory, Unusable
 from purelb.sandbox.rig.topology import Shape
 from tests.sandbox.cluster.whole import bring_up, machine, processes_of, programs_of, until
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(240)]
 PURELB = [sys.executable, "-m", "purelb.cli.main", "sandbox"]
 
 

@@ -16,7 +16,7 @@ from purelb.sandbox.rig import namespaces as ns
 if TYPE_CHECKING:
     from purelb.sandbox.cluster.state import StateDirectory
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(240)]
 
 STORY = """
 set -e

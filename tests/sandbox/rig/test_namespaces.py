@@ -24,7 +24,7 @@ from purelb.sandbox.rig.proxy_rules import Backend, Frontend, ruleset
 from purelb.sandbox.rig.topology import Shape, plan
 from tests.sandbox.rig.rooms import echo, start, until
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(240)]
 Inside = Callable[[Callable[[], Any]], Any]
 
 VIP4, VIP6 = "172.30.1.200", "fd00:30:1::200"

@@ -23,7 +23,7 @@ from purelb.sandbox.rig.topology import Shape, plan
 from tests.sandbox.cluster.whole import lacking
 from tests.sandbox.rig.rooms import until
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(240)]
 Inside = Callable[[Callable[[], Any]], Any]
 # Timers of a bridge run on; everything else that `ip -d link` shows is compared.
 RUNNING = re.compile(r"(gc|hello|hold|message_age|forward_delay|tcn|topology_change)_timer\s+[0-9.]+")
