@@ -32,6 +32,11 @@ def o(about: str = "", /, **fields: Tree) -> Tree:
     return {"type": "object", "properties": fields} | ({"description": about} if about else {})
 
 
+def partly(**fields: Tree) -> Tree:
+    """An object of which only these fields are judged, because something here reads them; others are stored as they come."""
+    return ANY | {"properties": fields}
+
+
 def l(items: Tree) -> Tree:  # noqa: E743
     return {"type": "array", "items": items}
 
@@ -209,9 +214,13 @@ TREES: Mapping[tuple[str, str], Tree] = {
             configSource=ANY,
             externalID=S,
         ),
-        status=ANY,
+        status=partly(addresses=l(o(address=S, type=S)), conditions=l(CONDITION), daemonEndpoints=ANY, nodeInfo=ANY),
     ),
-    ("", "Pod"): kind("Pod is a collection of containers that can run on a host.", spec=ANY, status=ANY),
+    ("", "Pod"): kind(
+        "Pod is a collection of containers that can run on a host.",
+        spec=partly(containers=l(partly(name=S, image=S, ports=l(ANY)))),
+        status=partly(conditions=l(ANY), containerStatuses=l(ANY), phase=S),
+    ),
     ("", "Event"): EVENT,
     ("events.k8s.io", "Event"): EVENTS_K8S_IO,
     ("coordination.k8s.io", "Lease"): LEASE,

@@ -3,12 +3,28 @@
 
 from collections.abc import Mapping
 
+import msgspec
+
 from purelb.sandbox.apiserver.answers import Obj, Refusal, bad_request
 from purelb.sandbox.apiserver.bodies import Body, decode
 from purelb.sandbox.apiserver.exchange import JSON_TYPE, ApiRequest
 from purelb.sandbox.apiserver.identity import ANONYMOUS
 from purelb.sandbox.apiserver.paths import Target
 from purelb.sandbox.apiserver.views import View
+
+
+class _Preconditions(msgspec.Struct):
+    uid: str | None = None
+    resourceVersion: str | None = None  # noqa: N815  as on the wire
+
+
+class _DeleteOptions(msgspec.Struct):
+    """The types of what is read of a delete's body."""
+
+    preconditions: _Preconditions | None = None
+    propagationPolicy: str | None = None  # noqa: N815  as on the wire
+    gracePeriodSeconds: int | None = None  # noqa: N815  as on the wire
+    dryRun: list[str] | None = None  # noqa: N815  as on the wire
 
 
 def query_of(request: ApiRequest) -> Mapping[str, str]:
@@ -70,9 +86,12 @@ def delete_options_of(request: ApiRequest) -> Obj:
     if not request.body.strip():
         return {}
     found = decode(request.body, media_of(request), find_duplicates=False).value
-    if not isinstance(found, dict) or not isinstance(found.get("preconditions") or {}, dict):
-        raise bad_request("the body of a delete is DeleteOptions")
-    return found
+    try:
+        msgspec.convert(found, _DeleteOptions)
+    except msgspec.ValidationError as error:
+        why = f'DeleteOptions in version "v1" cannot be handled as a DeleteOptions: {error}'
+        raise bad_request(why) from error
+    return dict(found)
 
 
 def view_of(request: ApiRequest, target: Target, query: Mapping[str, str]) -> View:

@@ -125,7 +125,9 @@ class Writes:
             raise bad_request(
                 f"the name of the object ({obj['metadata']['name']}) does not match the name on the URL ({name})"[:512]
             )
-        if target.kind.namespaced and obj["metadata"].setdefault("namespace", target.namespace) != target.namespace:
+        if not target.kind.namespaced:
+            obj["metadata"].pop("namespace", None)
+        elif obj["metadata"].setdefault("namespace", target.namespace) != target.namespace:
             raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
         version = self._existing(target)
         if version is None:

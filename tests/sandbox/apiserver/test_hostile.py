@@ -48,6 +48,50 @@ def test_a_body_of(api: Api, body: bytes, code: int) -> None:
     assert refusal(api, "POST", SERVICES, body) == code
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(b"[]", id="that are a list"),
+        pytest.param(b"5", id="that are a number"),
+        pytest.param(b'{"propagationPolicy":[]}', id="with a policy that is a list"),
+        pytest.param(b'{"preconditions":[1]}', id="with preconditions that are a list"),
+        pytest.param(b'{"preconditions":{"uid":{}}}', id="with a uid that is an object"),
+        pytest.param(b'{"preconditions":{"resourceVersion":5}}', id="with a version that is a number"),
+        pytest.param(b'{"gracePeriodSeconds":"soon"}', id="with a grace that is a word"),
+        pytest.param(b'{"dryRun":"All"}', id="with a dryRun that is no list"),
+    ],
+)
+def test_delete_options(api: Api, options: bytes) -> None:
+    assert api.post(SERVICES, service("web")).code == 201
+    assert refusal(api, "DELETE", f"{SERVICES}/web", options) == 400
+    assert refusal(api, "DELETE", SERVICES, options) == 400
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        {"spec": {"containers": "web"}},
+        {"spec": {"containers": -(2**70)}},
+        {"spec": {"containers": [{"name": "a"}, "web"]}},
+        {"spec": {"containers": [{"name": "a", "ports": ["http"]}]}},
+        {"status": {"conditions": ["Ready"]}},
+        {"status": {"conditions": {"Ready": "True"}}},
+        {"status": {"containerStatuses": [5]}},
+    ],
+    ids=str,
+)
+def test_a_pod_with(api: Api, rest: dict[str, Any]) -> None:
+    pod = {"metadata": {"name": "web"}} | rest
+    assert refusal(api, "POST", "/api/v1/namespaces/default/pods", msgspec.json.encode(pod)) == 400
+
+
+@pytest.mark.parametrize("status", [{"nodeInfo": "x"}, {"daemonEndpoints": [1]}, {"conditions": ["Ready"]}], ids=str)
+def test_a_node_with(api: Api, status: dict[str, Any]) -> None:
+    assert api.post("/api/v1/nodes", {"metadata": {"name": "n1"}}).code == 201
+    body = msgspec.json.encode({"metadata": {"name": "n1"}, "status": status})
+    assert refusal(api, "PATCH", "/api/v1/nodes/n1/status", body) == 422
+
+
 def test_a_repeated_key_counts_once(api: Api) -> None:
     body = b'{"metadata":{"name":"a","name":"b"},"spec":{"ports":[{"port":1}]}}'
     made = api.raw("POST", SERVICES, body=body, headers=JSON)

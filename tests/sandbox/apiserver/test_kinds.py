@@ -194,7 +194,16 @@ def test_a_lease_a_slice_and_a_node_in_a_table(api: Api) -> None:
 
 
 def test_an_object_of_odd_shapes_spoils_its_own_row_only(api: Api) -> None:
-    for name, conditions in (("a", ["odd"]), ("b", [{"type": "Ready", "status": "True"}])):
-        api.post("/api/v1/nodes", meta(name, status={"conditions": conditions}))
-    rows = api.ask("GET", "/api/v1/nodes", accept=TABLE).body["rows"]
-    assert [found["cells"][:2] for found in rows] == [["a", None], ["b", "Ready"]]
+    deployments = "/apis/apps/v1/namespaces/default/deployments"  # a kind that is stored as it comes
+    for name, spec in (("a", "odd"), ("b", {"replicas": 3})):
+        assert api.post(deployments, meta(name, spec=spec)).code == 201
+    rows = api.ask("GET", deployments, accept=TABLE).body["rows"]
+    assert [found["cells"][:2] for found in rows] == [["a", None], ["b", "0/3"]]
+
+
+def test_what_belongs_to_no_namespace_is_written_without_one(api: Api) -> None:
+    odd = {"metadata": {"name": "n1", "namespace": "default"}, "spec": {"unschedulable": True}}
+    assert "namespace" not in api.post("/api/v1/nodes", odd).body["metadata"]
+    made = api.put("/api/v1/nodes/n1", odd | {"spec": {"unschedulable": False}})
+    assert (made.code, made.body["metadata"].get("namespace")) == (200, None)
+    assert len(api.get("/api/v1/nodes").body["items"]) == 1
