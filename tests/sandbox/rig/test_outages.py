@@ -177,6 +177,7 @@ def test_a_cut_from_the_api_leaves_the_other_nodes_way_to_it_and_whom_they_know_
 def test_a_node_without_power_falls_silent_without_a_fin_and_comes_back_as_new(in_namespaces: Inside) -> None:
     def body() -> dict[str, Any]:
         rig = build(plan(Shape(nodes=2), pods=[("e1", "n1")]))
+        settled(rig)  # a bridge says for a moment that it does not know whether it is up
         before = [booted(rig, room) for room in rig.rooms("n1")]
         with inside(rig.networks["n2"]):
             server = socket.create_server(("172.30.1.2", 5))
