@@ -44,7 +44,7 @@ from purelb.allocator.keys import (
 )
 from purelb.allocator.landing import find_out, land, reference, wake
 from purelb.allocator.observed import branded, marked, published
-from purelb.allocator.occasions import Occasion, occasion
+from purelb.allocator.occasions import HOUR, Occasion, occasion
 from purelb.allocator.policy import override
 from purelb.allocator.publish import nothing_of_ours
 from purelb.allocator.ranges import ip_text
@@ -152,7 +152,8 @@ class Reconciler:
             self._pass_on(key)
             return Done()
         if state.flights.aloft(key):
-            return Done()  # its answer asks for another turn
+            state.flights.ask_after(key)
+            return Done()
         find_out(state, hands, key, service, now)
         unsure = state.flights.unsure(key, service.metadata.resource_version, now)
         if unsure is not None and not unsure.asked:
@@ -275,6 +276,13 @@ class Reconciler:
             adopted=settle.adopted,
             more=warnings(settle),
         )
+        if state.restores.contested(key, now) and state.once.new(
+            str(key), "statusContested", "", now, again_after=HOUR
+        ):
+            fields = {"code": "statusContested", "service": str(key)}
+            log.info(
+                "somebody else writes the status of %s again and again: it is put back ever later", key, extra=fields
+            )
         ends = (seen.due, state.lasting.due(key), said_at if quiet else None, state.loans.ask_again_at(key))
         due = min((at for at in ends if at is not None), default=None)
         if isinstance(outcome, Done) and due is not None:
@@ -344,6 +352,7 @@ class Reconciler:
         state.waiting.put(key, "", ())
         state.tally.gone(key)
         state.overrides.forget(key)
+        state.restores.forget(key)
         state.taken.forget(key)
         state.several.pop(key, None)
         state.lasting.leave(key)

@@ -19,6 +19,7 @@ from purelb.allocator.observed import Claims
 from purelb.allocator.occasions import Lasting, Occasion, Once
 from purelb.allocator.overrides import Overrides
 from purelb.allocator.pacing import Pace
+from purelb.allocator.restores import Restores
 from purelb.allocator.serving import Rules
 from purelb.allocator.sources.loans import Loans
 from purelb.allocator.sources.source import Call
@@ -75,6 +76,10 @@ class Hands(Protocol):
 
     def later(self, key: Key, delay: float) -> None:
         """Ask for a turn after some seconds."""
+        ...
+
+    def afterwards(self, key: Key) -> None:
+        """Ask for a turn when what waits to be written by now is, about: nobody without an address waits for it."""
         ...
 
     def write(
@@ -156,6 +161,7 @@ class State(Struct):
     announcements: Announcements = field(default_factory=Announcements)
     liveness: Liveness = field(default_factory=Liveness)
     overrides: Overrides = field(default_factory=Overrides)
+    restores: Restores = field(default_factory=Restores)
     taken: Taken = field(default_factory=Taken)
     tally: Tally = field(default_factory=Tally)
     once: Once = field(default_factory=Once)

@@ -3,7 +3,7 @@
 
 Rest is the rule: equal means no write, a server that keeps dropping a part is not asked again until something changes, and a message
 that alone differs waits a minute. But who was refused and edits the Service is answered at once: the old message is about what is not
-there any more.
+there any more. What another controller puts into the status again and again is put back ever later.
 """
 
 from collections.abc import Iterable
@@ -64,13 +64,17 @@ def submit(
     early = found.messages_only and last is not None and now < last.at + MESSAGE_APART
     if early and last is not None and state.refused_as.get(key) in {None, _asks(service)}:
         return After(last.at + MESSAGE_APART - now)
+    restores = last is not None and last.fingerprint == wanted != fingerprint_of(service)
+    if restores and (wait := state.restores.wait(key, now)) > 0:
+        return After(wait)
     had = state.ledger.published(key) if ours is None else ours
     occasions = list(of_change(service, desired, ours=had, adopted=adopted))
     if key in state.conflicts:  # it was told when that was found
         occasions = [told for told in occasions if told.reason != reasons.ADDRESS_CONFLICT]
     if occasions and occasions[0].reason == reasons.ADDRESS_ASSIGNED:
         occasions += more
-    if last is not None and last.fingerprint == wanted != fingerprint_of(service):
+    if restores and last is not None:
+        state.restores.restoring(key, now, applied=last.at)
         told = occasion(rules.STATUS_RESTORED, "ingress or annotations were edited and are put back")
         if told is not None:
             occasions.append(told)

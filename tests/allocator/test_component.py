@@ -157,6 +157,32 @@ async def test_an_edited_status_is_put_back_and_nobody_else_is_touched(
         assert "StatusRestored" in {reason for name, reason, _ in await cluster.events() if name == "web"}
 
 
+async def test_a_status_that_another_controller_writes_again_and_again_is_put_back_ever_later(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    caplog.set_level("INFO")
+    theirs = {"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.9"}]}}}
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        before = cluster.status_writes()
+        for _ in range(300):
+            if await cluster.addresses() == ("192.0.2.10",):
+                await cluster.patch(SERVICES, "web", theirs, "shop", subresource="status")
+            await cluster.clock.advance(0.2)
+        assert 5 < cluster.status_writes() - before < 15, "five at once, then after 1, 2, 4, 8, 16 and 32 s"
+        assert [record.message for record in caplog.records if getattr(record, "code", "") == "statusContested"] == [
+            "somebody else writes the status of shop/web again and again: it is put back ever later"
+        ]
+        await cluster.clock.advance(61.0)
+        assert await cluster.addresses() == ("192.0.2.10",), "we do not give way"
+        await cluster.clock.advance(600.0)
+        await cluster.patch(SERVICES, "web", theirs, "shop", subresource="status")
+        await cluster.clock.advance(0.2)
+        assert await cluster.addresses() == ("192.0.2.10",), "after ten quiet minutes it is a slip again"
+
+
 async def test_edited_annotations_of_ours_are_put_back(cluster: Cluster) -> None:
     await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
     async with cluster.allocator():
