@@ -127,6 +127,9 @@ CODES: Final[tuple[Code, ...]] = (
     _row(
         "allocator", "writeStripped", "The API server dropped a part of a write: an old CRD, or an admission webhook."
     ),
+    _row(
+        "allocator", "statusContested", "Somebody else writes the status of a Service again and again; at most hourly."
+    ),
     _row("allocator", "publishRefused", "The API server refuses the status of a Service.", failure=True),
     _row(
         "allocator",
