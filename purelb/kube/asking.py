@@ -2,7 +2,7 @@
 """The requests of an informer: one at a time, as a task of its own, which hands over what it got.
 
 What comes back is an input of the reflector, errors of the server too. A request that was given up may have handed over
-something already; the reflector ignores it.
+something already, which its receiver throws away.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 
 One task drives the machine and changes the store (`filling`). The request under way (`asking`), a list or a watch, is a task of
 its own that hands over what it got through an inbox of one place, so a server cannot be faster than we are. What a given-up
-request left in the inbox is taken out before anything of the next one can get in, and the machine ignores it.
+request left in the inbox is thrown away with it: the machine would take it for the beginning, or the end, of the next one.
 
 Rules. Long work (a large list, its delivery, a full batch) gives the loop a turn every 5 ms; events are held back meanwhile,
 because the driver is busy. `run` ends by cancellation or by a mistake of ours, and leaves neither task nor open stream.
@@ -276,6 +276,8 @@ class Informer(Generic[T]):
                     self._asking.start(action, group)
                 case Close():
                     self._asking.give_up()
+                    while not self._inbox.empty():
+                        self._inbox.get_nowait()
                 case _:
                     assert_never(action)
             if self._clock.now() >= until:

@@ -9,7 +9,7 @@ import gc
 import logging
 import sys
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import pytest
@@ -238,6 +238,63 @@ async def test_a_relist_is_answered_by_the_stream_that_began_after_it() -> None:
         await at.send(stream, end("20"))
         assert answered == ["early"]
         assert at.told.taken() == [("added", "a", True), ("deleted", "a", False)]
+
+
+class RelistsAmidABatch(Told):
+    """Takes long, and has everything listed again when it is told of `b`."""
+
+    def __init__(self, at: Rig) -> None:
+        super().__init__()
+        self.at = at
+
+    def added(self, obj: Service, *, initial: bool) -> None:
+        self.at.clock.jump(0.006)
+        super().added(obj, initial=initial)
+        if obj.metadata.name == "b":
+            self.at.informer.relist("as somebody wants it", consistent=True)
+
+
+async def test_what_a_stream_that_was_given_up_had_handed_over_is_no_part_of_the_next_one() -> None:
+    async with rig() as at:
+        at.informer.add_handler(RelistsAmidABatch(at))
+        stream = await at.stream()
+        await at.send(stream, end("10"))
+        stream.send(change("ADDED", service("a", "11")), change("ADDED", service("b", "12")))
+        stream.send(change("ADDED", service("gone", "13")))
+        await at.clock.settle()
+        assert stream.closed == 1
+        # `gone` was deleted before the next stream began, so nothing will ever say so.
+        second = await at.stream()
+        await at.send(second, change("ADDED", service("a", "11")), change("ADDED", service("b", "12")), end("20"))
+        assert at.informer.store.keys() == ("d/a", "d/b")
+        assert not at.transport.calls
+
+
+@pytest.mark.parametrize("mode", ["auto", "list"])
+async def test_a_stream_that_ends_when_it_is_given_up_ends_nothing_else(mode: Literal["auto", "list"]) -> None:
+    async with rig(mode=mode) as at:
+        at.informer.add_handler(RelistsAmidABatch(at))
+        if mode == "auto":
+            stream = await at.stream()
+            await at.send(stream, end("10"))
+        else:
+            at.transport.take("GET").reply(listed(rv="10"))
+            stream = await at.watch()
+        stream.send(change("ADDED", service("a", "11")), change("ADDED", service("b", "12")))
+        stream.end()
+        await at.clock.settle()
+        if mode == "auto":
+            second = await at.stream()
+            await at.send(second, change("ADDED", service("a", "11")), change("ADDED", service("b", "12")), end("20"))
+        else:
+            at.transport.take("GET").reply(listed(service("a", "11"), service("b", "12"), rv="20"))
+            second = await at.watch()
+        assert not at.transport.calls
+        await at.clock.advance(60.0)
+        assert not at.transport.calls
+        assert [each.closed for each in at.transport.streams] == [1, 0]
+        await at.send(second, change("ADDED", service("c", "21")))
+        assert at.informer.store.keys() == ("d/a", "d/b", "d/c")
 
 
 async def test_what_is_streamed_again_in_the_version_that_is_stored_stays_the_object_it_was() -> None:
