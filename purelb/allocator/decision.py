@@ -15,7 +15,7 @@ from purelb.allocator.claims import Plan
 from purelb.allocator.groups import Groups
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.ledger import Ledger
-from purelb.allocator.observed import Claims, branded, has_class, marked, published
+from purelb.allocator.observed import Claims, branded, entries_of, has_class, marked, no_address, published
 from purelb.allocator.planning import Planned, keep, plan
 from purelb.allocator.refusals import Refusal
 from purelb.allocator.refusals import Wait as WaitFor
@@ -23,6 +23,7 @@ from purelb.allocator.serving import Rules, effective_local
 from purelb.allocator.sources.loans import Loans
 from purelb.allocator.wish import Wish, read_wish, rough_wish
 from purelb.api import annotations as words
+from purelb.api.messages import quoted
 from purelb.kube.model import Service, annotations
 from purelb.net.ranges import IPNetwork
 
@@ -102,7 +103,7 @@ def decide(
     wish = read_wish(service)
     if isinstance(wish, Refusal):
         return _unreadable(service, wish, recorded, ledger=ledger, groups=groups, rules=rules)
-    if may_adopt and record is None and published(service):
+    if may_adopt and record is None and entries_of(service):
         adopted = _adopt(service, wish, ledger=ledger, groups=groups, rules=rules)
         if adopted is not None:
             return adopted
@@ -157,7 +158,11 @@ def _terminating(
 
 def _adopt(service: Service, wish: Wish, *, ledger: Ledger, groups: Groups, rules: Rules) -> Settle | Foreign | None:
     """Take over what is published, if it could be given; None: treat the ingress as empty."""
-    there = published(service)
+    there, strange = published(service), no_address(service)
+    if strange is not None and not has_class(service) and not branded(service):
+        return Foreign(f"{quoted(strange)} is no address")
+    if not there:
+        return None
     asked = replace(wish, addresses=there, group=None, families=tuple(dict.fromkeys(a[0] for a in there)))
     asked = replace(asked, policy="SingleStack" if len(asked.families) == 1 else "RequireDualStack", re_evaluate=False)
     answer = plan(asked, recorded=None, ledger=ledger, groups=groups, rules=rules)

@@ -64,6 +64,12 @@ def published(service: Service) -> tuple[Address, ...]:
     return tuple(dict.fromkeys(found for entry in entries if (found := _read(entry.ip)) is not None))
 
 
+def no_address(service: Service) -> str | None:
+    """The first entry of the ingress that is a hostname, or nothing that could be read."""
+    found = (entry.hostname or (entry.ip if _read(entry.ip) is None else None) for entry in entries_of(service))
+    return next((text for text in found if text is not None), None)
+
+
 def noted_origins(service: Service, addresses: tuple[Address, ...]) -> tuple[Origin, ...]:
     """For each published address the group and the kind that our annotations give it."""
     noted, count = annotations(service), len(addresses)

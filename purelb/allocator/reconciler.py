@@ -290,7 +290,7 @@ class Reconciler:
 
     def _foreign(self, key: ServiceKey, service: Service, decision: Foreign, now: float, *, settled: bool) -> Outcome:
         """Another controller serves it: what we said while it waited for us is taken back. It is ours when a group comes that has it."""
-        state, hands, ips = self._state, self._hands, ip_list(published(service))
+        state, hands, ips = self._state, self._hands, ip_list(published(service)) or "what is in its status"
         last = state.last.get(key)
         self._forget(key, now)
         wake(state, hands, reservations.of_service(state.ledger, key, service, ours=False))

@@ -256,6 +256,22 @@ async def test_a_classless_service_with_a_foreign_address_is_left_alone(cluster:
         assert [reason for name, reason, _ in await cluster.events() if name == "web"] == ["ForeignIngress"]
 
 
+@pytest.mark.parametrize("entry", [{"hostname": "lb.example.com"}, {"ip": "192.0.2.11", "hostname": "lb.example.com"}])
+async def test_a_classless_service_with_a_foreign_hostname_is_left_alone(
+    cluster: Cluster, entry: dict[str, str]
+) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    await cluster.serve(loadBalancerClass=None)
+    ingress = {"status": {"loadBalancer": {"ingress": [entry]}}}
+    before = await cluster.patch(SERVICES, "web", ingress, "shop", subresource="status")
+    async with cluster.allocator(default_announcer="PureLB"):
+        await cluster.clock.advance(5.0)
+        assert await cluster.service() == before
+        told = [(reason, note) for name, reason, note in await cluster.events() if name == "web"]
+        assert [reason for reason, _ in told] == ["ForeignIngress"]
+        assert told[0][1].endswith('was published by another controller: "lb.example.com" is no address')
+
+
 async def test_a_foreign_address_is_adopted_when_a_group_comes_that_contains_it(cluster: Cluster) -> None:
     async with cluster.allocator(default_announcer="PureLB"):
         await cluster.serve(loadBalancerClass=None)
