@@ -13,6 +13,7 @@ As a command: `python -m hack.control_plane up | down | kubeconfig | run` (see h
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -72,7 +73,7 @@ class ControlPlane:
         self._sa_keys = service_account_keys(directory / "pki")
         self._admin = self._authority.client("admin", user="kubernetes-admin", groups=["system:masters"])
         with inside(netns):
-            etcd_port, peer_port, self._port = _free_port("127.0.0.1"), _free_port("127.0.0.1"), _free_port(host)
+            etcd_port, peer_port, self._port = _free_ports("127.0.0.1", "127.0.0.1", host)
         self._etcd_url = f"http://127.0.0.1:{etcd_port}"
         self._peer_url = f"http://127.0.0.1:{peer_port}"
         self.server = f"https://{f'[{host}]' if ':' in host else host}:{self._port}"
@@ -369,12 +370,17 @@ def _etcd(url: str, call: str, body: dict[str, object]) -> Any:
     return json.loads(read)
 
 
-def _free_port(host: str) -> int:
-    """A port that was free a moment ago. Another process may take it before we do; then the start fails and says so."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+def _free_ports(*hosts: str) -> list[int]:
+    """A port on each host, no two of them the same, that was free a moment ago. Another process may take one before we do;
+    then the start fails and says so."""
+    with contextlib.ExitStack() as probes:  # each is held until all are found, or the kernel might give one twice
+        found = []
+        for host in hosts:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            probe = probes.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            probe.bind((host, 0))
+            found.append(int(probe.getsockname()[1]))
+        return found
 
 
 if __name__ == "__main__":
