@@ -76,11 +76,14 @@ class Applier:
             if not any(entry["type"] == "Established" and entry["status"] == "True" for entry in said):
                 return said
             spec = body["spec"]
-            lists = [
-                f"/apis/{spec['group']}/{v['name']}/{spec['names']['plural']}" for v in spec["versions"] if v["served"]
-            ]
-            answers = {where: self._api.get(where).status for where in lists}
-            return set(answers.values()) == {200} or answers
+            group, plural = spec["group"], spec["names"]["plural"]
+            answers: dict[str, object] = {}
+            for root in (f"/apis/{group}/{v['name']}" for v in spec["versions"] if v["served"]):
+                answers[f"{root}/{plural}"] = self._api.get(f"{root}/{plural}").status == 200
+                # Discovery has a worker of its own, which may be later than the first list.
+                known = self._api.get(root)
+                answers[root] = known.status == 200 and plural in {each["name"] for each in known.body["resources"]}
+            return set(answers.values()) == {True} or answers
 
         wait_until(f"{crd} is served", probe, within_s=30)
 
