@@ -31,9 +31,20 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.conformance)
+    ours = [number for number, item in enumerate(items) if Path(__file__).parent in item.path.parents]
+    for number in ours:
+        items[number].add_marker(pytest.mark.conformance)
+        if items[number].get_closest_marker("timeout") is None:
+            # The limit includes the fixtures, and whoever comes first starts all there is: each start may take a minute.
+            items[number].add_marker(pytest.mark.timeout(180))
+    # There is one cluster for all. Who asks the API server alone comes before PureLB is installed and answers for it.
+    ordered = sorted((items[number] for number in ours), key=lambda item: "installation" in _fixtures(item))
+    for number, item in zip(ours, ordered, strict=True):
+        items[number] = item
+
+
+def _fixtures(item: pytest.Item) -> list[str]:
+    return item.fixturenames if isinstance(item, pytest.Function) else []
 
 
 def unavailable(reason: str) -> NoReturn:
@@ -134,7 +145,7 @@ def shipped(site: Installation) -> Installation:
 
 
 @pytest.fixture(scope="session")
-def installed(shipped: Installation) -> Installation:
+def installation(shipped: Installation) -> Installation:
     """PureLB at work: configuration, one allocator, an agent on every node, all ready."""
     shipped.apply_configuration()
     shipped.start_allocator()
@@ -142,6 +153,13 @@ def installed(shipped: Installation) -> Installation:
         shipped.start_agent(node)
     shipped.wait_ready(*shipped.components)
     return shipped
+
+
+@pytest.fixture
+def installed(installation: Installation) -> Installation:
+    """PureLB at work, whatever the test before did to it or to the API server."""
+    installation.wait_at_work()
+    return installation
 
 
 def missing_manifests() -> str | None:

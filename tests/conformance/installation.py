@@ -216,6 +216,30 @@ class Installation:
 
             wait_until(f"{name} is ready", probe, within_s=within_s, alive=[self.components[name]])
 
+    def wait_at_work(self, *, within_s: float = 90.0) -> None:
+        """Until the allocator leads and nobody waits before looking at the API server again.
+
+        After an outage an informer may wait for a minute, and a killed leader's lease lives for 15 s: who begins before they
+        are over waits for what another test left.
+        """
+        for name, process in self.components.items():
+
+            def probe(name: str = name) -> object:
+                try:
+                    figures = _figures(self.metrics(name))
+                except OSError as why:
+                    return str(why)
+                waiting = {
+                    each: value for each, value in figures.items() if "reflector_backoff_seconds{" in each and value
+                }
+                return (
+                    (figures['purelb_process_phase{phase="Running"}'] == 1.0 and not waiting)
+                    or waiting
+                    or "not running"
+                )
+
+            wait_until(f"{name} is at work", probe, within_s=within_s, alive=[process])
+
     # --- questions
 
     def service(self, namespace: str, name: str) -> Object:
@@ -321,6 +345,12 @@ def _group(name: str, *, v4: str, v6: str | None = None) -> Object:
         local["v6pools"] = [{"pool": v6, "subnet": "fd00:30:1::/64"}]
     metadata = {"name": name, "namespace": NAMESPACE}
     return {"apiVersion": "purelb.io/v2", "kind": "ServiceGroup", "metadata": metadata, "spec": {"local": local}}
+
+
+def _figures(metrics: str) -> dict[str, float]:
+    """Every series and its value."""
+    parts = (line.rpartition(" ") for line in metrics.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in parts}
 
 
 def _links(netns: str) -> list[Mapping[str, Any]]:
