@@ -63,6 +63,7 @@ class Flights:
         self._results: dict[int, WriteResult] = {}
         self._flights: dict[int, Flight] = {}
         self._by_service: dict[ServiceKey, int] = {}
+        self._asked: set[ServiceKey] = set()
         self._unsure: dict[ServiceKey, Unsure] = {}
         self._maybe: dict[ServiceKey, tuple[Flight, ...]] = {}
         self._failures: dict[ServiceKey, int] = {}
@@ -94,8 +95,19 @@ class Flights:
         """Whether a write of the Service is on its way."""
         return service in self._by_service
 
+    def ask_after(self, service: ServiceKey) -> None:
+        """A turn of the Service came while its write was on its way: it is to have another one."""
+        self._asked.add(service)
+
+    def asked_after(self, service: ServiceKey) -> bool:
+        """Whether such a turn is due, once."""
+        due = service in self._asked
+        self._asked.discard(service)
+        return due
+
     def forget(self, service: ServiceKey) -> None:
         """The Service is gone: the answer to a write still on its way means nothing."""
+        self._asked.discard(service)
         number = self._by_service.pop(service, None)
         if number is not None:
             del self._flights[number]

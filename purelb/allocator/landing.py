@@ -24,7 +24,7 @@ from purelb.api import events as rules
 from purelb.api import reasons
 from purelb.kube.failures import failure
 from purelb.kube.model import ObjectReference, Service, annotations
-from purelb.kube.queue import INITIAL, LIVE
+from purelb.kube.queue import INITIAL
 from purelb.kube.writer import (
     Cancelled,
     Conflicted,
@@ -63,8 +63,13 @@ def _service_landed(
             state.tally.written(key)
             if isinstance(obj, Service):
                 _applied(state, hands, flight, key, obj, now, answered=True)
-            # What follows an applied status is mostly nothing: those who have no address yet come first.
-            hands.soon(key, priority=LIVE if flight.desired is None else INITIAL)
+            asked = flights.asked_after(key)
+            if flight.desired is None:
+                hands.soon(key)
+            elif asked:
+                hands.soon(key, priority=INITIAL)
+            else:
+                hands.afterwards(key)  # mostly there is nothing to do
         case Conflicted() | Exists():
             flights.unknown(key, flight, now)
             delay = flights.delay(key, first=CONFLICT_WAIT, cap=CONFLICT_CAP)
@@ -189,7 +194,7 @@ def _tell(
         log.info("%s gave up %s", key, ip_list(gone), extra=fields)
         hands.sink.count(metrics.ALLOCATIONS, "local", "released")
     for address in desired.addresses if desired is not None else ():
-        note_use(state, hands, address)
+        note_use(state, hands, address, now)
 
 
 def wake(state: State, hands: Hands, freed: Iterable[Address], *, namespace: str = "") -> None:
@@ -216,11 +221,19 @@ def wake(state: State, hands: Hands, freed: Iterable[Address], *, namespace: str
                 hands.soon(service, priority=INITIAL)
 
 
-def note_use(state: State, hands: Hands, address: Address) -> None:
-    """The numbers of the address's group changed: its status is due, at most once a second."""
+def note_use(state: State, hands: Hands, address: Address, now: float | None = None) -> None:
+    """The numbers of the address's group changed: its status is due, at most once a second.
+
+    With `now` no turn is asked for that could only find out that a second is not over yet.
+    """
     group = group_of(address, ledger=state.ledger, groups=state.groups)
-    if group is not None:
+    if group is None:
+        return
+    written_at = state.group_written_at.get((group.namespace, group.name))
+    if now is None or written_at is None or now >= written_at + statuses.GROUP_APART:
         hands.soon(StatusDue(group.namespace, group.name), priority=INITIAL)
+    else:
+        hands.later(StatusDue(group.namespace, group.name), written_at + statuses.GROUP_APART - now)
 
 
 def _wake_for_loan(state: State, hands: Hands, address: Address, name: str, namespace: str) -> None:

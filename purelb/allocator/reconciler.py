@@ -152,7 +152,8 @@ class Reconciler:
             self._pass_on(key)
             return Done()
         if state.flights.aloft(key):
-            return Done()  # its answer asks for another turn
+            state.flights.ask_after(key)
+            return Done()
         find_out(state, hands, key, service, now)
         unsure = state.flights.unsure(key, service.metadata.resource_version, now)
         if unsure is not None and not unsure.asked:

@@ -78,6 +78,10 @@ class Hands(Protocol):
         """Ask for a turn after some seconds."""
         ...
 
+    def afterwards(self, key: Key) -> None:
+        """Ask for a turn when what waits to be written by now is, about: nobody without an address waits for it."""
+        ...
+
     def write(
         self,
         number: int,

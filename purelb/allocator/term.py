@@ -33,7 +33,7 @@ from purelb.kube.informer import Informer
 from purelb.kube.metrics import Sample, Sink
 from purelb.kube.model import Lease, Namespace, Node, ObjectReference, Service
 from purelb.kube.owner import Done, Outcome, Owner
-from purelb.kube.queue import LIVE, URGENT, WorkQueue
+from purelb.kube.queue import INITIAL, LIVE, URGENT, WorkQueue
 from purelb.kube.recorder import Recorder
 from purelb.kube.resources import SERVICES, Resource
 from purelb.kube.writer import Fence, Target, Write, Writer, WriteResult, Written
@@ -47,6 +47,9 @@ log: Final = logging.getLogger(__name__)
 TURN_FOR: Final = 2.0
 DRAIN_FOR: Final = 4.0
 ANSWERS_FOR: Final = 1.0
+
+AFTERWARDS_EACH: Final = 0.002  # seconds that a write takes on a busy server, about (docs/benchmarks.md)
+AFTERWARDS_MOST: Final = 5.0
 
 
 class World(Struct, frozen=True):
@@ -115,6 +118,10 @@ class Courier:
 
     def later(self, key: Key, delay: float) -> None:
         self._queue.add_after(key, delay)
+
+    def afterwards(self, key: Key) -> None:
+        delay = min(AFTERWARDS_MOST, AFTERWARDS_EACH * self._writer.unanswered)
+        self._queue.add_after(key, delay, priority=INITIAL)
 
     def write(
         self,

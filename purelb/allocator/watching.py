@@ -40,6 +40,7 @@ class Informers(Protocol):
 
 class Queue(Protocol):
     def soon(self, key: Key, *, priority: int = LIVE) -> None: ...
+    def afterwards(self, key: Key) -> None: ...
 
 
 class _Ask:
@@ -89,7 +90,10 @@ class _Services(_Ask):
     """A Service of which only what we write changed was written by us, or is to be put back: those who wait come first."""
 
     def updated(self, old: Service, new: Service) -> None:
-        self._queue.soon(_service(new), priority=INITIAL if _ours_alone(old, new) else LIVE)
+        if _ours_alone(old, new):
+            self._queue.afterwards(_service(new))
+        else:
+            self._queue.soon(_service(new))
 
 
 def watch(world: Informers, queue: Queue) -> list[Registration[Any]]:

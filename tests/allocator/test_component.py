@@ -593,3 +593,18 @@ async def test_a_restored_status_is_neither_an_assignment_nor_a_release(
         assert sorted(await events_of(cluster)) == ["AddressAssigned", "StatusRestored"]
         codes = [getattr(record, "code", "") for record in caplog.records]
         assert (codes.count("addressAssigned"), codes.count("addressReleased")) == (1, 0)
+
+
+async def test_who_got_an_address_in_a_burst_is_looked_at_again_when_the_last_has_one(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(text="192.0.2.0/24"), INSTALL)
+    async with cluster.allocator():
+        cluster.core.faults.add(Rule(effect=Delay(seconds=0.015625), resource="services/status", verb="patch"))
+        turns = cluster.sink.counts["purelb_k8s_client_updates_total",]
+        for number in range(64):
+            await cluster.serve(f"web{number:02}")
+        while len(await cluster.all_addresses()) < 64:
+            await cluster.clock.advance(0.015625)
+        in_the_burst = cluster.sink.counts["purelb_k8s_client_updates_total",] - turns
+        assert in_the_burst < 64 + 64 + 16, "more than a decision and an answer for each"
+        await cluster.clock.advance(10.0)
+        assert cluster.sink.counts["purelb_k8s_client_updates_total",] - turns >= in_the_burst + 48

@@ -44,12 +44,16 @@ class ByHand:
         self.sink: Sink = self.counted
         self.writes: list[tuple[int, dict[str, Any]]] = []
         self.asked: list[Key] = []
+        self.resting: list[Key] = []
         self.waiting: list[tuple[Key, float]] = []
         self.reads: list[ServiceKey] = []
         self.told: list[str] = []
 
     def soon(self, key: Key, *, priority: int = 0) -> None:
         self.asked.append(key)
+
+    def afterwards(self, key: Key) -> None:
+        self.resting.append(key)
 
     def later(self, key: Key, delay: float) -> None:
         self.waiting.append((key, delay))
@@ -125,6 +129,23 @@ async def test_a_server_that_drops_a_part_is_not_asked_again_until_something_cha
     bench.services.upsert(published(service(), "3", "192.0.2.10"))
     await bench.step(now=200.0)
     assert len(bench.hands.writes) == 2
+
+
+async def test_who_has_what_it_wants_is_looked_at_again_when_nothing_waits_to_be_written() -> None:
+    bench = Bench(service())
+    await bench.step()
+    bench.hands.asked.clear()
+    await bench.answer(Written(await landed(bench), "2"))
+    assert (WEB in bench.hands.asked, bench.hands.resting) == (False, [WEB])
+
+
+async def test_who_was_asked_while_its_write_was_on_its_way_is_asked_again_at_once() -> None:
+    bench = Bench(service())
+    await bench.step()
+    await bench.step()
+    bench.hands.asked.clear()
+    await bench.answer(Written(await landed(bench), "2"))
+    assert (WEB in bench.hands.asked, bench.hands.resting) == (True, [])
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,9 @@ class Theatre:
         self.delayed.pop(key, None)
         self.ready[key] = None
 
+    def afterwards(self, key: Key) -> None:
+        self.soon(key)
+
     def later(self, key: Key, delay: float) -> None:
         if key not in self.ready:
             self.delayed[key] = min(self.delayed.get(key, float("inf")), self.time + delay)

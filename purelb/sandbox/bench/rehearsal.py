@@ -187,6 +187,9 @@ class Rehearsal:
     def soon(self, key: Key, *, priority: int = LIVE) -> None:
         self._queue.add(key, priority=priority, now=self.time)
 
+    def afterwards(self, key: Key) -> None:
+        self.soon(key, priority=INITIAL)
+
     def later(self, key: Key, delay: float) -> None:
         self._queue.add_after(key, delay, priority=LIVE, now=self.time)
 
