@@ -167,7 +167,7 @@ async def test_remote_addresses_are_on_an_interface_of_ours_with_a_route(cluster
         await cluster.admin.delete(SERVICES, "far", namespace="purelb")
         await until(lambda: not addresses("kube-lb0"))
         agent.stop()
-        await asyncio.wait({task}, timeout=15)
+        await asyncio.wait({task}, timeout=40)
         assert task.done()
         assert "kube-lb0" not in run("ip", "link")
 
