@@ -9,7 +9,6 @@ An API server that is down never ends a process: a crash loop would add minutes 
 
 from __future__ import annotations
 
-import asyncio
 import faulthandler
 import gc
 import importlib.metadata
@@ -42,12 +41,12 @@ from purelb.process.reach import reach
 from purelb.process.settings import Loaded, Problem, add_flags, as_yaml, load
 from purelb.process.signals import Signals, tasks
 from purelb.process.statedoc import Decisions, settings_of
-from purelb.process.supervision import Roll, no_access, supervise, tell, verdict
+from purelb.process.supervision import Roll, no_access, run, supervise, tell, verdict
 from purelb.process.tls import Certificates
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from purelb.process.dryrun import Plan, Rehearsal
@@ -172,18 +171,17 @@ class ComponentCommand(Generic[S]):
             if loaded.settings.log_level == "info":
                 lines.addFilter(dryrun.quiet)
             prepare = partial(self._rehearsal, loaded.settings, Edges(clock, registry))
-            return asyncio.run(dryrun.rehearse(prepare, name=self.name, how=modes.dry_run, clock=clock))
+            return run(dryrun.rehearse(prepare, name=self.name, how=modes.dry_run, clock=clock))
         ground = Ground.of(loaded.settings)
         failures = [*self._self_checks(loaded.settings), *ground.failures]
         if modes.check:
             ground.close()
             failures += statesocket.why_not(loaded.settings.state_socket)
             needs = self._needs(loaded.settings)
-            failures += asyncio.run(ask_once(loaded.settings, needs, name=self.name, clock=clock, sink=registry))
+            asking = ask_once(loaded.settings, needs, name=self.name, clock=clock, sink=registry)
+            return run(_checked(failures, asking))
         for failure in failures:
             tell(failure)
-        if modes.check:
-            return ANSWER_IS_NO if failures else DONE
         if failures:
             ground.close()
             return CANNOT_WORK_HERE
@@ -199,7 +197,7 @@ class ComponentCommand(Generic[S]):
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_AFTER_ALLOCATIONS, 20, 20)
-        return asyncio.run(
+        return run(
             serve(
                 component,
                 name=self.name,
@@ -302,6 +300,14 @@ async def serve(
         return verdict(group)
     except Exception as failure:  # noqa: BLE001  what no task raised: a port that is taken, or a mistake of ours
         return verdict(BaseExceptionGroup("start", [failure]))
+
+
+async def _checked(failures: Iterable[CannotStart], asking: Awaitable[Iterable[CannotStart]]) -> int:
+    """Tell all that is missing here and at the API server; the answer is the exit code."""
+    found = [*failures, *await asking]
+    for failure in found:
+        tell(failure)
+    return ANSWER_IS_NO if found else DONE
 
 
 async def ask_once(

@@ -14,6 +14,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
+import sys
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Never
 
@@ -32,6 +34,10 @@ log: Final = logging.getLogger(__name__)
 
 CANCELLED_FOR_S: Final = 0.5
 """So long may cancelled tasks take at the end of the budget: enough to close sockets, too short for another call."""
+
+
+CLOSED_WITHIN_S: Final = 1.0
+"""So long may the loop take to close. It waits for its threads, and one of them may ask a name server that does not answer."""
 
 
 class TaskEnded(Exception):
@@ -68,6 +74,18 @@ async def unending(work: Awaitable[object], *, name: str) -> Never:
     if roll is not None:
         roll.gone.append(name)
     raise TaskEnded(f"{name} ended without being asked")
+
+
+def run(work: Coroutine[Any, Any, int]) -> int:
+    """As `asyncio.run`, but when `work` has ended the process does not wait for its threads: then it ends here, with that code."""
+    with asyncio.Runner() as runner:
+        code = runner.run(work)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(code))
+        signal.setitimer(signal.ITIMER_REAL, CLOSED_WITHIN_S)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    return code
 
 
 async def supervise(

@@ -106,6 +106,14 @@ def test_a_shutdown_over_its_budget_is_cut_and_ends_with_0() -> None:
         assert "shutdownStepCut" in it.codes()
 
 
+def test_a_name_that_is_still_looked_up_does_not_keep_a_process_that_has_stopped() -> None:
+    with running("asks-a-name") as it:
+        it.wait_for("phaseChanged")
+        it.process.send_signal(signal.SIGTERM)
+        assert it.end() == 0
+        assert it.codes()[-1] == "stopped"
+
+
 @pytest.mark.parametrize(
     ("behaviour", "code", "said"),
     [
