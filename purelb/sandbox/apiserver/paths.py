@@ -61,7 +61,14 @@ def _tail(parts: list[str]) -> tuple[str | None, str]:
     return (parts[0] if parts else None, parts[1] if len(parts) > 1 else "")
 
 
-_NEEDS_A_KUBELET = frozenset({"exec", "attach", "portforward", "log", "proxy"})
+_NEEDS_A_KUBELET = {
+    "exec": "exec POD -- CMD",
+    "attach": "logs POD",
+    "portforward": "port-forward POD PORT",
+    "log": "logs POD",
+    "proxy": "port-forward POD PORT",
+}
+"""With the command of the sandbox that does it."""
 
 
 def _target(
@@ -76,8 +83,7 @@ def _target(
         raise Refusal(
             501,
             "NotImplemented",
-            f"pods/{subresource} needs a kubelet, which this server does not have: use `purelb sandbox logs POD` or "
-            "`purelb sandbox exec NODE -- CMD`",
+            f"pods/{subresource} needs a kubelet, which this server does not have: use `purelb sandbox {_NEEDS_A_KUBELET[subresource]}`",
         )
     if subresource == "scale" and "scale" in kind.subresources:
         raise Refusal(501, "NotImplemented", "this server does not answer for scale: patch the object's own fields")

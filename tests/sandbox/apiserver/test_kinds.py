@@ -135,7 +135,15 @@ def test_a_pod_is_pending_until_its_status_says_otherwise_and_may_be_bound(api: 
     assert made.body["status"]["phase"] == "Running", "as the real server: only its status subresource is guarded"
     api.post(f"{DEFAULT}/pods/p/binding", {"target": {"kind": "Node", "name": "n1"}})
     assert api.get(f"{DEFAULT}/pods/p").body["spec"]["nodeName"] == "n1"
-    assert api.get(f"{DEFAULT}/pods/p/log").code == 501
+    for subresource, instead in {
+        "log": "logs POD",
+        "attach": "logs POD",
+        "exec": "exec POD -- CMD",
+        "portforward": "port-forward POD PORT",
+        "proxy": "port-forward POD PORT",
+    }.items():
+        refused = api.get(f"{DEFAULT}/pods/p/{subresource}")
+        assert (refused.code, f"`purelb sandbox {instead}`" in refused.body["message"]) == (501, True)
 
 
 def test_namespaces_are_labelled_with_their_name_and_four_stand_at_the_start(api: Api) -> None:
