@@ -94,10 +94,11 @@ def listen(host: str, port: int) -> list[socket.socket]:
     family = socket.AF_INET6 if not host or ":" in host else socket.AF_INET
     dual = not host
     try:
+        host.encode("idna")  # what can be no name is a TypeError to the library, which leaves its socket open then
         if dual and not socket.has_dualstack_ipv6():
             family, dual = socket.AF_INET, False
         return [socket.create_server((host, port), family=family, dualstack_ipv6=dual, backlog=CONNECTIONS_MAX)]
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         shown = f"[{host}]" if ":" in host else host
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             why = "address in use; is another agent, perhaps PureLB (Go), still running on this node?"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from purelb.process import http
+from purelb.process.component import CannotStart
 from purelb.process.connections import CONNECTIONS_MAX, REQUEST_S
 from tests.virtual_clock import VirtualClock
 
@@ -77,6 +78,14 @@ async def place() -> AsyncIterator[Place]:
     sockets = http.listen("127.0.0.1", 0)
     async with http.serving(app, sockets):
         yield Place(sockets[0].getsockname()[1], clock)
+
+
+@pytest.mark.parametrize("host", ["é..x", "a" * 70, "\n", "::1%nope", "203.0.113.1", "[::1]"])
+def test_a_host_that_is_none_of_ours_is_refused_with_what_to_choose(host: str) -> None:
+    with pytest.raises(CannotStart) as refused:
+        http.listen(host, 0)
+    assert host in refused.value.error
+    assert "--host" in refused.value.hint
 
 
 async def test_who_begins_a_request_and_does_not_end_it_is_cut(place: Place) -> None:
