@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 
+# What controllers do in their own time: a namespace is emptied after five seconds, and looked at again eight seconds later.
+_POLLED_WITHIN_S = 60.0
+
 _PLACEHOLDER = re.compile(r"<([a-z0-9]+(?:\.[a-z]+)?)>")
 
 
@@ -98,7 +101,7 @@ class Run:
             seen = {"status": found.status, "body": found.body}
             return all(_at(seen, at.split(".")) == value for at, value in step.until.items()) or seen
 
-        wait_until(f"{path} shows {dict(step.until)}", probe, within_s=WITHIN_S)
+        wait_until(f"{path} shows {dict(step.until)}", probe, within_s=_POLLED_WITHIN_S)
         return answers[0]
 
     def _opened(self, step: Open) -> Record:

@@ -34,7 +34,7 @@ def waits(case: Case) -> Iterator[float]:
 EACH_CASE = pytest.mark.parametrize(
     ("module", "case"),
     [
-        pytest.param(module, case, id=f"{module}: {case.name}", marks=pytest.mark.timeout(60 + sum(waits(case))))
+        pytest.param(module, case, id=f"{module}: {case.name}", marks=pytest.mark.timeout(180 + sum(waits(case))))
         for module, cases in CASES.items()
         for case in cases
     ],
