@@ -40,6 +40,10 @@ UNREACHABLE_FIRST: Final = 1.0
 UNREACHABLE_CAP: Final = 30.0
 
 
+_UNREADABLE: Final = (ValueError, RecursionError)
+"""How the decoder answers what is no JSON, what is no text, what has another shape, and what nests too deeply."""
+
+
 class _Version(Struct):
     major: str = ""
     minor: str = ""
@@ -271,9 +275,9 @@ class Preflight:
         answer = await self._client.raw("GET", "/version")
         try:
             version = msgspec.json.decode(answer.body, type=_Version)
-        except (msgspec.DecodeError, msgspec.ValidationError):
+        except _UNREADABLE:
             return  # a distribution with a version of its own making: its API will show what it can do
-        numbers = [re.match(r"\d+", text) for text in (version.major, version.minor)]
+        numbers = [re.match(r"[0-9]{1,9}", text) for text in (version.major, version.minor)]
         if all(numbers) and tuple(int(found.group()) for found in numbers if found) < OLDEST:
             shown = f"{version.major}.{version.minor}"
             oldest = ".".join(map(str, OLDEST))
@@ -286,7 +290,7 @@ class Preflight:
             served = msgspec.json.decode(answer.body, type=_ServedList).resources or ()
         except NotFound:
             return False
-        except (msgspec.DecodeError, msgspec.ValidationError):
+        except _UNREADABLE:
             return False
         return any(found.name == kind.plural for found in served)
 

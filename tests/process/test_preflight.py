@@ -54,7 +54,8 @@ class Server:
     """What the API server is like, as each request finds it."""
 
     def __init__(self) -> None:
-        self.version = {"major": "1", "minor": "34"}
+        self.version: object = {"major": "1", "minor": "34"}
+        self.group: object = None  # what it says of our group, instead of the truth
         self.kinds = ["servicegroups"]
         self.allowed = True
         self.reviews = True
@@ -70,7 +71,7 @@ class Server:
         elif call.path == "/version":
             call.reply(self.version)
         elif call.path == "/apis/purelb.io/v2":
-            call.reply({"resources": [{"name": name} for name in self.kinds]})
+            call.reply(self.group or {"resources": [{"name": name} for name in self.kinds]})
         elif call.path == "/apis/authentication.k8s.io/v1/selfsubjectreviews":
             if self.user is None:
                 call.refuse(404, "NotFound")
@@ -343,3 +344,27 @@ async def test_asked_once_everything_that_is_missing_is_told(
     server.away = True
     (away,) = await asking.once()
     assert away.error.startswith("waiting for the API server at http")
+
+
+NONSENSE: dict[str, object] = {
+    "a list nested 100 000 deep": b"[" * 100_000,
+    "a field nested 100 000 deep": b'{"x":' + b"[" * 100_000,
+    "no text": b"\xff\xfe",
+    "half a body": b'{"major":"1",',
+    "another shape": {"major": 1, "minor": [], "resources": {}},
+    "numbers without an end": {"major": "1" * 5000, "minor": "1" * 5000},
+    "digits of another script": {"major": "\N{ARABIC-INDIC DIGIT ONE}", "minor": "\N{ARABIC-INDIC DIGIT TWO}"},
+}
+
+
+@pytest.mark.parametrize("name", NONSENSE)
+async def test_nonsense_about_versions_and_kinds_ends_nothing(
+    name: str, server: Server, preflight: Preflight, clock: VirtualClock
+) -> None:
+    server.version = server.group = NONSENSE[name]
+    async with running(preflight, clock):
+        await clock.settle()
+        assert "CRD servicegroups.purelb.io is not served as v2" in (preflight.checks["access"] or "")
+        server.version, server.group = {"major": "1", "minor": "34"}, None
+        await clock.advance(10.0)
+        assert preflight.checks == {"access": None}
