@@ -28,6 +28,10 @@ class Indices:
         addresses = self._keyed.get((group, family, key))
         return next(iter(addresses)) if addresses else None
 
+    def all_bound(self, group: str, family: Family, key: str) -> Iterable[Address]:
+        """Every address that holders with a sharing key have in a group; there are several while some of them are contested."""
+        return self._keyed.get((group, family, key), ())
+
     def bindings(self) -> Iterable[tuple[str, Family, str]]:
         """The (group, family, sharing key) that stand for an address."""
         return self._keyed.keys()

@@ -9,21 +9,22 @@ Families follow `ipFamilyPolicy`: exactly the first, all or none, or whatever ca
 allocation come from one group. Which group is asked next is `groups.py`; whether it can serve is `serving.py`.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from purelb.allocator import refusals as because
 from purelb.allocator.attribution import kinds_of, name_of, origin_of
-from purelb.allocator.claims import Contest, Origin, Plan
+from purelb.allocator.claims import Contest, Holder, Origin, Plan
 from purelb.allocator.completing import Given, complete
 from purelb.allocator.groups import Groups
+from purelb.allocator.keys import ServiceKey
 from purelb.allocator.ledger import Ledger
 from purelb.allocator.ranges import Address
 from purelb.allocator.refusals import Refusal
 from purelb.allocator.serving import Asker, Rules, effective_local
-from purelb.allocator.sharing import clash, ports_in_common
+from purelb.allocator.sharing import Facts, clash, ports_in_common
 from purelb.allocator.sources.loans import Loans
 from purelb.allocator.wish import Wish
 from purelb.net.ranges import IPNetwork
@@ -213,10 +214,12 @@ def _mine(
             kept.append(address)
             continue
         reason, key, other = clashes[0]
-        if own.contest == "learnt" and own.facts == facts:
+        blameless = own.contest in {"", "learnt"} and own.state != "leaving" and _as_before(own.facts, facts, clashes)
+        if blameless or (own.contest == "learnt" and own.facts == facts):
             kept.append(address)
-            contests.append((address, "learnt"))
-            objection = objection or because.address_conflict(address, key)
+            if own.contest:
+                contests.append((address, "learnt"))
+                objection = objection or because.address_conflict(address, key)
             continue
         if own.contest == "taken":  # an older Service turned out to have it
             objection = objection or because.address_conflict(address, key)
@@ -228,6 +231,13 @@ def _mine(
         contests.append((address, "changed"))
         (kept if address in wish.addresses else movable).append(address)
     return _Mine(tuple(kept), tuple(contests), tuple(movable), objection)
+
+
+def _as_before(was: Facts, facts: Facts, clashes: Iterable[tuple[str, ServiceKey, Holder]]) -> bool:
+    """Whether all of it stood in the way before: then somebody else's change did, and its own took no port of theirs."""
+    return all(
+        clash(was, other.facts) is not None and facts.ports.isdisjoint(other.facts.ports) for _, _, other in clashes
+    )
 
 
 def _re_evaluated(mine: _Mine, asker: Asker) -> _Mine:

@@ -267,12 +267,16 @@ class Asker:
         return self.wish.facts(local=effective_local(self.wish, (group.announce,), self._rules))
 
     def bound(self, group: Group, family: Family) -> Address | None:
-        """The address the key stands for, unless nobody but the asking Service made it so."""
-        key = self.wish.sharing_key
-        bound = None if key is None else self._ledger.index.bound(group.name, family, key)
-        if bound is None or set(self._ledger.claims[bound].holders) == {self.wish.service}:
-            return None
-        return bound
+        """The address the key stands for, unless nobody but the asking Service made it so.
+
+        Others may be on that address with no key or another one: then the asking one is contested there, and bound to nothing.
+        """
+        key, me = self.wish.sharing_key, self.wish.service
+        for address in self._ledger.index.all_bound(group.name, family, key) if key is not None else ():
+            holders = self._ledger.claims[address].holders.items()
+            if any(who != me and held.facts.key == key and held.state != "leaving" for who, held in holders):
+                return address
+        return None
 
     def join(self, address: Address, group: Group) -> Refusal | None:
         claim = self._ledger.claims.get(address)

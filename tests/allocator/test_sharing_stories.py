@@ -56,6 +56,43 @@ def test_the_address_of_three_is_free_with_the_last_of_them(order: tuple[str, ..
     assert desk.get(service("waits")) == ("192.0.2.10",)
 
 
+@pytest.mark.parametrize("noted", [{}, {"purelb.io/allow-shared-ip": "k2"}], ids=["no key", "another key"])
+def test_who_left_the_sharing_while_the_pool_was_full_gets_its_own_address_when_there_is_one(
+    noted: dict[str, str],
+) -> None:
+    desk = Desk(group("default", v4("192.0.2.10/32")))
+    desk.get(sharer("a", 80))
+    desk.get(sharer("b", 81))
+    left = service("a", annotations=noted)
+    assert desk.ask(left) is not None
+    assert desk.held(left) == desk.held(sharer("b", 81)) == ("192.0.2.10",)
+    desk.configure(group("default", v4("192.0.2.10-192.0.2.11")))
+    assert desk.get(left) == ("192.0.2.11",)
+    assert desk.get(sharer("b", 81)) == ("192.0.2.10",)
+
+
+def test_who_stays_on_an_address_that_another_should_leave_may_still_change_its_ports() -> None:
+    desk = Desk(group("default", v4("192.0.2.10/32")))
+    desk.get(sharer("a", 80))
+    desk.get(sharer("b", 81))
+    desk.get(service("a"))  # it has no key any more, and nowhere to go
+    desk.configure(group("default", v4("192.0.2.10-192.0.2.11")))
+    assert desk.ask(sharer("b", 82)) is None, "the one that did not change keeps the address, whatever else it edits"
+    assert desk.held(sharer("b", 82)) == ("192.0.2.10",)
+    assert desk.get(service("a")) == ("192.0.2.11",)
+    assert desk.ask(sharer("b", 80)) is None, "the port is free with the one that had it"
+
+
+def test_who_takes_a_port_of_the_one_that_should_leave_loses_the_address_all_the_same() -> None:
+    desk = Desk(group("default", v4("192.0.2.10/32")))
+    desk.get(sharer("a", 80))
+    desk.get(sharer("b", 81))
+    desk.get(service("a"))
+    desk.ask(sharer("b", 80))
+    assert desk.held(sharer("b", 80)) == ()
+    assert desk.held(service("a")) == ("192.0.2.10",)
+
+
 def test_under_local_only_services_with_the_same_pods_share_and_under_cluster_all_do() -> None:
     desk = Desk(group(remote=True))
     local: dict[str, Any] = {"external_traffic_policy": "Local"}
