@@ -92,11 +92,12 @@ def plan(
             answer = Given(answer.addresses, mine.objection, warning=answer.warning)
         return _planned(wish, answer, mine, ledger=ledger, groups=groups, rules=rules, loans=loans)
     answer = complete(asker, mine.kept, changed=changed or wish.re_evaluate)
+    agreed = True
     if mine.movable:
+        agreed = not changed or isinstance(answer, Given)  # who stays for want of another has not got what it asks for
         answer = _move_or_stay(answer, mine)
         if isinstance(answer, Given) and not set(mine.movable) <= set(answer.addresses):
             mine = _Mine(mine.kept, tuple((a, c) for a, c in mine.contests if a not in mine.movable))
-    agreed = True
     if isinstance(answer, Refusal):
         answer, agreed = Given(mine.kept, answer), not changed
     if answer.shortfall is None and mine.objection is not None and mine.contests:

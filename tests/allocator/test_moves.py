@@ -46,6 +46,27 @@ async def resize(cluster: Cluster, name: str, text: str) -> None:
     await cluster.clock.advance(1.0)
 
 
+async def test_who_leaves_a_share_for_a_full_group_still_goes_there_when_it_has_room(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool("small", "192.0.2.50/32"), INSTALL)
+    await resize(cluster, "default", "192.0.2.10/32")
+    key = {"purelb.io/allow-shared-ip": "k"}
+    async with cluster.allocator():
+        await cluster.serve("there", annotations={"purelb.io/service-group": "small"})
+        await cluster.serve("stays", annotations=key)
+        await cluster.serve(annotations=key, ports=[{"port": 81}])
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses() == await cluster.addresses("stays") == ("192.0.2.10",)
+        await edit(cluster, allow_shared_ip=None, service_group="small")
+        assert (await said(cluster))[0] == "False"
+        assert await noted(cluster, "allocated-wish") == "any", "it has not got what it asks for"
+        await cluster.admin.delete(SERVICES, "stays", namespace="shop")
+        await cluster.clock.advance(1.0)
+        assert (await said(cluster))[1] == "PoolExhausted"
+        await resize(cluster, "small", "192.0.2.50-192.0.2.51")
+        assert await cluster.addresses() == ("192.0.2.51",)
+        assert await noted(cluster, "allocated-wish") == "group=small"
+
+
 async def test_a_service_that_is_replaced_as_a_whole_moves_if_its_user_asks_and_only_then(cluster: Cluster) -> None:
     await cluster.create(SERVICE_GROUPS, pool("other", "192.0.2.50/32"), INSTALL)
     ours: dict[str, str | None] = dict.fromkeys(("allocated-by", "allocated-from", "allocated-wish", "pool-type"))
