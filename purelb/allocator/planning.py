@@ -275,7 +275,8 @@ def _move_or_stay(answer: Given | Refusal, mine: _Mine) -> Given | Refusal:
     if refusal is None:
         return answer
     objection = mine.objection
-    if objection is not None:  # say what is wrong, wait for what would help
-        refusal = replace(because.with_waits(objection, (*objection.waits, *refusal.waits)), ask=refusal.ask)
+    if objection is not None:  # say what is wrong, and wait for what would help
+        told = replace(objection, text=f"{objection.text}; no other address: {refusal.text}")
+        refusal = replace(because.with_waits(told, (*objection.waits, *refusal.waits)), ask=refusal.ask)
     have = mine.kept if isinstance(answer, Refusal) else answer.addresses
     return Given((*have, *(a for a in mine.movable if a[0] not in {h[0] for h in have})), refusal)

@@ -64,7 +64,9 @@ def test_who_left_the_sharing_while_the_pool_was_full_gets_its_own_address_when_
     desk.get(sharer("a", 80))
     desk.get(sharer("b", 81))
     left = service("a", annotations=noted)
-    assert desk.ask(left) is not None
+    refusal = desk.ask(left)
+    assert refusal is not None
+    assert refusal.text.endswith("; no other address: default: 1 of 1 IPv4 addresses in use")
     assert desk.held(left) == desk.held(sharer("b", 81)) == ("192.0.2.10",)
     desk.configure(group("default", v4("192.0.2.10-192.0.2.11")))
     assert desk.get(left) == ("192.0.2.11",)
