@@ -30,7 +30,7 @@ T = TypeVar("T")
 def bring_up(state: StateDirectory, *, nodes: int = 1, proxy: ProxyKind = "user", **shape: Any) -> Sandbox:
     """Start it, wait until it is ready, leave it running."""
     with start(state, shape=Shape(nodes=nodes, **shape), proxy=proxy) as starting:
-        for _ in starting.steps(limit_s=30):
+        for _ in starting.steps(limit_s=90):
             continue
         starting.let_live()
     return Sandbox(state)
