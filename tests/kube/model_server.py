@@ -18,8 +18,9 @@ KIND = "Service"
 
 
 class ModelServer:
-    def __init__(self, *, streams: bool = False) -> None:
+    def __init__(self, *, streams: bool = False, joins: bool = False) -> None:
         self.streams = streams
+        self.joins = joins  # events come as a socket brings them: what waits comes at once
         self.gate = False  # streaming is refused, whatever the version says
         self.holds = False  # the end of an initial state waits for `go_on`
         self.rv = 100
@@ -169,6 +170,7 @@ class ModelServer:
             call.refuse(504, "Timeout", message="Too large resource version")
             return
         stream = call.open()
+        stream.joins = self.joins
         for name in sorted(self.objects):
             stream.send({"type": "ADDED", "object": self.objects[name]})
         if self.holds:
@@ -179,6 +181,7 @@ class ModelServer:
 
     def _watch(self, call: Call) -> None:
         stream = call.open()
+        stream.joins = self.joins
         if call.query.get("resourceVersion", "") == "":
             for made in self.objects.values():
                 stream.send({"type": "ADDED", "object": made})

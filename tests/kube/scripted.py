@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 
 class Stream:
-    """The server's end of an answer whose body is still coming."""
+    """The server's end of an answer whose body is still coming. `joins`: what was sent since the last chunk comes as one."""
+
+    joins = False
 
     def __init__(self, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
         self.status = status
@@ -65,6 +67,9 @@ class Stream:
         match self._items[0]:
             case bytes() as chunk:
                 self._items.popleft()
+                while self.joins and self._items and isinstance(more := self._items[0], bytes):
+                    chunk += more
+                    self._items.popleft()
                 return chunk
             case None:
                 raise StopAsyncIteration
