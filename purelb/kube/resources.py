@@ -12,14 +12,15 @@ from purelb.kube import model
 
 T = TypeVar("T", bound=model.KubeObject)
 
-_SEGMENT: Final = re.compile(r"(?!\.\.?\Z)[^/%?#\x00-\x20\x7f-\x9f]+")
+_SEGMENT: Final = re.compile(r"(?!\.\.?\Z)[^/%?#\x00-\x20\x7f-\x9f\ud800-\udfff]+")
+"""Half of a character (what a terminal made of bytes that are no text) would be left out on the way, and the name with it."""
 
 
 def segment(text: str) -> str:
     """`text` as one segment of a path. Raises ValueError for what could leave it: nothing is escaped, all is refused."""
     if _SEGMENT.fullmatch(text) is None:
         raise ValueError(
-            f"{text!r} cannot be part of a path: it must not be empty, . or .., nor hold / % ? # or blanks"
+            f"{text!r} cannot be part of a path: it must not be empty, . or .., nor hold / % ? #, blanks or half a character"
         )
     return text
 

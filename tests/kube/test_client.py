@@ -171,7 +171,9 @@ async def test_a_complete_struct_may_be_put() -> None:
     assert transport.seen[0].json["metadata"]["resourceVersion"] == "3"
 
 
-@pytest.mark.parametrize("name", ["../x", "", "a/b", "..", ".", "a%2e", "a?b", "a#b", "a\nb", "a b"])
+@pytest.mark.parametrize(
+    "name", ["../x", "", "a/b", "..", ".", "a%2e", "a?b", "a#b", "a\nb", "a b", "\udc80", "a\ud800"]
+)
 async def test_a_name_that_could_leave_its_place_is_refused_before_anything_is_sent(name: str) -> None:
     client, transport = fixed()
     calls: tuple[Callable[[], Awaitable[object]], ...] = (
