@@ -109,7 +109,8 @@ class Correlator:
         self._series: OrderedDict[Subject, _Series] = OrderedDict()  # least recently used first
         self._buckets: OrderedDict[ObjectReference, _Bucket] = OrderedDict()
         self._waiting: OrderedDict[Subject, None] = OrderedDict()
-        self._heap: list[tuple[float, int, Subject]] = []  # one live entry for each series, by its number
+        self._heap: list[tuple[float, int]] = []  # one live entry for each series, by its number
+        self._numbered: dict[int, Subject] = {}  # so that the heap keeps nothing of a series that was forgotten
         self._number = 0
 
     @property
@@ -136,10 +137,12 @@ class Correlator:
         name = event_name(subject.regarding.name, seen.stamp)
         series = _Series(self._number, name, seen.note, first=seen.wall, last=seen.wall, last_at=now)
         self._series[subject] = series
+        self._numbered[series.number] = subject
         if len(self._series) > SERIES_MAX:
-            oldest, _ = self._series.popitem(last=False)
+            oldest = next(iter(self._series))
+            self._forget(oldest)
             self._waiting.pop(oldest, None)
-        self._push(now + SILENCE, subject, series)
+        self._push(now + SILENCE, series)
         self._enqueue(subject, series)
         return "new"
 
@@ -182,24 +185,25 @@ class Correlator:
                 if series.exists and send.count == 1 and series.count > 1:
                     self._enqueue(send.subject, series)
                 elif now >= series.last_at + SILENCE:
-                    del self._series[send.subject]
+                    self._forget(send.subject)
 
     def advance(self, now: float) -> None:
         """Have what became due wait to be written, and forget what fell silent."""
         while self._heap and self._heap[0][0] <= now:
-            _, number, subject = heapq.heappop(self._heap)
-            series = self._series.get(subject)
-            if series is None or series.number != number:
+            _, number = heapq.heappop(self._heap)
+            subject = self._numbered.get(number)
+            if subject is None:
                 continue
+            series = self._series[subject]
             silent_at, refresh_at = series.last_at + SILENCE, series.written_at + REFRESH
             unwritten = series.count > series.written
             if now >= silent_at and not unwritten and not series.busy:
-                del self._series[subject]
+                self._forget(subject)
                 continue
             if unwritten and not series.busy and now >= min(silent_at, refresh_at):
                 self._enqueue(subject, series)
             coming = [at for at in (silent_at, refresh_at) if at > now]
-            self._push(min(coming, default=now + SILENCE), subject, series)
+            self._push(min(coming, default=now + SILENCE), series)
 
     def deadline(self) -> float | None:
         """When `take` may have something new, after it answered None."""
@@ -223,9 +227,11 @@ class Correlator:
         series.busy = True
         self._waiting[subject] = None
 
-    def _push(self, at: float, subject: Subject, series: _Series) -> None:
-        heapq.heappush(self._heap, (at, series.number, subject))
+    def _forget(self, subject: Subject) -> None:
+        del self._numbered[self._series.pop(subject).number]
+
+    def _push(self, at: float, series: _Series) -> None:
+        heapq.heappush(self._heap, (at, series.number))
         if len(self._heap) > 2 * SERIES_MAX:  # most belong to series that were forgotten
-            live = {known.number for known in self._series.values()}
-            self._heap = [entry for entry in self._heap if entry[1] in live]
+            self._heap = [entry for entry in self._heap if entry[1] in self._numbered]
             heapq.heapify(self._heap)
