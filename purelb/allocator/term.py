@@ -51,6 +51,10 @@ ANSWERS_FOR: Final = 1.0
 AFTERWARDS_EACH: Final = 0.002  # seconds that a write takes on a busy server, about (docs/benchmarks.md)
 AFTERWARDS_MOST: Final = 5.0
 
+# Decisions wait while so many writes do: what the writer will not send for half a second would only be held in memory, and be
+# decided on what was known too early. Each write gets an answer, and each answer has the queue ask again.
+AHEAD_MOST: Final = 256
+
 
 class World(Struct, frozen=True):
     """The informers of the process."""
@@ -120,7 +124,8 @@ class Courier:
         self._queue.add_after(key, delay)
 
     def afterwards(self, key: Key) -> None:
-        delay = min(AFTERWARDS_MOST, AFTERWARDS_EACH * self._writer.unanswered)
+        before = self._writer.unanswered + len(self._queue)
+        delay = min(AFTERWARDS_MOST, AFTERWARDS_EACH * before)
         self._queue.add_after(key, delay, priority=INITIAL)
 
     def write(
@@ -243,7 +248,7 @@ class Term:
         )
         self._reconciler = Reconciler(self.state, self._courier)
         self.owner = Owner(
-            name="allocator", queue=self._queue, step=self._step, clock=clock, gate=lambda: self.ready, sink=sink
+            name="allocator", queue=self._queue, step=self._step, clock=clock, gate=self._may_decide, sink=sink
         )
 
     def stop(self) -> None:
@@ -298,6 +303,9 @@ class Term:
             self.ready = False
             for registration in registrations:
                 registration.remove()
+
+    def _may_decide(self) -> bool:
+        return self.ready and self._writer.waiting < AHEAD_MOST
 
     async def _work(self) -> None:
         await self.owner.run()
