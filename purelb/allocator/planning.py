@@ -51,7 +51,17 @@ class _Mine(Struct, frozen=True, gc=False):
     kept: tuple[Address, ...] = ()
     contests: tuple[tuple[Address, Contest], ...] = ()
     movable: tuple[Address, ...] = ()
-    objection: Refusal | None = None
+    objections: tuple[tuple[Address, Refusal], ...] = ()
+
+    @property
+    def objection(self) -> Refusal | None:
+        """What is wrong with the first of them."""
+        return self.objections[0][1] if self.objections else None
+
+    def staying(self, addresses: Collection[Address]) -> "_Mine":
+        """The same, of what stays: the others were moved away from."""
+        contests = tuple((a, contest) for a, contest in self.contests if a in addresses)
+        return _Mine(self.kept, contests, objections=tuple((a, why) for a, why in self.objections if a in addresses))
 
 
 def plan(
@@ -97,7 +107,7 @@ def plan(
         agreed = not changed or isinstance(answer, Given)  # who stays for want of another has not got what it asks for
         answer = _move_or_stay(answer, mine)
         if isinstance(answer, Given) and not set(mine.movable) <= set(answer.addresses):
-            mine = _Mine(mine.kept, tuple((a, c) for a, c in mine.contests if a not in mine.movable))
+            mine = mine.staying(answer.addresses)
     if isinstance(answer, Refusal):
         answer, agreed = Given(mine.kept, answer), not changed
     if answer.shortfall is None and mine.objection is not None and mine.contests:
@@ -196,7 +206,7 @@ def _mine(
     kept: list[Address] = []
     movable: list[Address] = []
     contests: list[tuple[Address, Contest]] = []
-    objection: Refusal | None = None
+    objections: list[tuple[Address, Refusal]] = []
     for address in standing:
         holders = ledger.claims[address].holders
         own = holders[wish.service]
@@ -220,18 +230,18 @@ def _mine(
             kept.append(address)
             if own.contest:
                 contests.append((address, "learnt"))
-                objection = objection or because.address_conflict(address, key)
+                objections.append((address, because.address_conflict(address, key)))
             continue
         if own.contest == "taken":  # an older Service turned out to have it
-            objection = objection or because.address_conflict(address, key)
+            objections.append((address, because.address_conflict(address, key)))
             continue
         common, has_key = ports_in_common(facts, other.facts), other.facts.key is not None
-        objection = objection or because.sharing(reason, address, key, ports=common, has_key=has_key)
+        objections.append((address, because.sharing(reason, address, key, ports=common, has_key=has_key)))
         if any(reason == "SharingPortClash" or not facts.ports.isdisjoint(o.facts.ports) for reason, _, o in clashes):
             continue  # its change disturbs somebody else's live traffic: lost at once
         contests.append((address, "changed"))
         (kept if address in wish.addresses else movable).append(address)
-    return _Mine(tuple(kept), tuple(contests), tuple(movable), objection)
+    return _Mine(tuple(kept), tuple(contests), tuple(movable), tuple(objections))
 
 
 def _as_before(was: Facts, facts: Facts, clashes: Iterable[tuple[str, ServiceKey, Holder]]) -> bool:
@@ -245,7 +255,7 @@ def _re_evaluated(mine: _Mine, asker: Asker) -> _Mine:
     """What could not be given today is to be left, if there is somewhere to go."""
     fine = tuple(a for a in mine.kept if asker.could_be_given(a))
     unfit = tuple(a for a in mine.kept if a not in fine)
-    return _Mine(fine, mine.contests, (*mine.movable, *unfit), mine.objection)
+    return _Mine(fine, mine.contests, (*mine.movable, *unfit), mine.objections)
 
 
 def _satisfied(wish: Wish, held: tuple[Address, ...], ledger: Ledger, groups: Groups) -> bool:
@@ -274,9 +284,13 @@ def _move_or_stay(answer: Given | Refusal, mine: _Mine) -> Given | Refusal:
     refusal = answer if isinstance(answer, Refusal) else answer.shortfall
     if refusal is None:
         return answer
-    objection = mine.objection
+    have = mine.kept if isinstance(answer, Refusal) else answer.addresses
+    stuck = tuple(a for a in mine.movable if a[0] not in {h[0] for h in have})
+    if not stuck and isinstance(answer, Given):
+        return answer  # all of them have moved; what is missing is another family
+    staying = (*have, *stuck)
+    objection = mine.staying(staying).objection or mine.objection
     if objection is not None:  # say what is wrong, and wait for what would help
         told = replace(objection, text=f"{objection.text}; no other address: {refusal.text}")
         refusal = replace(because.with_waits(told, (*objection.waits, *refusal.waits)), ask=refusal.ask)
-    have = mine.kept if isinstance(answer, Refusal) else answer.addresses
-    return Given((*have, *(a for a in mine.movable if a[0] not in {h[0] for h in have})), refusal)
+    return Given(staying, refusal)

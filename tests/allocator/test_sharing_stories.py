@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.allocator.desk import Desk
-from tests.allocator.objects import group, ip, key, service, v4
+from tests.allocator.objects import group, ip, key, service, v4, v6
 
 if TYPE_CHECKING:
     from purelb.kube.model import Service
@@ -71,6 +71,35 @@ def test_who_left_the_sharing_while_the_pool_was_full_gets_its_own_address_when_
     desk.configure(group("default", v4("192.0.2.10-192.0.2.11")))
     assert desk.get(left) == ("192.0.2.11",)
     assert desk.get(sharer("b", 81)) == ("192.0.2.10",)
+
+
+def test_who_can_leave_the_sharing_with_one_family_only_stays_contested_with_the_other() -> None:
+    dual: dict[str, Any] = {"families": ("IPv4", "IPv6"), "policy": "PreferDualStack"}
+    desk = Desk(group("default", v4("192.0.2.10-192.0.2.11"), v6("2001:db8::1")))
+    assert desk.get(sharer("a", 80, **dual)) == ("192.0.2.10", "2001:db8::1")
+    assert desk.get(sharer("b", 81, **dual)) == ("192.0.2.10", "2001:db8::1")
+    left = service("a", annotations={"purelb.io/allow-shared-ip": "k2"}, **dual)
+    refusal = desk.ask(left)
+    assert refusal is not None
+    assert refusal.reason == "SharingKeyMismatch"
+    assert refusal.text.startswith("2001:db8::1 is held by shop/b with another sharing key")
+    desk.confirm(left)
+    assert desk.held(left) == ("192.0.2.11", "2001:db8::1")
+    assert desk.ask(left) is not None, "it still has to go"
+    desk.configure(group("default", v4("192.0.2.10-192.0.2.11"), v6("2001:db8::1-2001:db8::2")))
+    assert desk.get(left) == ("192.0.2.11", "2001:db8::2")
+    assert desk.get(sharer("b", 81, **dual)) == ("192.0.2.10", "2001:db8::1")
+
+
+def test_who_left_the_sharing_and_lacks_a_family_is_told_of_the_family() -> None:
+    dual: dict[str, Any] = {"families": ("IPv4", "IPv6"), "policy": "PreferDualStack"}
+    desk = Desk(group("default", v4("192.0.2.10-192.0.2.11")))
+    desk.get(sharer("a", 80, **dual))
+    desk.get(sharer("b", 81, **dual))
+    missing = desk.ask(service("a", **dual))
+    assert missing is not None
+    assert missing.text == "default has no IPv6 addresses"
+    assert desk.held(service("a")) == ("192.0.2.11",)
 
 
 def test_who_stays_on_an_address_that_another_should_leave_may_still_change_its_ports() -> None:
