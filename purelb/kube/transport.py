@@ -240,7 +240,12 @@ class AiohttpTransport:
         try:
             yield _Body(answer)
         finally:
-            answer.close()  # the connection still carries this body: it cannot serve another request
+            # One that ended has given its connection back. One that did not still carries the body, and can serve nobody
+            # else; closed politely, TLS would keep its socket for the 30 s that a frozen peer may need to take leave.
+            carries = answer.connection.transport if answer.connection is not None else None
+            answer.close()
+            if carries is not None:
+                carries.abort()
 
     def _send(self, request: Request) -> Any:
         if self._session is None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
 import random
@@ -238,6 +239,70 @@ async def test_leaving_a_stream_closes_its_connection() -> None:
         async with transport.stream(GET) as stream:
             assert await stream.__aiter__().__anext__() == b"one\n"
         assert await left.get() == "closed"
+
+
+async def test_leaving_a_stream_that_ended_costs_nobody_the_connection_that_it_gave_back() -> None:
+    arrived, go_on = asyncio.Queue[object](), asyncio.Queue[None]()
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        arrived.put_nowait(request.transport)
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        await answer.write(b"one\n")
+        await go_on.get()
+        await answer.write_eof()
+        return answer
+
+    async with serving(slow) as server, AiohttpTransport(server) as transport, asyncio.TaskGroup() as group:
+        async with transport.stream(GET) as stream:
+            chunks = stream.__aiter__()
+            assert await chunks.__anext__() == b"one\n"
+            go_on.put_nowait(None)
+            with pytest.raises(StopAsyncIteration):
+                await chunks.__anext__()
+            first = await arrived.get()
+            other = group.create_task(transport.exchange(GET))
+            assert await arrived.get() is first, "the connection serves somebody else by now"
+        go_on.put_nowait(None)
+        assert (await other).body == b"one\n"
+
+
+async def test_leaving_a_stream_closes_its_connection_though_a_frozen_peer_does_not_take_leave() -> None:
+    authority, left, frozen = Authority(), asyncio.Queue[str](), False
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\none\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers, there = await asyncio.open_connection("127.0.0.1", port)
+
+        async def back() -> None:
+            while data := await answers.read(65536):
+                writer.write(data)
+
+        async with asyncio.TaskGroup() as group:
+            answering = group.create_task(back())
+            while data := await reader.read(65536):
+                if not frozen:
+                    there.write(data)
+            left.put_nowait("closed")
+            answering.cancel()
+        there.transport.abort()
+
+    peer = await asyncio.start_server(speak, "127.0.0.1", 0, ssl=authority.server_context())
+    port = peer.sockets[0].getsockname()[1]
+    request = Request(method="GET", target="/", tls=ssl_context(Tls(ca_pem=authority.pem)))
+    async with talking(relay) as server, AiohttpTransport(server.replace("http:", "https:")) as transport:
+        async with transport.stream(request) as stream:
+            assert await stream.__aiter__().__anext__() == b"one\n"
+            frozen = True
+        async with asyncio.timeout(15):  # half of the time that asyncio waits for the peer's leave
+            assert await left.get() == "closed"
+    peer.close()
 
 
 async def test_cancelling_an_exchange_closes_its_connection() -> None:
