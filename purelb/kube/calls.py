@@ -72,15 +72,19 @@ class Calls:
         verb: str = "",
         extra: tuple[tuple[str, str], ...] = (),
         in_pieces: bool = False,
+        still: Callable[[], bool] | None = None,
     ) -> Response:
-        """The answer to one request, its body read. Raises `ApiError` for every status of 300 and above."""
+        """The answer to one request, its body read. Raises `ApiError` for every status of 300 and above.
+
+        `still` is asked before the request is repeated: where it says no, the refusal of the first is the answer.
+        """
         started = self.clock.now()
         headers = (("Accept", accept), *self._headers, *extra)
         if content_type:
             headers = (*headers, ("Content-Type", content_type))
         try:
             async with self.clock.timeout_at(started + timeout):
-                answer = await self._authenticated(method, target, headers, body, in_pieces=in_pieces)
+                answer = await self._authenticated(method, target, headers, body, in_pieces=in_pieces, still=still)
         except TimeoutError:
             self._unanswered(method)
             raise TransportError(
@@ -97,7 +101,14 @@ class Calls:
         return answer
 
     async def _authenticated(
-        self, method: str, target: str, headers: tuple[tuple[str, str], ...], body: bytes, *, in_pieces: bool
+        self,
+        method: str,
+        target: str,
+        headers: tuple[tuple[str, str], ...],
+        body: bytes,
+        *,
+        in_pieces: bool,
+        still: Callable[[], bool] | None,
     ) -> Response:
         transport = self._opened()
         credential = self.access.credentials.current(self.clock.now())
@@ -119,7 +130,7 @@ class Calls:
                     raise
                 repeated.add("tls")
                 fresh = self.access.credentials.retrusted(credential, self.clock.now())
-                if fresh.tls is credential.tls:
+                if fresh.tls is credential.tls or (still is not None and not still()):
                     raise
             else:
                 self._answered(method, answer.status)
@@ -127,7 +138,7 @@ class Calls:
                     return answer
                 repeated.add("401")
                 fresh = await self.access.credentials.renewed(credential, self.clock.now())
-                if fresh is credential:
+                if fresh is credential or (still is not None and not still()):
                     return answer
             credential = fresh
             self.sink.count(CLIENT_RETRIES, max(repeated), method, self._host)

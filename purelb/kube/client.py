@@ -227,11 +227,15 @@ class ApiClient:
         namespace: str | None = None,
         field_manager: str | None = None,
         dry_run: bool = False,
+        still: Callable[[], bool] | None = None,
     ) -> T:
-        """POST `body`; the answer is the object as stored."""
+        """POST `body`; the answer is the object as stored. `still`: see `patch`."""
         path = r.path(namespace)
         self._check("create", r, namespace=namespace, name=None)
-        return await self._write("POST", r, path, encoded(body), "application/json", field_manager, dry_run=dry_run)
+        content = encoded(body)
+        return await self._write(
+            "POST", r, path, content, "application/json", field_manager, dry_run=dry_run, still=still
+        )
 
     async def patch(
         self,
@@ -247,8 +251,12 @@ class ApiClient:
         force: bool = False,
         dry_run: bool = False,
         timeout: float = UNARY_TIMEOUT,
+        still: Callable[[], bool] | None = None,
     ) -> T:
-        """PATCH; with `rv` it is refused with `Conflict` when the object has another version by then."""
+        """PATCH; with `rv` it is refused with `Conflict` when the object has another version by then.
+
+        `still` is asked before a request whose credential was refused is sent once more with a new one.
+        """
         if kind is PatchType.APPLY and not field_manager:
             raise ValueError("server-side apply needs a field_manager")
         path = r.path(namespace, name, subresource)
@@ -257,7 +265,16 @@ class ApiClient:
         if rv:
             content = with_version(content, rv, kind)
         return await self._write(
-            "PATCH", r, path, content, kind.value, field_manager, force=force, dry_run=dry_run, timeout=timeout
+            "PATCH",
+            r,
+            path,
+            content,
+            kind.value,
+            field_manager,
+            force=force,
+            dry_run=dry_run,
+            timeout=timeout,
+            still=still,
         )
 
     async def replace(self, r: Resource[T], obj: T, *, field_manager: str | None = None) -> T:
@@ -279,12 +296,13 @@ class ApiClient:
         uid: str | None = None,
         rv: str | None = None,
         propagation: str = "Background",
+        still: Callable[[], bool] | None = None,
     ) -> None:
-        """DELETE, with preconditions where `uid` or `rv` are given."""
+        """DELETE, with preconditions where `uid` or `rv` are given. `still`: see `patch`."""
         path = r.path(namespace, name)
         self._check("delete", r, namespace=namespace, name=name)
         options = delete_options(uid=uid, rv=rv, propagation=propagation)
-        await self._calls.call("DELETE", path, body=options, content_type="application/json")
+        await self._calls.call("DELETE", path, body=options, content_type="application/json", still=still)
 
     async def raw(
         self,
@@ -315,6 +333,7 @@ class ApiClient:
         force: bool = False,
         dry_run: bool = False,
         timeout: float = UNARY_TIMEOUT,
+        still: Callable[[], bool] | None = None,
     ) -> T:
         target = path
         if field_manager or force or dry_run:
@@ -326,7 +345,7 @@ class ApiClient:
                 )
             )
         answer = await self._calls.call(
-            method, target, body=body, content_type=content_type, accept=accept(r), timeout=timeout
+            method, target, body=body, content_type=content_type, accept=accept(r), timeout=timeout, still=still
         )
         return self._codec(r).one(answer.body)
 

@@ -18,7 +18,15 @@ import logging
 from typing import TYPE_CHECKING, Final, Never
 
 from purelb.kube.bell import Bell
-from purelb.kube.errors import AlreadyExists, ApiError, Conflict, KubeError, NotFound, TransportError
+from purelb.kube.errors import (
+    AlreadyExists,
+    ApiError,
+    Conflict,
+    KubeError,
+    NotFound,
+    TransportError,
+    Unauthorized,
+)
 from purelb.kube.failures import failure
 from purelb.kube.metrics import NO_SINK, WRITER_DEPTH, WRITER_HOLD, WRITER_UNCHANGED, WRITER_WRITES, Sample, Sink
 from purelb.kube.order import (
@@ -252,18 +260,29 @@ class Writer:
                     field_manager=self._field_manager,
                     force=w.force,
                     timeout=timeout,
+                    still=self._may_send,
                 )
                 return obj
             case "create":
                 async with self._clock.timeout_at(self._clock.now() + timeout):
                     obj = await client.create(
-                        to.resource, w.body, namespace=to.namespace, field_manager=self._field_manager
+                        to.resource,
+                        w.body,
+                        namespace=to.namespace,
+                        field_manager=self._field_manager,
+                        still=self._may_send,
                     )
                 return obj
             case "delete":
                 async with self._clock.timeout_at(self._clock.now() + timeout):
-                    await client.delete(to.resource, to.name, namespace=to.namespace, uid=w.uid, rv=w.rv)
+                    await client.delete(
+                        to.resource, to.name, namespace=to.namespace, uid=w.uid, rv=w.rv, still=self._may_send
+                    )
                 return None
+
+    def _may_send(self) -> bool:
+        """Asked again where the client would repeat a request: to renew a credential takes seconds."""
+        return self._fence is None or self._fence.valid(self._clock.now())
 
     def _failed(self, ticket: Ticket, error: KubeError) -> WriteResult | None:
         now = self._clock.now()
@@ -277,6 +296,8 @@ class Writer:
             case ApiError(code=429, retry_after=float() | int() as wait) if wait <= HOLD_MAX:
                 self._sink.count(WRITER_HOLD, by=min(wait, self._order.hold(now + wait)))
                 ticket.give_up_at = (ticket.give_up_at or now) + wait
+            case Unauthorized() if not self._may_send():
+                return Fenced()
             case ApiError(code=code, status=status) if 400 <= code < 500 and code != 429:
                 return Refused(status)
             case _:

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from purelb.kube.access import ClusterAccess
+from purelb.kube.client import ApiClient
+from purelb.kube.credentials import Credential, KubeconfigCredentials, bearer
 from purelb.kube.metrics import WRITER_DEPTH, WRITER_HOLD, WRITER_UNCHANGED, WRITER_WRITES
 from purelb.kube.order import Target, Verb, Write, WriteOrder, WriteResult
 from purelb.kube.queue import WorkQueue
@@ -28,6 +31,7 @@ from purelb.kube.writer import (
     Writer,
     Written,
 )
+from tests.kube import scripted
 from tests.kube.small_server import Call, Reply, SmallServer
 from tests.kube.told import Told
 from tests.virtual_clock import START, VirtualClock
@@ -594,3 +598,31 @@ async def test_a_mistake_of_ours_ends_the_writer_and_each_ticket_still_has_its_o
     assert {mark: len(results) for mark, results in world.results.items()} == {"a": 1, "b": 1, "c": 1, "second": 1}
     assert isinstance(world.result("b"), Cancelled)
     assert world.writer.idle
+
+
+@pytest.mark.parametrize("verb", ["patch", "create", "delete"])
+async def test_a_write_is_not_repeated_with_a_new_credential_after_its_fence_was_closed(verb: Verb) -> None:
+    clock, fence = VirtualClock(), Fence(START + 100.0)
+
+    async def load() -> Credential:
+        await clock.until(clock.now() + 3.0)  # as a plugin takes its time
+        return Credential(bearer("new"))
+
+    def respond(call: scripted.Call) -> None:
+        assert call.headers["authorization"] == "Bearer old", "sent after the end of the term"
+        call.refuse(401, "Unauthorized")
+
+    transport = scripted.Scripted(respond)
+    credentials = KubeconfigCredentials(Credential(bearer("old")), load)
+    access = ClusterAccess(server="http://api.test", credentials=credentials, origin="fixed")
+    client = ApiClient(access, user_agent="t", clock=clock, transport=transport)
+    writer, results = Writer(client, clock=clock, fence=fence), list[WriteResult]()
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(writer.run())
+        writer.submit(Write(target=target("a"), verb=verb, body=b"{}", reply=results.append))
+        await clock.advance(1.0)
+        fence.close()
+        await clock.advance(10.0)
+        running.cancel()
+    assert results == [Fenced()]
+    assert len(transport.seen) == 1
