@@ -222,23 +222,22 @@ class Installation:
         After an outage an informer may wait for a minute, and a killed leader's lease lives for 15 s: who begins before they
         are over waits for what another test left.
         """
-        for name, process in self.components.items():
 
-            def probe(name: str = name) -> object:
-                try:
-                    figures = _figures(self.metrics(name))
-                except OSError as why:
-                    return str(why)
-                waiting = {
-                    each: value for each, value in figures.items() if "reflector_backoff_seconds{" in each and value
-                }
-                return (
-                    (figures['purelb_process_phase{phase="Running"}'] == 1.0 and not waiting)
-                    or waiting
-                    or "not running"
-                )
+        def probe() -> object:
+            idle = {name: why for name in self.components if (why := self._not_at_work(name))}
+            return idle == {} or idle
 
-            wait_until(f"{name} is at work", probe, within_s=within_s, alive=[process])
+        wait_until("everybody is at work", probe, within_s=within_s, alive=list(self.components.values()))
+
+    def _not_at_work(self, name: str) -> object:
+        """Why a component could not answer at once to what is written now; empty if it could."""
+        try:
+            figures = _figures(self.metrics(name))
+        except OSError as why:
+            return str(why)
+        if figures['purelb_process_phase{phase="Running"}'] != 1.0:
+            return "it is not running"
+        return {each: value for each, value in figures.items() if "reflector_backoff_seconds{" in each and value}
 
     # --- questions
 
