@@ -235,9 +235,11 @@ class Codec(Generic[T]):
         try:
             if self._resource.metadata_only:
                 self._refuse_table(_KIND.decode(body).kind)
-            return self._object.decode(body)
+            found = self._object.decode(body)
         except REFUSALS as error:
             raise DecodeError(f"{self._resource.name}: {why(error)}") from error
+        self._sharing.within(found)  # type: ignore[arg-type]  # the answer to a write takes its place in a store
+        return found
 
     def item(
         self, raw: Encoded, *, transform: Callable[[T], T] | None = None, known: Known[T] | None = None

@@ -60,6 +60,17 @@ def test_an_object_that_a_watch_adds_shares_with_those_of_the_list() -> None:
     assert added.object.spec.ports is listed.spec.ports
 
 
+def test_the_answer_to_a_write_shares_with_the_objects_of_the_list() -> None:
+    codec = Codec(SERVICES)
+    listed = codec.item(msgspec.Raw(body(1, ports=PORTS)))
+    answer = codec.one(body(2, ports=PORTS))
+    assert isinstance(listed, Service)
+    assert listed.spec is not None
+    assert answer.spec is not None
+    assert answer.spec.ports is listed.spec.ports
+    assert answer == msgspec.json.decode(body(2, ports=PORTS), type=Service)
+
+
 def test_of_what_differs_in_each_object_a_bounded_part_is_remembered() -> None:
     sharing, spec_fields = Sharing(), 4
     for number in range(1024):
