@@ -15,7 +15,7 @@ from purelb.allocator.claims import Plan
 from purelb.allocator.groups import Groups
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.ledger import Ledger
-from purelb.allocator.observed import Claims, branded, entries_of, has_class, marked, no_address, published
+from purelb.allocator.observed import Claims, entries_of, has_class, marked, no_address, published
 from purelb.allocator.planning import Planned, keep, plan
 from purelb.allocator.refusals import Refusal
 from purelb.allocator.refusals import Wait as WaitFor
@@ -104,7 +104,7 @@ def decide(
     if isinstance(wish, Refusal):
         return _unreadable(service, wish, recorded, ledger=ledger, groups=groups, rules=rules)
     if may_adopt and record is None and entries_of(service):
-        adopted = _adopt(service, wish, ledger=ledger, groups=groups, rules=rules)
+        adopted = _adopt(service, wish, given=claims.given(service), ledger=ledger, groups=groups, rules=rules)
         if adopted is not None:
             return adopted
     answer = plan(
@@ -156,10 +156,12 @@ def _terminating(
     return Wait() if kept is None else Settle(kept, kept.plan.shortfall, rough, recorded or rough.text)
 
 
-def _adopt(service: Service, wish: Wish, *, ledger: Ledger, groups: Groups, rules: Rules) -> Settle | Foreign | None:
-    """Take over what is published, if it could be given; None: treat the ingress as empty."""
+def _adopt(
+    service: Service, wish: Wish, *, given: bool, ledger: Ledger, groups: Groups, rules: Rules
+) -> Settle | Foreign | None:
+    """Take over what is published, if it could be given; None: treat the ingress as empty. `given`: we published it."""
     there, strange = published(service), no_address(service)
-    if strange is not None and not has_class(service) and not branded(service):
+    if strange is not None and not has_class(service) and not given:
         return Foreign(f"{quoted(strange)} is no address")
     if not there:
         return None
@@ -168,7 +170,7 @@ def _adopt(service: Service, wish: Wish, *, ledger: Ledger, groups: Groups, rule
     answer = plan(asked, recorded=None, ledger=ledger, groups=groups, rules=rules)
     if isinstance(answer, Planned) and answer.plan.shortfall is None and answer.plan.addresses:
         return Settle(answer, None, wish, wish.text, adopted=True)
-    if branded(service):
+    if given:
         return Settle(None, None, wish, wish.text, learn=True)
     if not has_class(service):
         why = answer if isinstance(answer, Refusal) else answer.plan.shortfall

@@ -4,6 +4,9 @@
 A Service is ours by its class, or without a class when we are the default announcer or it carries our brand, so that switching
 the default off takes no address away. Ingress entries are read as addresses; what is not an address of ours to judge (a hostname,
 text that is no address) is kept as it stands.
+
+The brand is an annotation, and `kubectl replace` takes it away with a manifest that lacks it. Our condition stands in the status, which
+that request cannot change; so it is the brand of whoever is ours, if it names the very addresses of the ingress and nothing else.
 """
 
 from functools import lru_cache
@@ -12,7 +15,7 @@ from typing import Final
 from msgspec import Struct
 
 from purelb.allocator.claims import Origin
-from purelb.allocator.ranges import Address
+from purelb.allocator.ranges import Address, ip_text
 from purelb.api import annotations as words
 from purelb.api import reasons
 from purelb.kube.model import Condition, LoadBalancerIngress, LoadBalancerStatus, Service, ServiceStatus, annotations
@@ -39,10 +42,25 @@ class Claims(Struct, frozen=True):
             return spec.load_balancer_class in self.classes
         return self.default_announcer or branded(service)
 
+    def given(self, service: Service) -> bool:
+        """Whether what is published for the Service was given by us: it carries our brand, or is ours and has lost it."""
+        return branded(service) or (self.owns(service) and says_we_gave(service))
+
 
 def branded(service: Service) -> bool:
     """Whether we gave this Service an address."""
     return annotations(service).get(words.ALLOCATED_BY) == words.BRAND
+
+
+def says_we_gave(service: Service) -> bool:
+    """Whether our condition names exactly what the ingress holds, as one given or kept. A message that was cut before it is no proof."""
+    told, there = condition(service, reasons.ALLOCATED), published(service)
+    if told is None or not there or no_address(service) is not None:
+        return False
+    ips = ", ".join(map(ip_text, there))
+    if told.status != "True":
+        return told.message.endswith(f"; keeps {ips}")
+    return told.message.startswith((f"{ips} from ", f"{ips}; "))
 
 
 def has_class(service: Service) -> bool:

@@ -15,7 +15,7 @@ from purelb.allocator import conflicts, lending, reservations
 from purelb.allocator.configuring import AUDIT_EVERY, arm, node_changed, reading_groups
 from purelb.allocator.keys import AgentsDue, ServiceKey, StatusDue
 from purelb.allocator.learning import learn, learn_leaving
-from purelb.allocator.observed import age, branded
+from purelb.allocator.observed import age
 from purelb.allocator.state import Hands, State
 from purelb.api import leases
 from purelb.api.pieces import LOOKS, Pieces
@@ -44,14 +44,15 @@ async def rebuild(state: State, hands: Hands, clock: Clock) -> None:
     claims, learnt = state.config.claims, 0
     for service in services:
         key = ServiceKey(service.metadata.namespace, service.metadata.name)
-        if branded(service):
+        given = claims.given(service)
+        if given:
             if claims.owns(service):
                 for conflict in learn(service, ledger=state.ledger, groups=state.groups, rules=state.config.rules):
                     conflicts.found(state, hands, conflict, clock.now())
             else:
                 learn_leaving(service, ledger=state.ledger, groups=state.groups, rules=state.config.rules)
             learnt += key in state.ledger.records
-        reservations.of_service(state.ledger, key, service, ours=branded(service))
+        reservations.of_service(state.ledger, key, service, ours=given)
         await pace.rest()
     await pace.through(lending.configure(state, hands, clock.now()))
     for service in services:
