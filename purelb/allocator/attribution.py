@@ -39,6 +39,12 @@ def group_of(address: Address, *, ledger: Ledger, groups: Groups) -> Group | Non
     return groups.elsewhere.get(claim.origin.group) if claim is not None else group
 
 
+def excluded_by(address: Address, *, ledger: Ledger) -> str | None:
+    """The accepted group that contains an address and hands it out no more; None when there is none."""
+    place = ledger.pools.where(address)
+    return place.entry.group if place is not None and place.excluded else None
+
+
 def kind_of(address: Address, *, ledger: Ledger, groups: Groups) -> str:
     """How an address is announced: `local` or `remote`; empty when it is stray and nobody wrote it down."""
     group = group_of(address, ledger=ledger, groups=groups)

@@ -6,7 +6,7 @@ Services of which something visible changes are looked at again. What costs more
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Final
 
@@ -25,10 +25,10 @@ from purelb.allocator.taken import on_lan
 from purelb.api import leases
 from purelb.api.groups import Group
 from purelb.api.kinds import ConfigReport, LBNodeStatus
-from purelb.api.pieces import CHANGES, Pieces
+from purelb.api.pieces import CHANGES, LOOKS, Pieces
 from purelb.kube.owner import Fatal
 from purelb.kube.queue import INITIAL
-from purelb.net.ranges import IPNetwork
+from purelb.net.ranges import Interval, IPNetwork
 
 log: Final = logging.getLogger(__name__)
 
@@ -56,7 +56,10 @@ def groups_changed(state: State, hands: Hands, now: float) -> Pieces[None]:
     moved = yield from state.ledger.configuring(
         new.layouts, new.atlas, reuse_delays=new.reuse_delays, elsewhere=new.elsewhere
     )
-    for number, address in enumerate(claims if _looks_differ(old, new) else moved):
+    concerned: Iterable[Address] = claims if _looks_differ(old, new) else moved
+    if concerned is moved and _exclusions(old) != _exclusions(new):
+        concerned = yield from _with_strays(claims, moved)
+    for number, address in enumerate(concerned):
         if not number % CHANGES:
             yield
         claim = claims[address]
@@ -132,11 +135,29 @@ def _style(group: Group) -> tuple[object, ...]:
     return (group.name, group.announce, group.skip_ipv6_dad, group.off_subnet)
 
 
+def _exclusions(groups: Groups) -> Mapping[str, tuple[tuple[Interval, ...], ...]]:
+    """What each group contains and does not hand out."""
+    found = {name: tuple(e.excluded for e in group.entries) for name, group in groups.accepted.items()}
+    return {name: excluded for name, excluded in found.items() if any(excluded)}
+
+
+def _with_strays(claims: Mapping[Address, Claim], moved: Iterable[Address]) -> Pieces[Iterable[Address]]:
+    """What moved, and what is in no group: an exclusion that is laid over a stray moves nothing, but is told."""
+    found = dict.fromkeys(moved)
+    for number, (address, claim) in enumerate(claims.items()):
+        if not number % LOOKS:
+            yield
+        if claim.entry is None:
+            found[address] = None
+    return found
+
+
 def _look(groups: Groups, address: Address, claim: Claim) -> tuple[object, ...]:
     """What of a group shows in a Service that holds the address."""
     group = groups.holding(groups.atlas.where(address)) or groups.elsewhere.get(claim.origin.group)
     if group is None:
-        return (claim.origin.group in groups.refused,)
+        place = groups.atlas.where(address)
+        return (claim.origin.group in groups.refused, place.entry.group if place is not None else "")
     return _style(group)
 
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from purelb.allocator import publish
 from purelb.allocator.announcements import Announcements, Wanted
-from purelb.allocator.attribution import LOCAL, group_of, kinds_of, name_of
+from purelb.allocator.attribution import LOCAL, excluded_by, group_of, kinds_of, name_of
 from purelb.allocator.decision import Settle
 from purelb.allocator.groups import Groups
 from purelb.allocator.ledger import Ledger
@@ -58,7 +58,12 @@ def outlook(
         _said(condition(service, reasons.ALLOCATED))
         if quiet
         else publish.allocated(
-            addresses, names, settle.refusal, partial=settle.partial, missing=_missing(settle, addresses)
+            addresses,
+            names,
+            settle.refusal,
+            partial=settle.partial,
+            missing=_missing(settle, addresses),
+            excluded_by={a: who for a in addresses if (who := excluded_by(a, ledger=ledger)) is not None},
         )
     )
     sources = tuple(name or origin.group for name, origin in zip(names, origins, strict=True))

@@ -9,7 +9,8 @@ unchanged. The resourceVersion that the writer adds makes replacing the list saf
 a server that drops the field causes no writes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -18,6 +19,7 @@ from msgspec import Struct
 from purelb.allocator.observed import OUR_CONDITIONS, conditions_of, entries_of, published
 from purelb.allocator.ranges import Address, ip_text
 from purelb.allocator.refusals import Refusal, ip_list
+from purelb.allocator.refusals import excluded as exclusion
 from purelb.api import annotations as words
 from purelb.api import reasons
 from purelb.api.messages import cut
@@ -25,6 +27,7 @@ from purelb.kube.model import Condition, LoadBalancerIngress, Service, annotatio
 from purelb.net.ranges import family_of, parse_address
 
 _ENCODER: Final = msgspec.json.Encoder()
+_NOBODY: Final[Mapping[Address, str]] = MappingProxyType({})
 
 
 class Said(Struct, frozen=True, gc=False):
@@ -74,15 +77,19 @@ def allocated(
     *,
     partial: bool,
     missing: str = "",
+    excluded_by: Mapping[Address, str] = _NOBODY,
 ) -> Said:
-    """The condition `purelb.io/Allocated`; `groups` has one name per address, None where no group contains it."""
+    """The condition `purelb.io/Allocated`; `groups` has one name per address, None where no group hands it out.
+
+    `excluded_by`: of those the ones that a group contains and excludes, and which group.
+    """
     ips = ip_list(addresses)
     names = ", ".join(dict.fromkeys(name for name in groups if name is not None))
     if refusal is not None and not partial:
         return Said(False, refusal.reason, cut(refusal.text, tail=f"; keeps {ips}" if addresses else ""))
     strays = [address for address, name in zip(addresses, groups, strict=True) if name is None]
     if strays:
-        return Said(True, reasons.ADDRESS_KEPT, cut(_say(reasons.ADDRESS_KEPT, ips=ips, strays=ip_list(strays))))
+        return Said(True, reasons.ADDRESS_KEPT, cut(_kept(ips, strays, excluded_by)))
     if refusal is not None:
         text = _say(
             reasons.ADDRESS_ASSIGNED_PARTIALLY,
@@ -96,8 +103,15 @@ def allocated(
     return Said(True, reasons.ADDRESS_ASSIGNED, cut(_say(reasons.ADDRESS_ASSIGNED, ips=ips, groups=names)))
 
 
-def _say(reason: str, /, **values: str) -> str:
-    return reasons.ALLOCATED_REASONS[reason].templates[0].format(**values)
+def _kept(ips: str, strays: Sequence[Address], excluded_by: Mapping[Address, str]) -> str:
+    nowhere = [address for address in strays if address not in excluded_by]
+    told = "; ".join(exclusion(address, excluded_by[address]).text for address in strays if address in excluded_by)
+    which = 0 if not told else 2 if nowhere else 1
+    return _say(reasons.ADDRESS_KEPT, which, ips=ips, strays=ip_list(nowhere), excluded=told)
+
+
+def _say(reason: str, which: int = 0, /, **values: str) -> str:
+    return reasons.ALLOCATED_REASONS[reason].templates[which].format(**values)
 
 
 def difference(service: Service, desired: Desired) -> Difference:

@@ -112,8 +112,12 @@ ALLOCATED_REASONS: Final = _table(
     Reason(
         ADDRESS_KEPT,
         True,
-        ("{ips}; no ServiceGroup contains {strays} any more",),
-        "put the range back, or set purelb.io/re-evaluate",
+        (
+            "{ips}; no ServiceGroup contains {strays} any more",
+            "{ips}; {excluded}",
+            "{ips}; no ServiceGroup contains {strays} any more; {excluded}",
+        ),
+        "put the range back or lift the exclusion, or set purelb.io/re-evaluate",
     ),
     Reason(INVALID_REQUEST, False, ('{where}: {problem} in "{text}"',), "correct the Service"),
     Reason(

@@ -225,3 +225,31 @@ async def test_who_waits_for_its_quota_is_not_woken_by_an_address_of_another_nam
         await cluster.clock.advance(2.0)
         served = [n for n in range(20) if await cluster.addresses(f"waits{n}")]
         assert len(served) == 1, "one address of its own namespace is one for the next of it"
+
+
+async def test_an_address_that_its_group_excludes_now_is_kept_and_says_who_excludes_it(cluster: Cluster) -> None:
+    def entry(**more: object) -> dict[str, object]:
+        return {"spec": {"local": {"v4pool": {"pool": "192.0.2.10-192.0.2.12", "exclude": None, **more}}}}
+
+    async def edited(body: dict[str, object]) -> tuple[str, str, str]:
+        await cluster.patch(SERVICE_GROUPS, "default", body, INSTALL)
+        await cluster.clock.advance(70.0)  # a message alone waits for a minute
+        assert await cluster.addresses() == ("192.0.2.10",)
+        return await said(cluster)
+
+    gone = ("True", "AddressKept", "192.0.2.10; no ServiceGroup contains 192.0.2.10 any more")
+    excluded = ("True", "AddressKept", "192.0.2.10; 192.0.2.10 is excluded by default")
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        assert await edited(entry(exclude=["192.0.2.10"])) == excluded
+        assert await noted(cluster, "allocated-from") == "default"
+        assert await edited(entry(pool="192.0.2.12/32")) == gone
+        assert await edited(entry(exclude=["192.0.2.10"])) == excluded, "from outside of the pool as well"
+        count = cluster.status_writes()
+        await edited(entry(exclude=["192.0.2.10", "192.0.2.11"]))
+        assert cluster.status_writes() == count
+    async with cluster.allocator():
+        await cluster.clock.advance(2.0)
+        assert cluster.status_writes() == count, "a new term says the same"
+        assert await edited(entry()) == ("True", "AddressAssigned", "192.0.2.10 from default")

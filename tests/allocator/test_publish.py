@@ -145,6 +145,19 @@ def test_what_is_kept_is_told_however_many_groups_refused() -> None:
     assert len(told.message) == 1024
 
 
+def test_what_is_kept_says_of_each_address_whether_it_is_excluded_or_nowhere() -> None:
+    told = allocated(
+        (ip("192.0.2.7"), ip("192.0.2.8"), ip("2001:db8::7")),
+        (None, "default", None),
+        None,
+        partial=False,
+        excluded_by={ip("2001:db8::7"): "six"},
+    )
+    assert told.message == (
+        "192.0.2.7, 192.0.2.8, 2001:db8::7; no ServiceGroup contains 192.0.2.7 any more; 2001:db8::7 is excluded by six"
+    )
+
+
 @pytest.mark.parametrize(
     ("addresses", "groups", "refusal", "partial", "expected"),
     [

@@ -162,8 +162,9 @@ async def test_what_our_condition_does_not_name_is_somebody_elses(
 def told(ingress: tuple[str, ...], named: tuple[str, ...], refusal: Refusal | None, *, partial: bool) -> Service:
     """A Service with this ingress and the condition that the allocator writes for the named addresses."""
     addresses = tuple(map(ip, named))
-    groups = tuple(None if text.endswith(".99") else "default" for text in named)
-    said = publish.allocated(addresses, groups, refusal, partial=partial, missing="IPv6")
+    groups = tuple(None if text.endswith((".89", ".99")) else "default" for text in named)
+    excluded_by = {ip(text): "default" for text in named if text.endswith(".89")}
+    said = publish.allocated(addresses, groups, refusal, partial=partial, missing="IPv6", excluded_by=excluded_by)
     condition = Condition(type="purelb.io/Allocated", status=str(said.status), reason=said.reason, message=said.message)
     found = service(ingress=ingress)
     assert found.status is not None
@@ -177,6 +178,8 @@ def told(ingress: tuple[str, ...], named: tuple[str, ...], refusal: Refusal | No
         pytest.param(("192.0.2.10", "192.0.2.11"), None, False, id="two"),
         pytest.param(("192.0.2.10",), refusals.family_unavailable("default", 6), True, id="partially"),
         pytest.param(("192.0.2.99",), None, False, id="kept"),
+        pytest.param(("192.0.2.89",), None, False, id="excluded"),
+        pytest.param(("192.0.2.89", "192.0.2.99"), None, False, id="kept and excluded"),
         pytest.param(("192.0.2.10",), refusals.group_draining("default"), False, id="refused, keeps it"),
     ],
 )
