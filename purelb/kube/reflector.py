@@ -223,7 +223,7 @@ class Reflector(Generic[T]):
 
     def _filled(self, objects: tuple[T, ...], poison: tuple[Poison, ...], rv: str, now: float) -> None:
         first = self._position.filled(rv)
-        self._waiting.found()
+        self._waiting.found(now)
         self._audit.acquit()
         if not self._audit.scheduled:
             self._audit.schedule(now)
@@ -367,7 +367,7 @@ class Reflector(Generic[T]):
             self._opened_at = now
         if self._state == "Opening":
             self._state = "Watching"
-            self._waiting.found()
+            self._waiting.found(now)
         elif self._state == "Streaming":
             self._quiet_at, self._quiet = now + QUIET, 0
 
@@ -383,6 +383,8 @@ class Reflector(Generic[T]):
                 self._wait(now, error, then_watch=False)
 
     def _watch_ended(self, error: KubeError | None, now: float) -> None:
+        if isinstance(error, TransportError):
+            self._waiting.lost()
         match error:
             case None | TransportError(kind="eof" | "reset" | "timeout"):
                 if error is not None and error.kind == "timeout" and now - self._opened_at >= self._lasts:

@@ -486,7 +486,7 @@ def test_retry_after_raises_a_step_and_never_lowers_it() -> None:
     with watching() as script:
         script.feed(Ended(), at=5.0).taken()
         assert outage(script, 1, refusal(429, retry_after=7.0)) == [7.0]
-        assert outage(script, 4) == [1.6, 3.2, 6.4, 12.8]
+        assert outage(script, 4, refusal(429)) == [1.6, 3.2, 6.4, 12.8]
         assert outage(script, 1, refusal(429, retry_after=7.0)) == [25.6]
 
 
@@ -525,6 +525,111 @@ def test_a_server_that_is_back_changes_nothing(what: str) -> None:
         before = script.waits
         script.feed(Reachable()).expect()
         assert script.waits == before
+
+
+STARTING: dict[str, tuple[KubeError, float]] = {
+    "storage is being initialized": (refusal(429, retry_after=1.0), 1.0),
+    "rights are not loaded yet": (refusal(403, "Forbidden"), 0.0),
+    "not ready yet": (refusal(503), 0.0),
+    "not ready for another while": (refusal(503, retry_after=7.0), 7.0),
+}
+
+
+def back_from_an_outage(draw: float = 0.5) -> Script:
+    """A reflector whose waits have grown to the longest, and whose server, that was down, is asked again."""
+    script = Script(rng=lambda: draw)
+    script.feed(Start()).taken()
+    for _ in range(10):
+        script.feed(ListFailed(REFUSED)).taken()
+        script.feed(Tick(), at=script.machine.deadline()).taken()
+    assert script.machine.state == "Listing"
+    return script
+
+
+@pytest.mark.parametrize("what", STARTING)
+def test_a_server_that_is_only_just_starting_is_asked_again_within_two_seconds_of_what_it_asks_for(what: str) -> None:
+    error, asked_for = STARTING[what]
+    for draw, wanted in ((0.0, 1.0), (0.5, 1.5), (0.999, 1.999)):
+        with back_from_an_outage(draw) as script:
+            script.feed(ListFailed(error)).expect()
+            assert script.waits == pytest.approx(asked_for + wanted)
+            script.tick().expect(FIRST)
+            script.feed(ListFailed(error)).expect()
+            assert script.waits == pytest.approx(asked_for + wanted), "also the second time"
+
+
+def test_a_watch_that_a_starting_server_refuses_after_it_has_listed_is_opened_within_two_seconds() -> None:
+    with back_from_an_outage() as script:
+        script.feed(page("a")).taken()
+        script.feed(Ended(refusal(429, retry_after=1.0))).expect()
+        assert script.waits == 2.5
+        script.tick().expect(Watch("10", 450.0))
+
+
+def test_the_hurry_ends_thirty_seconds_after_the_first_answer() -> None:
+    with back_from_an_outage() as script:
+        began, asked = script.at, 0
+        while (waits := script.feed(ListFailed(refusal(403))).waits) is not None and waits < 30.0:
+            asked += 1
+            script.tick().expect(FIRST)
+        assert 30.0 <= script.at - began <= 32.0
+        assert asked == 20
+        script.feed(Tick(), at=script.at + 45.0).expect(FIRST)
+        script.feed(ListFailed(refusal(403))).expect()
+        assert script.waits == 45.0, "it does not begin anew"
+
+
+def test_an_outage_whose_server_has_answered_for_long_hurries_nobody() -> None:
+    with back_from_an_outage() as script:
+        script.feed(page("a"), Opened()).taken()
+        script.feed(Ended(refusal(403)), at=script.at + 31.0).expect()
+        assert script.waits == 45.0
+
+
+def test_a_second_outage_hurries_again() -> None:
+    with back_from_an_outage() as script:
+        script.feed(ListFailed(refusal(403))).taken()
+        script.feed(Tick(), at=script.at + 100.0).taken()
+        script.feed(ListFailed(refusal(403))).taken()
+        assert script.waits == 45.0
+        script.tick().taken()
+        script.feed(ListFailed(REFUSED)).expect()
+        assert script.waits == 45.0
+        script.tick().taken()
+        script.feed(ListFailed(refusal(403))).expect()
+        assert script.waits == 1.5
+
+
+def test_a_stream_that_was_cut_begins_an_outage() -> None:
+    with watching(rng=lambda: 0.5) as script:
+        script.feed(Ended(REFUSED), at=5.0).taken()
+        for _ in range(6):
+            script.feed(Tick(), at=script.machine.deadline()).taken()
+            script.feed(ListFailed(refusal(500))).taken()
+        script.feed(Tick(), at=script.at + 60.0).taken()
+        script.feed(page("a"), Opened()).taken()
+        script.feed(Ended(TransportError("eof", "")), at=script.at + 40.0).expect(Watch("10", 450.0))
+        script.feed(Ended(refusal(403))).expect()
+        assert script.waits == 1.5
+
+
+def test_what_another_kind_of_refusal_follows_is_not_hurried() -> None:
+    with back_from_an_outage() as script:
+        script.feed(ListFailed(refusal(404))).expect()
+        assert script.waits == 45.0
+
+
+def test_a_server_that_is_back_is_not_asked_before_the_time_that_it_named() -> None:
+    draws = itertools.chain([0.0] * 6, [0.5, 0.25], itertools.repeat(0.0))
+    with Script(rng=lambda: next(draws)) as script:
+        script.feed(Start()).taken()
+        for _ in range(6):
+            script.feed(ListFailed(refusal(500))).taken()
+            script.feed(Tick(), at=script.machine.deadline()).taken()
+        script.feed(ListFailed(refusal(429, retry_after=7.0))).expect()
+        assert script.waits == 45.0
+        script.feed(Reachable(), at=script.at + 1.0).expect()
+        assert script.waits == 6.5
 
 
 def test_trouble_is_named_with_its_error() -> None:
