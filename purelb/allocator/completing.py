@@ -56,7 +56,7 @@ def complete(asker: Asker, kept: tuple[Address, ...], *, changed: bool) -> Given
     present = _ordered(wanted, have)
     lacking = tuple(f for f in wanted if f not in (pinned if several.group is not None else have))
     if not lacking:
-        return Given(present)
+        return Given(present, several=several.denied)
     home = several.group or asker.home(wish.addresses or present)
     if isinstance(home, Refusal):
         return Given(present, home, partial=wish.policy == "PreferDualStack")
@@ -93,10 +93,14 @@ def _with(
 
 
 class _Several(Struct, frozen=True, gc=False):
-    """Whether one address per entry is wanted, and the group from which entries that lack one are to be filled."""
+    """Whether one address per entry is wanted, and the group from which entries that lack one are to be filled.
+
+    `denied`: the name of the group that would fill them if the Service's namespace might use it.
+    """
 
     wanted: bool = False
     group: Group | None = None
+    denied: str = ""
 
 
 def _several(asker: Asker, addresses: tuple[Address, ...]) -> _Several | Refusal:
@@ -111,7 +115,9 @@ def _several(asker: Asker, addresses: tuple[Address, ...]) -> _Several | Refusal
     refusal = multipool.refused(home, asker.wish.sharing_key)
     if refusal is not None and asker.wish.multi_pool:
         return because.in_group(refusal, home.name)
-    return _Several(True, None if refusal is not None or asker.is_denied(home) else home)
+    if refusal is not None:
+        return _Several(wanted=True)
+    return _Several(True, denied=home.name) if asker.is_denied(home) else _Several(True, home)
 
 
 def _from_some(asker: Asker, missing: tuple[Family, ...]) -> _Served | Refusal:

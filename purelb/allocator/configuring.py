@@ -7,6 +7,7 @@ Services of which something visible changes are looked at again. What costs more
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from itertools import chain
 from typing import Final
 
@@ -75,6 +76,7 @@ def groups_changed(state: State, hands: Hands, now: float) -> Pieces[None]:
     others = any(_admits(old.accepted.get(name)) != _admits(new.accepted.get(name)) for name in edited)
     yield from ask_all(hands, state.waiting.everybody() if others else state.waiting.groups_changed(edited))
     yield from ask_all(hands, _to_grow(state, old, new))
+    yield from _ask_the_freed(state, hands, old, new)
     for place, standing in new.standings.items():
         yield
         known = old.standings.get(place)
@@ -92,8 +94,13 @@ def groups_changed(state: State, hands: Hands, now: float) -> Pieces[None]:
 
 
 def namespace_changed(state: State, hands: Hands, name: str) -> Pieces[None]:
-    """Its labels are others, so other groups may serve it: whoever of it waits is asked again, and nobody is moved."""
+    """Its labels are others, so other groups may serve it: whoever of it waits is asked again, or may grow; nobody is moved."""
     yield from ask_all(hands, state.waiting.in_namespace(name))
+    for number, service in enumerate(state.several):
+        if not number % LOOKS:
+            yield
+        if service.namespace == name:
+            hands.soon(service, priority=INITIAL)
     for group in state.groups.accepted.values():
         if group.namespace_selector is not None:
             hands.soon(StatusDue(group.namespace, group.name), priority=INITIAL)
@@ -174,6 +181,30 @@ def _to_grow(state: State, old: Groups, new: Groups) -> Iterator[ServiceKey]:
         for claim in state.ledger.claims.values():
             if claim.entry is not None and claim.entry.group in begun:
                 yield from claim.holders
+
+
+def _ask_the_freed(state: State, hands: Hands, old: Groups, new: Groups) -> Pieces[None]:
+    """Who takes one address of each entry of a group that its namespace may use again: some may have been added meanwhile."""
+    if _fences(old) == _fences(new):
+        return
+
+    @cache
+    def may_use(groups: Groups, name: str, namespace: str) -> bool:
+        return (group := groups.accepted.get(name)) is not None and groups.denial(group, namespace) is None
+
+    for number, (service, group) in enumerate(state.several.items()):
+        if not number % LOOKS:
+            yield
+        if may_use(new, group, service.namespace) and not may_use(old, group, service.namespace):
+            hands.soon(service, priority=INITIAL)
+
+
+def _fences(groups: Groups) -> Mapping[str, tuple[object, ...]]:
+    """What of each group decides who may use it, and whether somebody may use no other."""
+    return {
+        name: (group.namespaces, group.namespace_selector, group.enforce_namespaces)
+        for name, group in groups.accepted.items()
+    }
 
 
 def _subnets_changed(state: State, hands: Hands, advertised: frozenset[IPNetwork]) -> None:

@@ -147,7 +147,7 @@ class Statusless(Struct, frozen=True, gc=False):
 class State(Struct):
     """What one term owns. Only the owner's steps change it.
 
-    `several`: who has one address per entry of which group. `refused_as`: a fingerprint of what was asked when a refusal was last written.
+    `several`: who has one address per entry of which group, or would if its namespace might use it. `refused_as`: a fingerprint of what was asked when a refusal was last written.
     `agreed`: the wish recorded with what a Service holds. `advertised`: the subnets of the living nodes.
     """
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,8 @@ import pytest
 import yaml
 
 from purelb.api.kinds import SERVICE_GROUPS
-from purelb.kube.resources import SERVICES
-from tests.allocator.cluster import Cluster
+from purelb.kube.resources import NAMESPACES, SERVICES
+from tests.allocator.cluster import Cluster, pool
 from tests.allocator.nodes import Node
 from tests.allocator.objects import INSTALL
 
@@ -121,6 +122,76 @@ async def test_an_address_of_a_full_entry_goes_to_who_waits_for_it_and_not_past_
         await cluster.admin.delete(SERVICES, "holder", namespace="shop")
         await cluster.clock.advance(1.0)
         assert await cluster.addresses() == ("192.0.2.10", "198.51.100.10")
+
+
+async def patched(cluster: Cluster, **spec: Any) -> None:
+    await cluster.patch(SERVICE_GROUPS, "default", {"spec": spec}, INSTALL)
+
+
+async def labelled(cluster: Cluster, team: str) -> None:
+    await cluster.patch(NAMESPACES, "shop", {"metadata": {"labels": {"team": team}}})
+
+
+async def fenced_by_its_group(cluster: Cluster) -> None:
+    await patched(cluster, namespaces=["other"], enforceNamespaces=True)
+
+
+async def freed_by_its_group(cluster: Cluster) -> None:
+    await patched(cluster, enforceNamespaces=False)
+
+
+async def fenced_by_another_group(cluster: Cluster) -> None:
+    fence = {"namespaces": ["shop"], "enforceNamespaces": True}
+    await cluster.create(SERVICE_GROUPS, pool("fence", "192.0.2.99/32", **fence), INSTALL)
+
+
+async def freed_by_another_group(cluster: Cluster) -> None:
+    await cluster.admin.delete(SERVICE_GROUPS, "fence", namespace=INSTALL)
+
+
+async def fenced_by_its_label(cluster: Cluster) -> None:
+    await patched(cluster, namespaceSelector={"matchLabels": {"team": "a"}})
+    await fenced_by_another_group(cluster)
+
+
+async def freed_by_its_label(cluster: Cluster) -> None:
+    await labelled(cluster, "a")
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["in one term", "in two terms"])
+@pytest.mark.parametrize(
+    ("fence", "free"),
+    [
+        pytest.param(fenced_by_its_group, freed_by_its_group, id="its group"),
+        pytest.param(fenced_by_another_group, freed_by_another_group, id="another group"),
+        pytest.param(fenced_by_its_label, freed_by_its_label, id="its label"),
+    ],
+)
+async def test_a_namespace_that_may_use_the_group_again_gets_what_was_added_meanwhile(
+    cluster: Cluster, fence: Any, free: Any, restarted: bool
+) -> None:
+    await Node(cluster, "n1", EVERYWHERE).renew()
+    before = ("192.0.2.10", "198.51.100.10")
+    await labelled(cluster, "b")
+    async with AsyncExitStack() as term:
+        await term.enter_async_context(cluster.allocator())
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        await fence(cluster)
+        await cluster.clock.advance(1.0)
+        await cluster.patch(SERVICE_GROUPS, "default", racks(A, B, C), INSTALL)
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses() == before
+        if restarted:
+            await term.aclose()
+            await Node(cluster, "n1", EVERYWHERE).renew()
+            await term.enter_async_context(cluster.allocator())
+            await cluster.clock.advance(1.0)
+            assert await cluster.addresses() == before
+        await free(cluster)
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses() == (*before, "203.0.113.10")
+        assert (await reason(cluster))[0] == "AddressAssigned"
 
 
 async def test_a_restart_writes_nothing(cluster: Cluster) -> None:
