@@ -112,7 +112,7 @@ class Reflector(Generic[T]):
         # The watch under way
         self._opened_at = 0.0
         self._lasts = 0.0
-        self._events = 0
+        self._from: str | None = None  # the version that it began from, None: it has brought everything
         self._idle_at: float | None = None
 
     @property
@@ -289,7 +289,6 @@ class Reflector(Generic[T]):
                     if ends_it(obj):
                         self._streamed(obj.metadata.resource_version, now)
                         if self._state == "Watching":
-                            self._events += 1
                             self._batch(events[at:], now)
                         return
                 case Failed(error=error):
@@ -317,7 +316,7 @@ class Reflector(Generic[T]):
             self._close()
             self._fill(now)
         else:
-            self._state = "Watching"
+            self._state, self._from = "Watching", None
             self._position.streamed()
 
     def _stream_is_quiet(self, now: float) -> None:
@@ -358,7 +357,7 @@ class Reflector(Generic[T]):
         self._watch(self._position.rv, initial_events=False)
 
     def _watch(self, rv: str, *, initial_events: bool) -> None:
-        self._events, self._idle_at, self._lasts = 0, None, self._watch_min * (1.0 + self._rng())
+        self._from, self._idle_at, self._lasts = rv, None, self._watch_min * (1.0 + self._rng())
         match = "NotOlderThan" if initial_events else None
         self._out.append(Watch(rv=rv, timeout_s=self._lasts, match=match, initial_events=initial_events))
 
@@ -389,7 +388,8 @@ class Reflector(Generic[T]):
             case None | TransportError(kind="eof" | "reset" | "timeout"):
                 if error is not None and error.kind == "timeout" and now - self._opened_at >= self._lasts:
                     self._out.append(Notice("debug", "watchOutlived", {"error": str(error)}))
-                if self._events or now - self._opened_at >= SHORT_WATCH:
+                # An event that moves no version is none: asked at once, such a server would send it again, and again.
+                if self._position.rv != self._from or now - self._opened_at >= SHORT_WATCH:
                     self._start_watch()
                 else:
                     self._short_watch(error, now)
@@ -403,7 +403,6 @@ class Reflector(Generic[T]):
 
     def _batch(self, events: tuple[WatchEvent[T], ...], now: float) -> None:
         for event in events:
-            self._events += 1
             match event:
                 case Event(type="ADDED" | "MODIFIED" | "DELETED" | "BOOKMARK" as kind, object=obj):
                     rv = obj.metadata.resource_version

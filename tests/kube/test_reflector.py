@@ -346,6 +346,48 @@ def test_after_one_event_a_watch_that_ended_is_continued_at_once(end: str) -> No
         script.feed(Ended(ORDINARY_ENDS[end]), at=0.01).expect(Watch(rv="11", timeout_s=300.0))
 
 
+STILL: dict[str, tuple[Input[PartialObject], ...]] = {
+    "a bookmark of the version that we have": (Batch((event("BOOKMARK", "", "10"),)),),
+    "an object of the version that we have": (Batch((event("MODIFIED", "a", "10"),)),),
+    "the same object again and again": (
+        Batch((event("MODIFIED", "a", "10"),) * 3),
+        Batch((event("ADDED", "a", "10"),)),
+    ),
+    "an event without a version": (Batch((event("MODIFIED", "a", ""),)),),
+    "objects of a foreign kind": (Batch((Foreign(type="ADDED", kind="Table"),)),),
+}
+
+
+@pytest.mark.parametrize("what", STILL)
+def test_a_watch_that_brought_nothing_newer_and_ended_within_a_second_is_very_short(what: str) -> None:
+    with watching() as script:
+        script.feed(*STILL[what]).taken()
+        script.feed(Ended(), at=0.99).expect()
+        assert script.waits == 0.8
+        script.tick().expect(List(rv="10"))
+        assert script.codes()[-1] == "shortWatch"
+    with watching() as script:
+        script.feed(*STILL[what]).taken()
+        script.feed(Ended(), at=1.0).expect(WATCH)
+
+
+def test_a_server_that_ends_each_watch_with_what_we_know_is_asked_ever_less_often() -> None:
+    with watching() as script:
+        watches = 0
+        while script.at < 600.0:
+            script.feed(Batch((event("BOOKMARK", "", "10"),)), Ended()).taken()
+            script.tick().expect(List(rv="10"))
+            script.feed(page("a"), Opened()).taken()
+            watches += 1
+        assert watches < 30
+
+
+def test_an_event_that_moved_the_version_back_counts_as_news() -> None:
+    with watching() as script:
+        script.feed(Batch((event("MODIFIED", "a", "9"),))).taken()
+        script.feed(Ended(), at=0.5).expect(Watch("9", 300.0))
+
+
 @pytest.mark.parametrize("end", ORDINARY_ENDS)
 def test_a_very_short_watch_is_waited_for_and_listed_again(end: str) -> None:
     with watching() as script:

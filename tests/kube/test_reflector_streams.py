@@ -140,6 +140,16 @@ def test_foreign_kinds_and_unknown_types_are_skipped_and_named() -> None:
         assert script.codes() == ["foreignEvent", "unknownEvent"]
 
 
+def test_an_initial_state_of_the_version_that_we_had_counts_as_news() -> None:
+    with synced() as script:
+        script.feed(Relist("asked")).expect(Close(), after("10"))
+        script.feed(Opened(), Batch((event("ADDED", "a", "5"), end("10"))))
+        script.expect(Replace((thing("a", "5"),), (), "10", 1))
+        script.feed(Ended()).expect(Watch("10", 300.0))
+        script.feed(Opened(), Ended()).expect()
+        assert script.waits == 0.8, "but not the watch that follows it"
+
+
 def test_a_consistent_start_asks_for_the_same() -> None:
     with Script(streams=True, consistent=True) as script:
         script.feed(Start()).expect(FIRST)
