@@ -31,15 +31,17 @@ def retry_delay(error: KubeError, attempt: int, rng: Callable[[], float]) -> flo
     """Seconds to wait after failure number `attempt` (the first is 0), None to give up. `rng` is uniform in [0, 1)."""
     if attempt >= ATTEMPTS_MAX:
         return None
+    named = 0.0
     match error:
         case ApiError(code=code, retry_after=retry_after) if code == 429 or code >= 500:
-            if retry_after is not None:
-                return retry_after * (1.0 + 0.25 * rng())
+            named = retry_after or 0.0
         case TransportError(kind=kind) if kind not in _FINAL_KINDS:
             pass
         case _:
             return None
-    return min(CAP, BASE * 2.0**attempt) * (0.5 + rng())
+    draw = rng()
+    # A server that names no time, or 0 seconds, is not meant to get all attempts in one breath.
+    return max(named * (1.0 + 0.25 * draw), min(CAP, BASE * 2.0**attempt) * (0.5 + draw))
 
 
 async def with_retries(call: Callable[[], Awaitable[R]], *, deadline: float, clock: Clock) -> R:

@@ -58,6 +58,13 @@ def test_a_time_named_by_the_server_is_kept_and_spread_by_a_quarter(code: int) -
     assert retry_delay(refused(code, 20.0), 10, lambda: 0.0) is None
 
 
+@pytest.mark.parametrize("code", [429, 503])
+def test_a_server_that_names_no_time_worth_the_name_is_not_asked_without_a_pause(code: int) -> None:
+    delays = [retry_delay(refused(code, 0.0), attempt, lambda: 0.5) for attempt in range(11)]
+    assert delays == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0, 8.0, None]
+    assert [retry_delay(refused(code, 1.0), attempt, lambda: 0.0) for attempt in (0, 3, 4)] == [1.0, 1.0, 2.0]
+
+
 async def test_a_patient_caller_waits_by_the_table_until_it_succeeds() -> None:
     clock = VirtualClock(0.0, chance=0.5)
     at: list[float] = []
