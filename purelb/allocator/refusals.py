@@ -273,6 +273,12 @@ def sharing(
     return Refusal(reason, text, (AddressChanges(address),))
 
 
+def contested(address: Address, service: object) -> Refusal:
+    """The asking Service could share with each of the holders, but one of them may not stay, and until then nobody joins."""
+    text = _say(reasons.IN_USE, 2, ip=ip_text(address), service=service)
+    return Refusal(reasons.IN_USE, text, (AddressChanges(address),))
+
+
 def key_bound(key: str, bound: Address, asked: Address) -> Refusal:
     text = _say(reasons.SHARING_KEY_BOUND, key=shown(key), ip=ip_text(bound), ip2=ip_text(asked))
     return Refusal(reasons.SHARING_KEY_BOUND, text, (AddressChanges(bound),))

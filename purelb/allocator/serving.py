@@ -21,7 +21,6 @@ from purelb.allocator.refusals import GroupsChange, Refusal
 from purelb.allocator.sharing import Facts, clash, ports_in_common
 from purelb.allocator.sources.loans import Loans
 from purelb.allocator.wish import Wish
-from purelb.api import reasons
 from purelb.api.groups import Group
 from purelb.net.ranges import Family, IPNetwork
 
@@ -279,19 +278,18 @@ class Asker:
         return None
 
     def join(self, address: Address, group: Group) -> Refusal | None:
+        """Why the Service may not share an address with those who hold it; a contested one is joined by nobody."""
         claim = self._ledger.claims.get(address)
-        if claim is None:
+        others = {key: it for key, it in claim.holders.items() if key != self.wish.service} if claim is not None else {}
+        if claim is None or not others:
             return None
         facts = self._facts(group)
-        for key, holder in claim.holders.items():
-            if key == self.wish.service:
-                continue
+        for key, holder in others.items():
             if (reason := clash(facts, holder.facts)) is not None:
                 common, has_key = ports_in_common(facts, holder.facts), holder.facts.key is not None
                 return because.sharing(reason, address, key, ports=common, has_key=has_key)
-            if claim.contested:
-                return because.sharing(reasons.SHARING_KEY_MISMATCH, address, key)
-        return None
+        goes = next((key for key, holder in claim.holders.items() if holder.contest), None)
+        return because.contested(address, goes) if goes is not None else None
 
     def within_quota(self, address: Address, group: Group, *, taken: Collection[Address] = ()) -> Refusal | None:
         if group.quota_per_namespace is None:

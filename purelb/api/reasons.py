@@ -180,6 +180,7 @@ ALLOCATED_REASONS: Final = _table(
         (
             "{ip} is held by {service} without a sharing key",
             "{ip} is held by {service}, and this Service has no sharing key",
+            "{ip} is contested: {service} may not share it with its other holders any more",
         ),
         "free the address, or share it",
     ),

@@ -154,3 +154,29 @@ def test_a_key_is_joined_in_the_group_where_it_is_bound_even_when_that_is_full()
     assert desk.get(service("late")) == ("192.0.2.10",)
     assert desk.get(sharer("c", 82)) == ("198.51.100.1",), "both are full"
     assert set(desk.ledger.claims[ip("198.51.100.1")].holders) == {key("a"), key("b"), key("c")}
+
+
+def test_who_may_not_join_a_contested_address_is_told_of_the_holder_that_stands_in_the_way() -> None:
+    desk = Desk(group("default", v4("192.0.2.10/32")))
+    desk.get(sharer("a", 80))
+    desk.get(sharer("b", 81))
+    desk.ask(service("b", ports=(("TCP", 81),)))  # it has no key any more, and nowhere to go
+    refusal = desk.ask(sharer("c", 82))
+    assert refusal is not None
+    assert (refusal.reason, refusal.text) == ("InUse", "192.0.2.10 is held by shop/b without a sharing key")
+
+
+def test_who_could_share_with_each_holder_of_a_contested_address_is_told_who_may_not_stay() -> None:
+    desk = Desk(group("default", v4("192.0.2.10/32"), remote=True))
+    pods: dict[str, Any] = {"selector": {"app": "x"}}
+    desk.get(sharer("a", 80, external_traffic_policy="Local", **pods))
+    desk.get(sharer("b", 81, **pods))
+    moved = desk.ask(sharer("b", 81, selector={"app": "y"}))
+    assert moved is not None
+    assert moved.reason == "SharingPolicyMismatch"
+    refusal = desk.ask(sharer("c", 82, **pods))
+    assert refusal is not None
+    text = "192.0.2.10 is contested: shop/b may not share it with its other holders any more"
+    assert (refusal.reason, refusal.text) == ("InUse", text)
+    desk.gone(sharer("b", 81))
+    assert desk.get(sharer("c", 82, **pods)) == ("192.0.2.10",)
