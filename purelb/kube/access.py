@@ -97,7 +97,8 @@ async def load_access(
 ) -> ClusterAccess:
     """Find a way to an API server: an explicit kubeconfig, the Pod's service account, $KUBECONFIG, ~/.kube/config.
 
-    `prefer="kubeconfig"` asks the service account last. Raises `AccessError`, which lists every place that was tried.
+    `prefer="kubeconfig"` asks the service account last. A place that was named and cannot be used ends the search. Raises
+    `AccessError`, which lists every place that was tried.
     """
     if kubeconfig is not None:
         if why := _why_not(str(kubeconfig)):
@@ -106,11 +107,20 @@ async def load_access(
     tried: list[str] = []
     if prefer == "in-cluster" and (found := _in_cluster(service_account_dir, sink, tried)):
         return found
-    for paths, where in ((os.environ.get("KUBECONFIG", ""), "$KUBECONFIG"), (_at_home(), "")):
-        wrong = [_why_not(path) for path in paths.split(":") if path]
-        if not all(wrong):
+    if paths := os.environ.get("KUBECONFIG", ""):
+        # Whoever set it means these files. To go on to the next place could be to act on another cluster.
+        names = [path for path in paths.split(":") if path]
+        wrong = [f"{path} {why}" for path in names if (why := _why_not(path))]
+        if len(wrong) < len(names):
             return await _kubeconfig_access(paths, context, sink)
-        tried.append(f"{where} {f'{paths} {wrong[0]}' if wrong else 'is not set'}".strip())
+        before = f" (tried before: {'; '.join(tried)})" if tried else ""
+        told = f"$KUBECONFIG: {', '.join(wrong)}" if wrong else f"$KUBECONFIG ({paths}) names no file"
+        raise AccessError(f"{told}: name a file that can be read, or unset it{before}")
+    tried.append("$KUBECONFIG is not set")
+    at_home = _at_home()
+    if not (why := _why_not(at_home)):
+        return await _kubeconfig_access(at_home, context, sink)
+    tried.append(f"{at_home} {why}")
     if prefer == "kubeconfig" and (found := _in_cluster(service_account_dir, sink, tried)):
         return found
     raise AccessError(f"no API server is configured; tried: {'; '.join(tried)}")

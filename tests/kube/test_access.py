@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 import yaml
@@ -625,12 +625,40 @@ async def test_a_kubeconfig_can_be_preferred_to_the_service_account(
     assert (await load_access(service_account_dir=folder)).origin == "in-cluster"
 
 
-async def test_when_nothing_is_found_each_place_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("KUBECONFIG", "/nowhere/a:/nowhere/b")
+async def test_when_nothing_is_found_each_place_is_named(tmp_path: Path) -> None:
     with pytest.raises(AccessError) as caught:
         await load_access(service_account_dir=tmp_path)
-    for place in ("KUBERNETES_SERVICE_HOST", "/nowhere/a:/nowhere/b", str(tmp_path / "home/.kube/config")):
+    for place in ("KUBERNETES_SERVICE_HOST", "$KUBECONFIG is not set", str(tmp_path / "home/.kube/config")):
         assert place in str(caught.value)
+
+
+@pytest.mark.parametrize("prefer", ["in-cluster", "kubeconfig"])
+async def test_a_variable_that_names_only_files_that_are_not_there_never_leads_to_another_cluster(
+    prefer: Literal["in-cluster", "kubeconfig"], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "home/.kube").mkdir(parents=True)
+    kubeconfig(tmp_path / "home/.kube/config")
+    if prefer == "kubeconfig":
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    monkeypatch.setenv("KUBECONFIG", f"/nowhere/a::{tmp_path}")
+    with pytest.raises(AccessError) as caught:
+        await load_access(prefer=prefer, service_account_dir=service_account(tmp_path / "sa"))
+    told = str(caught.value)
+    assert f"/nowhere/a does not exist, {tmp_path} is no file: name a file that can be read, or unset it" in told
+    assert ("KUBERNETES_SERVICE_HOST" in told) == (prefer == "in-cluster"), "what was asked before is named too"
+
+
+async def test_a_variable_that_names_no_file_at_all_is_refused_and_an_empty_one_is_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "home/.kube").mkdir(parents=True)
+    kubeconfig(tmp_path / "home/.kube/config")
+    monkeypatch.setenv("KUBECONFIG", ":")
+    with pytest.raises(AccessError, match=r"\$KUBECONFIG \(:\) names no file"):
+        await load_access()
+    monkeypatch.setenv("KUBECONFIG", "")
+    assert (await load_access()).server == "https://api.test:6443"
 
 
 async def test_inline_certificates_leave_no_file_behind_and_load_twice(
@@ -682,7 +710,9 @@ async def test_a_plugin_that_hangs_is_given_up_and_never_blocks_the_loop(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert access_module.LOAD_TIMEOUT == 30.0
-    monkeypatch.setattr(access_module, "LOAD_TIMEOUT", 0.2)
+    monkeypatch.setattr(
+        access_module, "LOAD_TIMEOUT", 2.0
+    )  # the plugin must have begun by then, on a loaded machine too
     user = plugin(tmp_path / "plugin", f"echo $$ > {tmp_path}/pid; exec sleep 60")
     turns = 0
 
