@@ -48,7 +48,7 @@ def lease_timing(settings: AllocatorSettings) -> Timing:
 def own_namespace() -> str:
     try:
         return (SERVICE_ACCOUNT_DIR / "namespace").read_text().strip()
-    except OSError:
+    except (OSError, UnicodeError):  # no text is no namespace: the setting is asked for
         return ""
 
 
