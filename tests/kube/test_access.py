@@ -710,9 +710,7 @@ async def test_a_plugin_that_hangs_is_given_up_and_never_blocks_the_loop(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert access_module.LOAD_TIMEOUT == 30.0
-    monkeypatch.setattr(
-        access_module, "LOAD_TIMEOUT", 2.0
-    )  # the plugin must have begun by then, on a loaded machine too
+    monkeypatch.setattr(access_module, "LOAD_TIMEOUT", 2.0)  # by then the plugin has begun, on a loaded machine too
     user = plugin(tmp_path / "plugin", f"echo $$ > {tmp_path}/pid; exec sleep 60")
     turns = 0
 
