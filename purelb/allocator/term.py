@@ -48,12 +48,9 @@ TURN_FOR: Final = 2.0
 DRAIN_FOR: Final = 4.0
 ANSWERS_FOR: Final = 1.0
 
-AFTERWARDS_EACH: Final = 0.002  # seconds that a write takes on a busy server, about (docs/benchmarks.md)
+# Seconds for each write before it: twice what one takes on a busy server, so that it is rather late than early.
+AFTERWARDS_EACH: Final = 0.005
 AFTERWARDS_MOST: Final = 5.0
-
-# Decisions wait while so many writes do: what the writer will not send for half a second would only be held in memory, and be
-# decided on what was known too early. Each write gets an answer, and each answer has the queue ask again.
-AHEAD_MOST: Final = 256
 
 
 class World(Struct, frozen=True):
@@ -248,7 +245,7 @@ class Term:
         )
         self._reconciler = Reconciler(self.state, self._courier)
         self.owner = Owner(
-            name="allocator", queue=self._queue, step=self._step, clock=clock, gate=self._may_decide, sink=sink
+            name="allocator", queue=self._queue, step=self._step, clock=clock, gate=lambda: self.ready, sink=sink
         )
 
     def stop(self) -> None:
@@ -303,9 +300,6 @@ class Term:
             self.ready = False
             for registration in registrations:
                 registration.remove()
-
-    def _may_decide(self) -> bool:
-        return self.ready and self._writer.waiting < AHEAD_MOST
 
     async def _work(self) -> None:
         await self.owner.run()

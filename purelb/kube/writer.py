@@ -140,11 +140,6 @@ class Writer:
         return self._order.idle
 
     @property
-    def waiting(self) -> int:
-        """How many writes are not on their way now."""
-        return self._order.waiting
-
-    @property
     def unanswered(self) -> int:
         """How many writes have no result yet."""
         return self._order.unanswered

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from purelb.allocator.term import AHEAD_MOST
 from purelb.api.kinds import SERVICE_GROUPS
-from purelb.kube.metrics import WRITER_DEPTH
 from purelb.kube.resources import NAMESPACES, NODES, SERVICES
-from purelb.sandbox.apiserver.faults import Answer, Delay, Hang, LoseAnswer, Rule
+from purelb.sandbox.apiserver.faults import Answer, Delay, LoseAnswer, Rule
 from tests.allocator.cluster import Cluster, pool
 from tests.allocator.objects import INSTALL
 
@@ -610,36 +608,3 @@ async def test_who_got_an_address_in_a_burst_is_looked_at_again_when_the_last_ha
         assert in_the_burst < 64 + 64 + 16, "more than a decision and an answer for each"
         await cluster.clock.advance(10.0)
         assert cluster.sink.counts["purelb_k8s_client_updates_total",] - turns >= in_the_burst + 48
-
-
-async def test_of_a_long_burst_no_more_is_decided_than_can_be_written_soon_and_all_are_served(cluster: Cluster) -> None:
-    entry = {"pool": "198.18.0.0/22", "subnet": "198.18.0.0/22"}
-    await cluster.create(
-        SERVICE_GROUPS, {"metadata": {"name": "default"}, "spec": {"local": {"v4pool": entry}}}, INSTALL
-    )
-    async with cluster.allocator() as component:
-        cluster.core.faults.add(Rule(effect=Delay(seconds=0.5), resource="services/status", verb="patch"))
-        for number in range(2 * AHEAD_MOST):
-            await cluster.serve(f"web{number:03}")
-        most = 0.0
-        while len(await cluster.all_addresses()) < 2 * AHEAD_MOST:
-            most = max(most, next(s.value for s in component.samples() if s.metric == WRITER_DEPTH))
-            await cluster.clock.advance(0.5)
-        assert most == AHEAD_MOST
-        assert len(set(await cluster.all_addresses())) == 2 * AHEAD_MOST
-
-
-async def test_what_waits_behind_writes_that_nobody_answers_is_decided_when_somebody_does(cluster: Cluster) -> None:
-    entry = {"pool": "198.18.0.0/22", "subnet": "198.18.0.0/22"}
-    await cluster.create(
-        SERVICE_GROUPS, {"metadata": {"name": "default"}, "spec": {"local": {"v4pool": entry}}}, INSTALL
-    )
-    async with cluster.allocator():
-        cluster.core.faults.add(Rule(effect=Hang(), resource="services/status", verb="patch"))
-        for number in range(AHEAD_MOST + 20):
-            await cluster.serve(f"web{number:03}")
-        await cluster.clock.advance(30.0)
-        assert await cluster.all_addresses() == []
-        cluster.core.faults = type(cluster.core.faults)()
-        await cluster.clock.advance(120.0)
-        assert len(set(await cluster.all_addresses())) == AHEAD_MOST + 20
