@@ -115,6 +115,14 @@ def test_an_address_that_is_given_anew_right_after_its_move_finds_a_holder(
     installed.wait_addresses(backends, "old")
     home = installed.wait_one_holder("172.30.1.225").node
     assert installed.components[f"agent-{home}"].stop(grace_s=30) == 0
+
+    def heir() -> object:
+        found = installed.api.get(f"/api/v1/namespaces/{backends}/services/old").ok()["metadata"]["annotations"]
+        said = found.get("purelb.io/announcing-IPv4", "")
+        return bool(said and not said.startswith(f"{home},")) or said
+
+    # An heir that has just started itself reports a second later: until then the node that comes back reads that it is the holder.
+    wait_until("the Service names the heir", heir, within_s=30)
     installed.start_agent(next(site for site in installed.topology.nodes if site.name == home))
     installed.wait_ready(f"agent-{home}")
     assert installed.wait_one_holder("172.30.1.225").node != home, "the node that came back has to wait its 30 seconds"
