@@ -42,6 +42,8 @@ def test_announcing_is_measured_from_the_creation_to_the_first_answer_and_back(t
         f"IPv6: {case}".replace("gratuitous ARP", "unsolicited neighbour advertisement") for case in FROM_CREATION
     }
     assert set(FROM_CREATION) | of_ipv6 <= set(found)
-    assert all(row.n == 1 and row.p50 > 0 for case, row in found.items() if case in FROM_CREATION)
+    assert all(row.n == 1 for case, row in found.items() if case in FROM_CREATION)
+    # The address may be seen before the answer to the POST is: that row alone may be negative.
+    assert all(row.p50 > 0 for case, row in found.items() if case in FROM_CREATION[1:])
     on_wire, on_interface = found[FROM_CREATION[2]], found[FROM_CREATION[1]]
     assert on_wire.p50 > on_interface.p50, "an address is announced once it is there"
