@@ -57,13 +57,13 @@ def _service_landed(
     state: State, hands: Hands, flight: Flight, key: ServiceKey, result: WriteResult, now: float
 ) -> None:
     flights = state.flights
+    asked = flights.asked_after(key)
     match result:
         case Written(obj=obj):
             flights.succeeded(key)
             state.tally.written(key)
             if isinstance(obj, Service):
                 _applied(state, hands, flight, key, obj, now, answered=True)
-            asked = flights.asked_after(key)
             if flight.desired is None:
                 hands.soon(key)
             elif asked:
@@ -97,7 +97,10 @@ def _service_landed(
                     **failure(status.message, kind=status.reason or None, retry_in=delay),
                 },
             )
-            hands.later(key, delay)
+            if asked:
+                hands.soon(key)  # what was refused may be corrected by now: its user does not wait for our patience
+            else:
+                hands.later(key, delay)
         case Failed(error=error, attempts=attempts):
             flights.unknown(key, flight, now)
             delay = flights.delay(key, first=CONFLICT_WAIT, cap=FAILED_CAP)

@@ -5,7 +5,8 @@ The writer sends what is urgent first, but what it has sent already it cannot ta
 node's 1,000 addresses, a new Service's write shares the API server with seven others. So of this kind only `WIDTH` are with the
 writer at once; the rest waits here, in order, and each still gets exactly one answer.
 
-Two at a time were rejected: a new Service then took twice as long while such a node died, with one it takes 1.7 times as long.
+Two at a time were rejected: with them a new Service took more than twice as long while such a node died, which is the limit
+(`hack/bench allocate`; docs/benchmarks.md has the figure for one).
 """
 
 from collections import deque

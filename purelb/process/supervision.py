@@ -82,9 +82,10 @@ def run(work: Coroutine[Any, Any, int]) -> int:
         code = runner.run(work)
         sys.stdout.flush()
         sys.stderr.flush()
-        signal.signal(signal.SIGALRM, lambda *_: os._exit(code))
+        before = signal.signal(signal.SIGALRM, lambda *_: os._exit(code))
         signal.setitimer(signal.ITIMER_REAL, CLOSED_WITHIN_S)
     signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
     return code
 
 

@@ -139,6 +139,19 @@ async def test_who_has_what_it_wants_is_looked_at_again_when_nothing_waits_to_be
     assert (WEB in bench.hands.asked, bench.hands.resting) == (False, [WEB])
 
 
+@pytest.mark.parametrize("edited", [True, False], ids=["edited", "not edited"])
+async def test_who_corrects_what_is_being_refused_does_not_wait_for_the_next_try(edited: bool) -> None:
+    bench = Bench(service())
+    await bench.step()
+    if edited:
+        bench.services.upsert(service(annotations={"purelb.io/service-group": "nowhere"}))
+        await bench.step()
+    bench.hands.asked.clear()
+    await bench.answer(Refused(Status(code=422, reason="Invalid", message="no")))
+    assert (WEB in bench.hands.asked) is edited
+    assert any(key == WEB for key, _ in bench.hands.waiting) is not edited
+
+
 async def test_who_was_asked_while_its_write_was_on_its_way_is_asked_again_at_once() -> None:
     bench = Bench(service())
     await bench.step()

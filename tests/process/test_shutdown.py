@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from typing import TYPE_CHECKING, Never
 
 import pytest
 
 from purelb.process.component import Phase, PhaseTracker
 from purelb.process.shutdown import Shutdown
-from purelb.process.supervision import Roll, TaskEnded, supervise, unending, verdict
+from purelb.process.supervision import Roll, TaskEnded, run, supervise, unending, verdict
 from tests.virtual_clock import START, VirtualClock
 
 if TYPE_CHECKING:
@@ -306,3 +307,12 @@ async def failing(it: Supervised) -> int:
         return await it.run()
     except BaseExceptionGroup as group:
         return verdict(group)
+
+
+def test_who_ran_in_time_leaves_the_alarm_of_the_process_as_it_was() -> None:
+    async def work() -> int:
+        return 3
+
+    before = signal.getsignal(signal.SIGALRM)
+    assert run(work()) == 3
+    assert signal.getsignal(signal.SIGALRM) == before
