@@ -338,7 +338,9 @@ class Reflector(Generic[T]):
         self._out.append(Notice("info", "watchFailed", {"error": text}))
         # Aggregated servers have gates of their own, and some just send changes until the time is up.
         refused = isinstance(error, ApiError) and (
-            error.code in {400, 403, 422} or isinstance(error, Forbidden | Invalid)
+            error.code in {400, 422}
+            or isinstance(error, Invalid)
+            or (isinstance(error, Forbidden) and not self._waiting.starts(now))  # the rights may not be loaded yet
         )
         if refused or now - self._opened_at >= self._watch_min:
             self._list_from_now_on(now)

@@ -4,8 +4,9 @@
 Every failure costs one step of the `Backoff`, and what a server asks for (Retry-After) raises it. Three times a wait is cut to
 two seconds, counted from the time that the server asked for. When another request of the same client succeeds while we wait
 for a server that was down: once for each step. When nothing but the versions of an outage have expired: a server that was
-restarted answers 410 to everybody and is well again. And when a server that was away answers that it is not ready yet (429,
-403 while it has not loaded the rights, 5xx): for half a minute from its first answer. (client-go waits in all cases.)
+restarted answers 410 to everybody and is well again. And when a server that was away is not ready yet: it answers so (429, 403
+while it has not loaded the rights, 5xx), or it ends what it has just begun, because its cache of a resource begins anew. That
+holds for half a minute from its first answer. (client-go waits in all cases.)
 """
 
 import math
@@ -49,9 +50,9 @@ class Waiting:
         self._may_hurry = not_ready or isinstance(error, TransportError)
         if isinstance(error, TransportError):
             self.lost()
-        elif isinstance(error, ApiError):
+        elif error is None or isinstance(error, ApiError):
             self._answered(now)
-        if (not_ready or isinstance(error, Forbidden)) and self._starts(now):
+        if (error is None or not_ready or isinstance(error, Forbidden)) and self.starts(now):
             self._hurry(now, draw=0.5 + 0.5 * self._rng())
         self._missing = self._missing + 1 if isinstance(error, NotFound) else 0
         return self._missing == MISSING_AFTER
@@ -81,12 +82,13 @@ class Waiting:
         """A watch brought something else than its expiry."""
         self._only_expired = False
 
+    def starts(self, now: float) -> bool:
+        """Whether an answer of now is one of a server that was away and is only just back."""
+        return self._back_at is None or now - self._back_at < STARTS_WITHIN
+
     def _answered(self, now: float) -> None:
         if self._back_at is None:
             self._back_at = now
-
-    def _starts(self, now: float) -> bool:
-        return self._back_at is not None and now - self._back_at < STARTS_WITHIN
 
     def _hurry(self, now: float, *, draw: float) -> None:
         if self.until is not None:

@@ -608,6 +608,17 @@ def test_a_watch_that_a_starting_server_refuses_after_it_has_listed_is_opened_wi
         script.tick().expect(Watch("10", 450.0))
 
 
+def test_a_watch_that_a_starting_server_ends_at_once_is_asked_for_again_within_two_seconds() -> None:
+    with back_from_an_outage() as script:
+        script.feed(page("a"), Opened()).taken()
+        script.feed(Ended(None), at=script.at + 0.2).expect()
+        assert script.waits == 1.5
+        script.tick().expect(List(rv="10"))
+        script.feed(page("a"), Opened(), at=script.at + 31.0).taken()
+        script.feed(Ended(None), at=script.at + 0.2).expect()
+        assert script.waits == 45.0, "a server that is back for long has no reason to"
+
+
 def test_the_hurry_ends_thirty_seconds_after_the_first_answer() -> None:
     with back_from_an_outage() as script:
         began, asked = script.at, 0

@@ -289,6 +289,24 @@ def test_a_server_that_refuses_is_listed_at_once_and_ever_after(how: str, where:
         listed_ever_after(script)
 
 
+def test_a_server_that_is_only_just_starting_and_has_no_rights_yet_is_asked_for_a_stream_again() -> None:
+    with synced() as script:
+        script.feed(Ended(TransportError("refused", ""))).taken()
+        script.tick().taken()
+        script.feed(Ended(refusal(403, "Forbidden"))).taken()  # it is back, but has not loaded the rights
+        script.tick().expect(after("10"))
+        script.feed(Ended(refusal(403, "Forbidden"))).expect()
+        assert script.waits is not None
+        assert script.waits <= 2.0
+        script.tick().expect(after("10"))
+        script.feed(Opened()).taken()
+        script.feed(Ended(None), at=script.at + 0.5).expect()
+        assert script.waits is not None
+        assert script.waits <= 2.0, "its cache began anew"
+        script.tick().expect(after("10"))
+        script.feed(Ended(refusal(403, "Forbidden")), at=script.at + 31.0).expect(List(rv="10"))
+
+
 def listed_ever_after(script: Script) -> None:
     script.feed(page("a")).expect(Replace(page("a").objects, (), "10"), Synced(), Watch("10", 300.0))
     script.feed(Opened(), Batch((Failed(error=refusal(410, "Expired")),)), at=500.0).expect(Close())
