@@ -41,6 +41,10 @@ class Indices:
         """How many addresses have holders that may not share."""
         return len(self._contested)
 
+    def disputed(self) -> tuple[Address, ...]:
+        """Those addresses."""
+        return tuple(self._contested)
+
     def strays(self, group: str, family: Family) -> int:
         """How many addresses in use came from a group of this name and lie in no pool now."""
         return self._strays.get((group, family), 0)

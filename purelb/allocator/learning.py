@@ -4,9 +4,13 @@
 Services are learnt oldest first. Drain, exclusions, quota, fences and selectors have no say: a live address survives every change of
 configuration. Two Services on one address that may not share it: with no port in common both stay and the address is contested;
 with a port in common the older keeps it, and the younger is decided again without it.
+
+Whose edit it was that made sharing impossible is in no spec. But who was told of it before says so still: where that is true, it is the
+one that has to go, and the other one hears nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from msgspec import Struct
 
@@ -14,13 +18,16 @@ from purelb.allocator.claims import NOWHERE, Contest, Origin, Plan
 from purelb.allocator.groups import Groups
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.ledger import Ledger
-from purelb.allocator.observed import age, noted_origins, published
-from purelb.allocator.ranges import Address
+from purelb.allocator.observed import age, condition, noted_origins, published, says_we_gave
+from purelb.allocator.ranges import Address, ip_text
 from purelb.allocator.refusals import address_conflict
 from purelb.allocator.serving import Rules, effective_local
 from purelb.allocator.sharing import Facts, clash
 from purelb.allocator.wish import Wish, rough_wish
+from purelb.api import reasons
 from purelb.kube.model import Service
+
+_SHARING: Final = frozenset({reasons.IN_USE, reasons.SHARING_KEY_MISMATCH, reasons.SHARING_POLICY_MISMATCH})
 
 
 class Conflict(Struct, frozen=True, gc=False):
@@ -81,6 +88,36 @@ def learn(
                 origin=origin,
             )
     return tuple(conflicts)
+
+
+def blame(ledger: Ledger, address: Address, service_of: Callable[[ServiceKey], Service | None]) -> None:
+    """Of those on a contested address that was learnt, who has to go: whoever was told so, if what it was told is true now.
+
+    It goes on from where it was: it stays until there is an address for it. Where nobody was told, it is as learnt, by age.
+    """
+    holders = ledger.claims[address].holders
+    staying = (key for key, holder in holders.items() if holder.state != "leaving")
+    told = {key: why for key in staying if (why := _told_to_go(service_of(key)))}
+    others = [holder for key, holder in holders.items() if key not in told]
+    goes = {k for k, why in told.items() if any(clash(holders[k].facts, other.facts) == why for other in others)}
+    stays: list[Facts] = []
+    for key, holder in tuple(holders.items()) if goes else ():  # in the order in which they were learnt: by age
+        if key in goes:
+            ledger.contest(key, address, "changed")
+            continue
+        if holder.contest and all(clash(holder.facts, facts) is None for facts in stays):
+            ledger.contest(key, address, "")
+        stays.append(holder.facts)
+
+
+def _told_to_go(service: Service | None) -> str:
+    """Why the Service may not stay where it is, in the words of its condition: of one of its own addresses, which it keeps."""
+    told = condition(service, reasons.ALLOCATED) if service is not None else None
+    if service is None or told is None or told.status == "True" or told.reason not in _SHARING:
+        return ""
+    named = told.message.partition(" ")[0]
+    own = says_we_gave(service) and any(named == ip_text(address) for address in published(service))
+    return told.reason if own else ""
 
 
 def learn_late(service: Service, *, ledger: Ledger, groups: Groups, rules: Rules) -> Late:

@@ -14,7 +14,7 @@ from typing import Final
 from purelb.allocator import conflicts, lending, reservations
 from purelb.allocator.configuring import AUDIT_EVERY, arm, node_changed, reading_groups
 from purelb.allocator.keys import AgentsDue, ServiceKey, StatusDue
-from purelb.allocator.learning import learn, learn_leaving
+from purelb.allocator.learning import blame, learn, learn_leaving
 from purelb.allocator.observed import age
 from purelb.allocator.state import Hands, State
 from purelb.api import leases
@@ -53,6 +53,9 @@ async def rebuild(state: State, hands: Hands, clock: Clock) -> None:
                 learn_leaving(service, ledger=state.ledger, groups=state.groups, rules=state.config.rules)
             learnt += key in state.ledger.records
         reservations.of_service(state.ledger, key, service, ours=given)
+        await pace.rest()
+    for address in state.ledger.index.disputed():
+        blame(state.ledger, address, state.service)
         await pace.rest()
     await pace.through(lending.configure(state, hands, clock.now()))
     for service in services:

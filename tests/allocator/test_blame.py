@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two Services share an address, one of them is edited so that they may not: a restart blames the one that was edited, not the younger."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from msgspec.structs import replace
+
+from purelb.allocator.observed import condition, published
+from purelb.allocator.ranges import ip_text
+from purelb.kube.model import ServicePort
+from tests.allocator.objects import group, service, v4
+from tests.allocator.theatre import Theatre
+
+if TYPE_CHECKING:
+    from purelb.kube.model import Service
+
+KEY = "purelb.io/allow-shared-ip"
+OTHER_KEY = "192.0.2.10 is held by shop/young with another sharing key"
+CLASS = "purelb.io/purelb"
+
+
+def on_stage(pool: str = "192.0.2.10/32", *, noted: dict[str, str] | None = None) -> Theatre:
+    """`old` and `young` share 192.0.2.10, and all is at rest; `noted` are further annotations of both."""
+    world = Theatre(0)
+    world.put("groups", group("default", v4(pool)))
+    for number, name in enumerate(("old", "young")):
+        ports = (("TCP", 80 + number),)
+        created = f"2026-01-0{number + 1}T00:00:00Z"
+        made = service(
+            name,
+            created=created,
+            annotations={KEY: "k", **(noted or {})},
+            ports=ports,
+            load_balancer_class=CLASS,
+            cluster_ip=f"10.96.0.{number + 1}",
+        )
+        world.put("services", replace(made, status=None))
+    world.begin()
+    world.heal(seconds=5.0)
+    assert addresses(world, "old") == addresses(world, "young") == ["192.0.2.10"]
+    return world
+
+
+def restart(world: Theatre) -> None:
+    world.begin()
+    world.heal(seconds=100.0)
+
+
+def note(world: Theatre, name: str, key: str | None) -> None:
+    """The user of a Service gives it another sharing key, or none."""
+
+    def change(found: Service) -> Service:
+        noted = {word: text for word, text in (found.metadata.annotations or {}).items() if word != KEY}
+        noted |= {KEY: key} if key is not None else {}
+        return replace(found, metadata=replace(found.metadata, annotations=noted))
+
+    world.edit(f"shop/{name}", change)
+
+
+def addresses(world: Theatre, name: str) -> list[str]:
+    return [ip_text(address) for address in published(world.there["services"][f"shop/{name}"])]
+
+
+def said(world: Theatre, name: str) -> tuple[str, str, str]:
+    found = condition(world.there["services"][f"shop/{name}"], "purelb.io/Allocated")
+    assert found is not None
+    return found.status, found.reason, found.message
+
+
+@pytest.mark.parametrize("guilty", ["old", "young"])
+@pytest.mark.parametrize("key", ["k2", None])
+def test_who_changed_its_key_is_told_the_same_after_a_restart_and_the_other_one_nothing(
+    guilty: str, key: str | None
+) -> None:
+    world = on_stage()
+    note(world, guilty, key)
+    world.heal(seconds=100.0)
+    before = {name: said(world, name) for name in ("old", "young")}
+    assert [name for name, told in before.items() if told[0] == "False"] == [guilty]
+    world.told.clear()
+    version = world.rv
+    restart(world)
+    assert {name: said(world, name) for name in ("old", "young")} == before
+    assert world.told == [], "a restart is no occasion"
+    assert world.rv == version, "there is nothing to write"
+
+
+def test_who_waits_to_leave_a_share_still_gets_an_address_of_its_own_after_a_restart() -> None:
+    world = on_stage()
+    note(world, "old", "k2")
+    world.heal(seconds=5.0)
+    restart(world)
+    grown = group("default", v4("192.0.2.10-192.0.2.11"))
+    world.put("groups", replace(grown, metadata=replace(grown.metadata, generation=2)))
+    world.heal(seconds=5.0)
+    assert (addresses(world, "old"), addresses(world, "young")) == (["192.0.2.11"], ["192.0.2.10"])
+
+
+def test_who_pinned_the_address_it_should_leave_stays_to_blame_after_a_restart() -> None:
+    world = on_stage(noted={"purelb.io/addresses": "192.0.2.10"})
+    note(world, "old", "k2")
+    world.heal(seconds=5.0)
+    before = said(world, "old")
+    assert before == ("False", "SharingKeyMismatch", f"{OTHER_KEY}; keeps 192.0.2.10")
+    restart(world)
+    assert said(world, "old") == before
+    assert said(world, "young")[0] == "True"
+
+
+def test_where_nothing_says_who_changed_the_younger_is_told() -> None:
+    world = on_stage()
+    note(world, "old", "k2")
+    restart(world)  # the edit was made while nobody led
+    assert said(world, "old")[0] == "True"
+    assert said(world, "young")[1] == "AddressConflict"
+    assert addresses(world, "old") == addresses(world, "young") == ["192.0.2.10"]
+
+
+def test_a_refusal_that_is_about_another_address_blames_nobody() -> None:
+    world = on_stage("192.0.2.10-192.0.2.11")
+    world.put("services", replace(service("third", load_balancer_class=CLASS, cluster_ip="10.96.0.9"), status=None))
+    world.heal(seconds=5.0)
+
+    def pin(found: Service) -> Service:
+        noted = {**(found.metadata.annotations or {}), "purelb.io/addresses": "192.0.2.11"}
+        return replace(found, metadata=replace(found.metadata, annotations=noted))
+
+    world.edit("shop/old", pin)
+    world.heal(seconds=5.0)
+    assert said(world, "old")[1:] == (
+        "InUse",
+        "192.0.2.11 is held by shop/third without a sharing key; keeps 192.0.2.10",
+    )
+    note(world, "young", None)
+    restart(world)
+    assert said(world, "old")[1] == "InUse"
+    assert said(world, "young")[1] == "AddressConflict", "by age, for nobody was told to go"
+
+
+def test_a_word_that_is_not_true_any_more_blames_nobody() -> None:
+    world = on_stage()
+    note(world, "old", "k2")
+    world.heal(seconds=5.0)
+    note(world, "old", "k")  # taken back, and the other one has left the share, while nobody led
+    note(world, "young", None)
+    restart(world)
+    assert said(world, "old")[0] == "True"
+    assert said(world, "young")[1] == "AddressConflict"
+
+
+def test_who_took_a_port_while_nobody_led_is_judged_by_age_whatever_was_said() -> None:
+    world = on_stage()
+    note(world, "old", "k2")
+    world.heal(seconds=5.0)
+
+    def take(found: Service) -> Service:
+        assert found.spec is not None
+        return replace(found, spec=replace(found.spec, ports=(ServicePort(protocol="TCP", port=80),)))
+
+    world.edit("shop/young", take)
+    restart(world)
+    assert (addresses(world, "old"), addresses(world, "young")) == (["192.0.2.10"], [])
