@@ -3,6 +3,9 @@
 
 Only an applied write, or an object that is known to be newer, makes an address free. A refused or failed write changes nothing:
 claims stay, and the Service is decided again later. A write whose answer was lost is told of when a newer object shows what it wrote.
+
+What an applied write is to be told of (log line, Event, counters) waits for the next turn of its Service, which every answer asks for. In
+a burst that is when those who still have no address have been served, and all of it costs a third when it is done in a row.
 """
 
 import logging
@@ -18,7 +21,7 @@ from purelb.allocator.occasions import HOUR, occasion
 from purelb.allocator.publish import Desired, difference
 from purelb.allocator.ranges import Address
 from purelb.allocator.refusals import AddressChanges, EntryHasRoom, PoolHasRoom, QuotaHasRoom, ip_list
-from purelb.allocator.state import Hands, Last, State
+from purelb.allocator.state import Hands, Last, State, Untold
 from purelb.api import annotations as words
 from purelb.api import events as rules
 from purelb.api import reasons
@@ -156,27 +159,40 @@ def _applied(
     if lacking:
         fields = {"code": "writeStripped", "service": str(key)}
         log.info("the API server dropped a part of what was written to %s", key, extra=fields)
-    _tell(state, hands, flight, key, obj, gone, now)
+    state.untold.setdefault(key, []).append(Untold(flight, reference(obj), gone, now))
+    for address in desired.addresses:
+        note_use(state, hands, address, now)
 
 
-def _tell(
-    state: State, hands: Hands, flight: Flight, key: ServiceKey, obj: Service, gone: tuple[Address, ...], now: float
-) -> None:
+def tell(state: State, hands: Hands, key: ServiceKey, now: float) -> None:
+    """Tell of what became true of a Service since its last turn, with the time at which it did."""
+    for untold in state.untold.pop(key, ()):
+        _tell(state, hands, key, untold, ago=now - untold.at)
+
+
+def tell_all(state: State, hands: Hands, now: float) -> None:
+    """The term ends, and no Service has another turn."""
+    for key in tuple(state.untold):
+        tell(state, hands, key, now)
+
+
+def _tell(state: State, hands: Hands, key: ServiceKey, untold: Untold, *, ago: float) -> None:
+    flight, gone, then = untold.flight, untold.gone, untold.at
     desired = flight.desired
     for told in flight.occasions:
         if told.lasting:
-            state.lasting.enter(key, told, now)
+            state.lasting.enter(key, told, then)
             continue
-        if told.apart and not state.once.new(str(key), told.reason, told.note, now, apart=told.apart):
+        if told.apart and not state.once.new(str(key), told.reason, told.note, then, apart=told.apart):
             continue
         if told.reason == rules.STATUS_RESTORED and not state.once.new(
-            str(key), told.reason, "", now, again_after=HOUR
+            str(key), told.reason, "", then, again_after=HOUR
         ):
             continue
-        hands.tell(reference(obj), told)
+        hands.tell(untold.regarding, told, ago=ago)
         if told.reason == reasons.ADDRESS_ASSIGNED and desired is not None:
-            ips = ip_list(desired.addresses)
-            fields = {"code": "addressAssigned", "service": str(key), "ips": ips, "took": now - flight.sent_at}
+            ips, took = ip_list(desired.addresses), then - flight.sent_at
+            fields = {"code": "addressAssigned", "service": str(key), "ips": ips, "took": took, "ago": ago}
             log.info("%s has %s", key, told.note, extra=fields)
             source = source_label(state, desired.addresses)
             hands.sink.count(metrics.ALLOCATIONS, source, "assigned")
@@ -188,16 +204,14 @@ def _tell(
                 hands.sink.count(metrics.MULTIPOOL, pool)
                 if desired.allocated is not None and desired.allocated.reason == reasons.ADDRESS_ASSIGNED_PARTIALLY:
                     hands.sink.count(metrics.MULTIPOOL_PARTIAL, pool)
-            if (took := state.tally.served(key, now)) is not None:
-                hands.sink.observe(metrics.TIME_TO_ADDRESS, took, source)
+            if (waited := state.tally.served(key, then)) is not None:
+                hands.sink.observe(metrics.TIME_TO_ADDRESS, waited, source)
     if flight.adopted:
         hands.sink.count(metrics.ALLOCATIONS, "local", "adopted")
     if gone:
-        fields = {"code": "addressReleased", "service": str(key), "ips": ip_list(gone)}
+        fields = {"code": "addressReleased", "service": str(key), "ips": ip_list(gone), "ago": ago}
         log.info("%s gave up %s", key, ip_list(gone), extra=fields)
         hands.sink.count(metrics.ALLOCATIONS, "local", "released")
-    for address in desired.addresses if desired is not None else ():
-        note_use(state, hands, address, now)
 
 
 def wake(state: State, hands: Hands, freed: Iterable[Address], *, namespace: str = "") -> None:

@@ -42,7 +42,7 @@ from purelb.allocator.keys import (
     StatusDue,
     Wrote,
 )
-from purelb.allocator.landing import find_out, land, reference, wake
+from purelb.allocator.landing import find_out, land, reference, tell, wake
 from purelb.allocator.observed import branded, marked, published
 from purelb.allocator.occasions import HOUR, Occasion, occasion
 from purelb.allocator.policy import override
@@ -141,6 +141,7 @@ class Reconciler:
 
     def _service(self, key: ServiceKey, now: float) -> Outcome:
         state, hands = self._state, self._hands
+        tell(state, hands, key, now)
         service = state.service(key)
         record = state.ledger.records.get(key)
         if record is not None and (service is None or service.metadata.uid != record.uid):
@@ -155,6 +156,7 @@ class Reconciler:
             state.flights.ask_after(key)
             return Done()
         find_out(state, hands, key, service, now)
+        tell(state, hands, key, now)
         unsure = state.flights.unsure(key, service.metadata.resource_version, now)
         if unsure is not None and not unsure.asked:
             if now >= unsure.due:

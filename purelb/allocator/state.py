@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from msgspec import Struct, field
 
 from purelb.allocator.announcements import Announcements
-from purelb.allocator.flights import Flights
+from purelb.allocator.flights import Flight, Flights
 from purelb.allocator.groups import Groups
 from purelb.allocator.keys import Key, ServiceKey
 from purelb.allocator.learning import Conflict
@@ -19,6 +19,7 @@ from purelb.allocator.observed import Claims
 from purelb.allocator.occasions import Lasting, Occasion, Once
 from purelb.allocator.overrides import Overrides
 from purelb.allocator.pacing import Pace
+from purelb.allocator.ranges import Address
 from purelb.allocator.restores import Restores
 from purelb.allocator.serving import Rules
 from purelb.allocator.sources.loans import Loans
@@ -106,8 +107,8 @@ class Hands(Protocol):
         """Ask a source; its answer comes as `Answered`."""
         ...
 
-    def tell(self, regarding: ObjectReference, told: Occasion) -> None:
-        """Write an Event, some time."""
+    def tell(self, regarding: ObjectReference, told: Occasion, *, ago: float = 0.0) -> None:
+        """Write an Event, some time, about what happened `ago` seconds before now."""
         ...
 
     def wall(self) -> str:
@@ -135,6 +136,15 @@ class Last(Struct, frozen=True, gc=False):
     fingerprint: int
     at: float
     stripped: tuple[str, int] | None = None
+
+
+class Untold(Struct, frozen=True, gc=False):
+    """A write that was applied at `at` and is still to be told of. `gone`: what its Service holds no longer."""
+
+    flight: Flight
+    regarding: ObjectReference
+    gone: tuple[Address, ...]
+    at: float
 
 
 class Statusless(Struct, frozen=True, gc=False):
@@ -170,6 +180,7 @@ class State(Struct):
     advertised: frozenset[IPNetwork] = frozenset()
     conflicts: dict[ServiceKey, Conflict] = field(default_factory=dict)
     last: dict[ServiceKey, Last] = field(default_factory=dict)
+    untold: dict[ServiceKey, list[Untold]] = field(default_factory=dict)
     refused_as: dict[ServiceKey, int] = field(default_factory=dict)
     agreed: dict[ServiceKey, str] = field(default_factory=dict)
     nodes_seen: dict[str, tuple[Node | None, LBNodeStatus | None]] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from purelb.allocator import metrics
 from purelb.allocator.keys import Answered, Key, ReadAgain, ServiceKey, Wrote
+from purelb.allocator.landing import tell_all
 from purelb.allocator.occasions import Occasion
 from purelb.allocator.pacing import Pace
 from purelb.allocator.rebuild import rebuild
@@ -171,10 +172,10 @@ class Courier:
     def call(self, call: Call) -> None:
         self._callers.submit(call)
 
-    def tell(self, regarding: ObjectReference, told: Occasion) -> None:
+    def tell(self, regarding: ObjectReference, told: Occasion, *, ago: float = 0.0) -> None:
         note = told.note  # a series keeps its first one, and would tell of addresses that were given back
         self._recorder.event(
-            regarding, type=told.type, reason=told.reason, action=told.action, note=note, distinct=note
+            regarding, type=told.type, reason=told.reason, action=told.action, note=note, distinct=note, ago=ago
         )
 
     def wall(self) -> str:
@@ -298,6 +299,7 @@ class Term:
                     helper.cancel()
         finally:
             self.ready = False
+            tell_all(self.state, self._courier, self._clock.now())
             for registration in registrations:
                 registration.remove()
 

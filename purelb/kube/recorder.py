@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal, Never
 
 from purelb.kube.bell import Bell
@@ -89,11 +90,12 @@ class Recorder:
         note: str,
         related: Reference | None = None,
         distinct: str = "",
+        ago: float = 0.0,
     ) -> None:
         """Say that something happened to `regarding`. A type other than Normal or Warning is a Warning.
 
         Occurrences of equal type, reason, action and objects are one series, which keeps the note of the first: the server lets
-        nobody change it. Those with another `distinct` are another.
+        nobody change it. Those with another `distinct` are another. `ago`: for how many seconds it has waited to be said.
         """
         subject = Subject(
             type if type in {"Normal", "Warning"} else "Warning",
@@ -103,7 +105,8 @@ class Recorder:
             related,
             distinct,
         )
-        happened = Happened(subject, clip(note, _NOTE_MAX_BYTES), self._stamp(), micro_time(self._clock.wall()))
+        then = self._clock.wall() - timedelta(seconds=ago)
+        happened = Happened(subject, clip(note, _NOTE_MAX_BYTES), self._stamp(), micro_time(then))
         fate = self._correlator.receive(happened, self._clock.now())
         if fate in {"spam", "queue_full"}:
             self._sink.count(EVENTS_TOTAL, fate)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, Never, TextIO
 
 from pythonjsonlogger.msgspec import MsgspecFormatter
@@ -46,7 +46,7 @@ _URL: Final = re.compile(
     r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?:[^\s/?#\"']*@)?(?P<rest>[^\s?#\"']*)(?:\?[^\s\"']*)?", re.IGNORECASE
 )
 _SUBJECTS: Final = ("service", "group", "node", "interface", "ip", "lease", "resource", "key", "check", "reason")
-_OF_LOGGING: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_NO_FIELDS: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "ago"}
 
 
 class Admission:
@@ -101,7 +101,7 @@ class LineHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             now = self._clock.now()
-            fields = {name: value for name, value in record.__dict__.items() if name not in _OF_LOGGING}
+            fields = {name: value for name, value in record.__dict__.items() if name not in _NO_FIELDS}
             repeated = self._admission.admit(_identity(record, fields), now)
             if repeated is None:
                 self._sink.count(LINES_SUPPRESSED)
@@ -127,7 +127,7 @@ class LineHandler(logging.Handler):
     def _line(self, record: logging.LogRecord, fields: Mapping[str, Any], repeated: int) -> str:
         level = "debug" if record.levelno < logging.INFO else "info"
         line: dict[str, Any] = {
-            "ts": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "ts": happened(record, datetime.now(UTC)),
             "level": level,
             "component": self._component,
             "code": fields.get("code", "library"),
@@ -198,6 +198,12 @@ def _identity(record: logging.LogRecord, fields: Mapping[str, Any]) -> tuple[obj
     if "error" not in fields and not record.exc_info and record.levelno <= logging.INFO:
         return None
     return (fields.get("code", record.name), *(str(fields.get(name, "")) for name in _SUBJECTS))
+
+
+def happened(record: logging.LogRecord, now: datetime) -> str:
+    """When what a record tells of happened, RFC 3339: its field `ago` says for how many seconds it has waited to be told."""
+    then = now - timedelta(seconds=getattr(record, "ago", 0.0))
+    return then.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _size(text: str) -> int:

@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import fields as struct_fields
 
 from purelb.kube.secret import Secret, redacted
-from purelb.process.logs import bare_urls
+from purelb.process.logs import bare_urls, happened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -48,7 +48,7 @@ class Decisions(logging.Handler):
         if code is None or subject is None or not record.name.startswith(_DECIDING):
             return
         kept: Document = {
-            "time": self._clock.wall().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": happened(record, self._clock.wall()),
             "key": subject,
             "outcome": code,
             "reason": getattr(record, "reason", None) or getattr(record, "cause", None),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,6 +14,7 @@ from purelb.allocator import metrics
 from purelb.allocator.audit import broken, waiting_for_nothing
 from purelb.allocator.configuring import groups_changed
 from purelb.allocator.keys import Key, ServiceKey, Wrote
+from purelb.allocator.landing import tell_all
 from purelb.allocator.observed import Claims
 from purelb.allocator.pacing import Pace
 from purelb.allocator.reconciler import Reconciler
@@ -48,6 +50,7 @@ class ByHand:
         self.waiting: list[tuple[Key, float]] = []
         self.reads: list[ServiceKey] = []
         self.told: list[str] = []
+        self.told_ago: list[float] = []
 
     def soon(self, key: Key, *, priority: int = 0) -> None:
         self.asked.append(key)
@@ -67,8 +70,9 @@ class ByHand:
     def call(self, call: Call) -> None:
         raise AssertionError(f"no group here asks a source: {call}")
 
-    def tell(self, regarding: ObjectReference, told: Occasion) -> None:
+    def tell(self, regarding: ObjectReference, told: Occasion, *, ago: float = 0.0) -> None:
         self.told.append(told.reason)
+        self.told_ago.append(ago)
 
     def wall(self) -> str:
         return "2030-01-01T00:00:00Z"
@@ -291,7 +295,42 @@ async def test_that_an_edit_was_put_back_is_told_after_the_write_that_did_and_no
     await bench.step(now=2.0)
     assert "StatusRestored" not in bench.hands.told
     await bench.answer(Written(await landed(bench, "5"), "5"), now=2.0)
+    await bench.step(now=2.0)
     assert bench.hands.told == ["AddressAssigned", "StatusRestored"]
+
+
+async def test_what_became_true_is_told_in_the_next_turn_with_the_time_at_which_it_did(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, logger="purelb.allocator")
+    bench = Bench(service())
+    await bench.step()
+    await bench.answer(Written(await landed(bench), "2"), now=1.0)
+    assert bench.hands.told == [], "whoever has no address yet comes first"
+    for _ in range(2):
+        await bench.step(now=3.5)
+    assert bench.hands.told == ["AddressAssigned"]
+    assert bench.hands.told_ago == [2.5]
+    (line,) = [record for record in caplog.records if getattr(record, "code", "") == "addressAssigned"]
+    assert (vars(line)["ago"], vars(line)["took"]) == (2.5, 1.0)
+
+
+async def test_what_a_service_that_is_gone_was_given_is_told_before_its_end() -> None:
+    bench = Bench(service())
+    await bench.step()
+    await bench.answer(Written(await landed(bench), "2"))
+    bench.services.remove("shop/web", None, "3")
+    await bench.step(now=1.0)
+    assert bench.hands.told == ["AddressAssigned"]
+
+
+async def test_a_term_that_ends_tells_what_no_turn_has_told() -> None:
+    bench = Bench(service())
+    await bench.step()
+    await bench.answer(Written(await landed(bench), "2"))
+    for _ in range(2):
+        tell_all(bench.state, bench.hands, now=4.0)
+    assert (bench.hands.told, bench.hands.told_ago) == (["AddressAssigned"], [4.0])
 
 
 async def test_an_override_whose_answer_was_lost_counts_and_is_told() -> None:

@@ -198,7 +198,7 @@ class Theatre:
     def call(self, call: Call) -> None:
         raise Broken(f"no group here asks a source: {call}")
 
-    def tell(self, regarding: ObjectReference, told: Occasion) -> None:
+    def tell(self, regarding: ObjectReference, told: Occasion, *, ago: float = 0.0) -> None:
         self.told.append((regarding.name, told.reason))
 
     def wall(self) -> str:

@@ -82,6 +82,15 @@ async def test_an_event_says_all_that_the_server_demands() -> None:
     assert world.told.counts == {(EVENTS_TOTAL.name, "sent"): 1}
 
 
+async def test_an_event_that_waited_to_be_said_has_the_time_at_which_it_happened() -> None:
+    world = World()
+    async with world.running():
+        world.event(ago=2.5)
+        await world.clock.settle()
+    (event,) = world.stored
+    assert event["eventTime"] == "2029-12-31T23:59:57.500000Z"
+
+
 async def test_the_second_of_a_kind_patches_the_series_of_the_first() -> None:
     world = World()
     async with world.running():

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -46,6 +47,15 @@ def test_a_line_carries_code_sentence_and_subjects(log: logging.Logger, stream: 
         "msg": "192.0.2.1 is given",
         "service": "shop/web",
     }
+
+
+def test_a_line_about_what_happened_a_while_ago_has_the_time_of_then(log: logging.Logger, stream: io.StringIO) -> None:
+    log.info("first", extra={"code": "first", "ago": 3600.0})
+    log.info("second", extra={"code": "second"})
+    first, second = lines(stream)
+    assert "ago" not in first
+    apart = datetime.fromisoformat(second["ts"]) - datetime.fromisoformat(first["ts"])
+    assert apart >= timedelta(seconds=3600)
 
 
 def test_newlines_and_quotes_from_outside_stay_inside_one_valid_line(log: logging.Logger, stream: io.StringIO) -> None:

@@ -202,7 +202,7 @@ class Rehearsal:
     def call(self, call: object) -> None:
         raise RuntimeError(f"no group here asks a source: {call}")
 
-    def tell(self, regarding: object, told: object) -> None:  # noqa: ARG002
+    def tell(self, regarding: object, told: object, *, ago: float = 0.0) -> None:  # noqa: ARG002
         self.events += 1
 
     def wall(self) -> str:
