@@ -24,8 +24,10 @@ from purelb.kube.client import ApiClient, PatchType
 from purelb.kube.clock import SystemClock
 from purelb.kube.errors import KubeError
 from purelb.kube.lease import Timing
+from purelb.kube.metrics import REFLECTOR_BACKOFF
 from purelb.kube.resources import SERVICES
 from purelb.kube.transport import AiohttpTransport
+from tests.conformance.streams import Streams
 from tests.conformance.test_kube_runtime import open_transports, until
 from tests.kube.cancelling import agrees
 from tests.kube.judges import Fenced, Sent, Wire, held, one_result_each, sent_again
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from hack.api import Api
     from hack.control_plane import ControlPlane
     from purelb.kube.elector import Term
+    from purelb.kube.transport import Request
 
 COUNT: Final = 2000
 CHANGES_PER_S: Final = 200
@@ -45,6 +48,7 @@ ACCOUNT: Final = "marker"
 TIMING: Final = Timing(6, 4, 1)  # short: a term is lost and won again within a test
 PATH: Final = "/api/v1/namespaces/default/services"
 REST_S: Final = 3.0
+RESTS_WITHIN_S: Final = 90.0
 LATER: Final = ("/apis/coordination.k8s.io/", "/apis/events.k8s.io/")
 MARKED: Final = 150  # so few, that all of them have had their Event when the fault comes
 OBJECTS_MORE_MAX: Final = (
@@ -81,6 +85,17 @@ async def _make_services(plane: ControlPlane) -> None:
             group.create_task(maker())
 
 
+class Tapped(Wire):
+    """Knows besides which of a component's streams stand."""
+
+    def __init__(self, inner: AiohttpTransport, who: str, clock: SystemClock, log: list[Sent]) -> None:
+        super().__init__(inner, who, clock, log)
+        self.streams = Streams()
+
+    def stream(self, request: Request) -> Any:
+        return self.streams.follow(super().stream(request))
+
+
 class Loaded:
     """The world of one story. `plane` and `admin` are for the fault; `log` is what the components sent."""
 
@@ -89,6 +104,7 @@ class Loaded:
         self.admin = admin
         self.markers: list[Marker] = []
         self.clients: list[ApiClient] = []
+        self.taps: list[Tapped] = []
         self.log: list[Sent] = []
         self.wrongs: list[str] = []
         self.changed = 0
@@ -107,7 +123,7 @@ class Loaded:
             for who in "ab":
                 access = await load_access(kubeconfig=kubeconfig)
                 inner = await stack.enter_async_context(AiohttpTransport(access.server))
-                self._add(who, access, Wire(inner, who, self._clock, self.log))
+                self._add(who, access, Tapped(inner, who, self._clock, self.log))
             async with asyncio.TaskGroup() as group:
                 self._running = [group.create_task(each.run()) for each in self.markers]
                 try:
@@ -121,13 +137,14 @@ class Loaded:
             assert one_result_each(marker)
             assert not any(term.fence.valid(self._clock.now()) for term in marker.terms)
 
-    def _add(self, who: str, access: Any, wire: Wire) -> None:
+    def _add(self, who: str, access: Any, wire: Tapped) -> None:
         def client(transport: Any) -> ApiClient:
             return ApiClient(access, user_agent=who, clock=self._clock, transport=transport)
 
         def writing(term: Term) -> ApiClient:
             return client(Fenced(wire, term, clock=self._clock, terms=self._terms, wrongs=self.wrongs))
 
+        self.taps.append(wire)
         self.clients.append(client(wire))
         self.markers.append(Marker(self.clients[-1], identity=who, writing=writing, timing=TIMING))
 
@@ -173,15 +190,34 @@ class Loaded:
 
     # What must be true
 
-    async def healed(self, *, within_s: float = 90.0) -> None:
-        """Wait until both stores equal the server, and every mark is right."""
+    async def healed(self, *, within_s: float = RESTS_WITHIN_S) -> None:
+        """Wait until both stores equal the server, every mark is right, and nobody has anything left to do."""
         deadline = self._clock.now() + within_s
-        while (difference := await asyncio.to_thread(self._difference)) is not None:
-            assert self._clock.now() < deadline, f"not within {within_s:g} s: {difference}"
+        while (unrest := await asyncio.to_thread(self._difference) or self._work_left()) is not None:
+            assert self._clock.now() < deadline, f"not within {within_s:g} s: {unrest}"
             await self._clock.until(self._clock.now() + 0.3)
 
+    def _work_left(self) -> str | None:
+        """What a component has still to do although the world is as it should be, of which requests would follow."""
+        for marker, tap in zip(self.markers, self.taps, strict=True):
+            informers = list(marker.informers)
+            if waits := [
+                each for each in marker.informers.samples() if each.metric is REFLECTOR_BACKOFF and each.value
+            ]:
+                return f"informers wait before they ask again: {waits}"
+            if tap.streams.standing != len(informers):
+                return f"{tap.streams.standing} watches stand for {len(informers)} informers"
+            if not one_result_each(marker):
+                return "a write has no result yet"
+            if marker.recorder.waiting:
+                return f"{marker.recorder.waiting} Events wait"
+        return None
+
     def _difference(self) -> str | None:
-        items = self.admin.get("/api/v1/services").ok()["items"]
+        answer = self.admin.get("/api/v1/services")
+        if answer.status != 200:  # a server that was started again may have to fill its cache once more
+            return f"the server answers {answer}"
+        items = answer.body["items"]
         there = {f"{each['metadata']['namespace']}/{each['metadata']['name']}": each for each in items}
         versions = {name: each["metadata"]["resourceVersion"] for name, each in there.items()}
         for marker in self.markers:
@@ -201,15 +237,24 @@ class Loaded:
 
     async def at_rest(self) -> tuple[dict[str, int], int]:
         """For 3 s nothing is listed, and nothing written but leases and the last Events. What the process holds then: objects
-        of our classes, blocks of memory."""
-        began = len(self.log)
-        await self._clock.until(self._clock.now() + REST_S)
-        rest = [each for each in self.log[began:] if not each.path.startswith(LATER)]
+        of our classes, blocks of memory. When the server ends a watch meanwhile, another 3 s begin after what it has caused."""
+        deadline = self._clock.now() + RESTS_WITHIN_S
+        while True:
+            began, ended = len(self.log), self._ended()
+            await self._clock.until(self._clock.now() + REST_S)
+            rest = [each for each in self.log[began:] if not each.path.startswith(LATER)]
+            if self._ended() == ended:
+                break
+            assert self._clock.now() < deadline, f"the server ends watches all the time: {rest}"
+            await self.healed()
         asked = [f"{each.method} {each.path}?{each.query}" for each in rest if "watch=true" not in each.query]
         assert not asked, f"at rest, and yet: {asked}"
         self.check_writes()
         self.log.clear()
         return dict(held(self.markers)), sys.getallocatedblocks()
+
+    def _ended(self) -> int:
+        return sum(tap.streams.ended for tap in self.taps)
 
     def check_writes(self) -> None:
         assert not self.wrongs, self.wrongs
