@@ -4,6 +4,9 @@
 A report counts while its node's lease is alive; who is alive is told from outside (`alive`), because it is judged on our own clock.
 `fold` turns what is known of a Service's addresses into annotation values and the condition `purelb.io/Announced`.
 
+Of nodes that may be alive or not (`unsure`) only what the Service says already is believed: nothing becomes announced by their reports, and
+nothing that is announced ceases to be.
+
 Damping: announced is told at once; that an address is missing only after it was missing for 2 s, so that a move between two
 nodes is one change and not three. Reports are foreign input: an address that nobody holds is looked up by nobody, and what does
 not parse is dropped. Rejected: scanning reports per Service; a failover of 1000 addresses would cost a million looks.
@@ -32,6 +35,9 @@ _ANNOUNCED_MAX: Final = 4096
 _REMOTE_MAX: Final = 1024
 _WITHHELD_MAX: Final = 1024
 _SERVICES_MAX: Final = 64
+
+# The reasons whose message names the address it is about.
+_OF_AN_ADDRESS: Final = frozenset({reasons.AWAITING_NODE, reasons.NO_NODE_IN_SUBNET, reasons.DUPLICATE_ON_LAN})
 
 
 class Announcer(Struct, frozen=True, gc=False, order=True):
@@ -96,6 +102,7 @@ class Announcements:
         self._nodes: dict[Address, set[str]] = {}  # who mentions an address
         self._cut_off: set[str] = set()  # whose report does not list all it has
         self._alive: frozenset[str] = frozenset()
+        self._unsure: frozenset[str] = frozenset()
         self._subnets: dict[str, tuple[IPNetwork, ...]] = {}
         self._lost_at: dict[Address, float] = {}
         self._twice_at: dict[Address, float] = {}
@@ -104,6 +111,11 @@ class Announcements:
     def alive(self) -> frozenset[str]:
         """The nodes whose reports count."""
         return self._alive
+
+    @property
+    def unsure(self) -> frozenset[str]:
+        """The nodes of which it is not known yet whether they live."""
+        return self._unsure
 
     @property
     def advertised(self) -> Mapping[str, tuple[IPNetwork, ...]]:
@@ -143,12 +155,18 @@ class Announcements:
             changed |= before | after
         return (yield from self._note(changed, now)) if node in self._alive else frozenset()
 
-    def lives(self, alive: Mapping[str, tuple[IPNetwork, ...]], now: float) -> Pieces[frozenset[Address]]:
-        """The nodes whose leases are alive, and the subnets they advertise. Answers the addresses of which something changed."""
+    def lives(
+        self, alive: Mapping[str, tuple[IPNetwork, ...]], now: float, *, unsure: frozenset[str] = frozenset()
+    ) -> Pieces[frozenset[Address]]:
+        """The nodes whose leases are alive, and the subnets they advertise. Answers the addresses of which something changed.
+
+        `unsure` are others, of which it is not known yet.
+        """
         before, self._alive = self._alive, frozenset(alive)
+        unsure_before, self._unsure = self._unsure, unsure
         self._subnets = dict(alive)
         changed: set[Address] = set()
-        for node in before ^ self._alive:
+        for node in (before ^ self._alive) | (unsure_before ^ unsure):
             if (report := self._reports.get(node)) is not None:
                 changed |= report.addresses()
                 yield
@@ -211,8 +229,10 @@ class Announcements:
         twice: Said | None = None
         due: list[float] = []
         for each in wanted:
-            found = self.announcers(each.address, service=service) if each.local else ()
             ip = ip_text(each.address)
+            found = self.announcers(each.address, service=service) if each.local else ()
+            if self._unsure and each.local and not found:
+                found = self._as_noted(each.address, ip, service=service, noted=noted)
             if found:
                 entries[each.address[0]] += (words.Announcing(one.node, one.interface, ip_address(ip)) for one in found)
                 texts += (f"{ip} by {one.node} on {one.interface}" for one in found)
@@ -223,14 +243,16 @@ class Announcements:
                         twice = twice or Said(True, reasons.ANNOUNCED_TWICE, f"{ip} by {nodes[0]} and {nodes[1]}")
                     else:
                         due.append(since + TWICE_FOR)
-            elif (not each.local or each.off_subnet) and self.stands(each.address):
+            elif (not each.local or each.off_subnet) and (
+                self.stands(each.address) or self._as_said(each.address, ip, said)
+            ):
                 standing.append(each.address)
             else:
                 lost = self._missing_since(each.address, ip, said, now)
                 if lost is not None and now < lost + MISSING_FOR and said is not None and said.status:
                     kept = {4: noted.get(words.ANNOUNCING_IPV4), 6: noted.get(words.ANNOUNCING_IPV6)}
                     return Folded(kept, said, lost + MISSING_FOR)
-                missing = missing or self._why_not(each)
+                missing = missing or self._why_not(each, said)
         values: Mapping[int, str | None] = {
             family: words.print_announcing(found) or None for family, found in entries.items()
         }
@@ -245,18 +267,44 @@ class Announcements:
         """When the address ceased to be announced. What a former leader saw announced counts as lost when we first look."""
         if address in self._lost_at or said is None or not said.status:
             return self._lost_at.get(address)
-        if ip not in said.message.replace(",", " ").split():
+        if not _names(said, ip):
             return None  # it is new in this Service
         self._lost_at[address] = now
         return now
 
-    def _why_not(self, wanted: Wanted) -> Said:
+    def _as_noted(self, address: Address, ip: str, *, service: str, noted: Mapping[str, str]) -> tuple[Announcer, ...]:
+        """The unsure nodes that are noted in the Service as its announcers, and report it still."""
+        known = noted.get(words.ANNOUNCING_IPV4 if address[0] == 4 else words.ANNOUNCING_IPV6, "").split()
+        found = [
+            Announcer(node, entry.interface)
+            for node in self._nodes.get(address, ())
+            if node in self._unsure
+            for entry in self._reports[node].announced.get(address, ())
+            if entry.is_for(service) and f"{node},{entry.interface},{ip}" in known
+        ]
+        return tuple(sorted(found))
+
+    def _as_said(self, address: Address, ip: str, said: Said | None) -> bool:
+        """Whether an unsure node has the address on its dummy interface, and the Service says that some node has it."""
+        if said is None or not said.status or not _names(said, ip):
+            return False
+        reports = (self._reports[node] for node in self._unsure if node in self._reports)
+        return any(
+            address in report.remote or (report.cut_off and address not in report.withheld) for report in reports
+        )
+
+    def _why_not(self, wanted: Wanted, said: Said | None) -> Said:
         address, ip = wanted.address, ip_text(wanted.address)
-        if not self._alive:
+        if not self._alive and not self._unsure:
             return Said(False, reasons.NO_LIVE_AGENT, "no node agent is alive")
         withheld = sorted(Withholding(node, found.reason, found.message) for node, found in self._withholding(address))
         if withheld:
             return _withheld(ip, withheld[0])
+        if self._unsure:  # why it is not announced is not known yet, so what is said of it stands
+            known = said is not None and not said.status and said.reason != reasons.NOT_ALLOCATED
+            if said is not None and known and (said.reason not in _OF_AN_ADDRESS or _names(said, ip)):
+                return said
+            return Said(False, reasons.AWAITING_NODE, f"no node has reported {ip} yet")
         if wanted.local and not wanted.off_subnet and not self._in_a_subnet(address):
             return Said(False, reasons.NO_NODE_IN_SUBNET, f"no live node advertises a subnet containing {ip}")
         return Said(False, reasons.AWAITING_NODE, f"no node has reported {ip} yet")
@@ -291,6 +339,11 @@ class Announcements:
             if now > at + MISSING_FOR:
                 del self._lost_at[address]
         return frozenset(changed)
+
+
+def _names(said: Said, ip: str) -> bool:
+    """Whether the message names an address."""
+    return not {ip, f"{ip},", f"{ip};", f"{ip}:"}.isdisjoint(said.message.split())
 
 
 def _of(report: _Report | None, address: Address) -> object:

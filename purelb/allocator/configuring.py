@@ -220,7 +220,8 @@ def node_changed(state: State, hands: Hands, name: str | None, now: float) -> Pi
     """The Node, its lease or its report changed; None: only time has passed."""
     stores, changed, unlisted = state.stores, frozenset[Address](), state.announcements.cut_off
     if name is not None:
-        state.liveness.saw(name, stores.leases.get(f"{state.config.install_namespace}/{leases.node_lease(name)}"), now)
+        lease = stores.leases.get(f"{state.config.install_namespace}/{leases.node_lease(name)}")
+        state.liveness.saw(name, lease, now, wall=hands.wall)
         report = stores.reports.get(f"{state.config.install_namespace}/{name}")
         node = stores.nodes.get(name)
         known = state.nodes_seen.get(name)
@@ -235,12 +236,13 @@ def node_changed(state: State, hands: Hands, name: str | None, now: float) -> Pi
                 del state.nodes_seen[name]
     answered_at = hands.answered_at()
     before, alive = state.announcements.advertised, state.liveness.alive(now, answered_at=answered_at)
-    changed |= yield from state.announcements.lives(alive, now)
+    unsure, unsure_before = state.liveness.unsure(now, answered_at=answered_at), state.announcements.unsure
+    changed |= yield from state.announcements.lives(alive, now, unsure=unsure)
     if unlisted or state.announcements.cut_off:
         changed |= yield from _unlisted_changed(state, before=unlisted, now=now)
-    if alive.keys() != before.keys():
+    if alive.keys() != before.keys() or unsure != unsure_before:
         hands.soon(AgentsDue(), priority=INITIAL)
-    if alive != before:
+    if alive != before or unsure != unsure_before:
         _subnets_changed(state, hands, frozenset(chain.from_iterable(alive.values())))
         # Why an address is not announced may be another reason now: told soon when it is about a node that came.
         came = any(

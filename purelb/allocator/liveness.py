@@ -2,15 +2,22 @@
 """Which nodes are alive, judged by when *we* last saw their leases change.
 
 A lease is dead only when its duration has passed on our clock since its last observed change, and the API server has answered
-us after that moment: during an outage of the API nobody is declared dead, for nobody could have renewed. Timestamps in
-leases are other machines' and never read. A hostile lease costs at most 256 subnets.
+us after that moment: during an outage of the API nobody is declared dead, for nobody could have renewed. A hostile lease costs at most
+256 subnets.
+
+A lease that we see for the first time may be that of a node long dead. Its own time of renewal is another machine's, so nobody is
+judged by it: if by the wall clock it is older than the lease lasts, we are *unsure* until the lease changes, or until it has stood still for
+its duration on our own clock. From an unsure node nothing is taken away, and for its sake nothing is given. A clock that is wrong costs a wait
+of one renewal.
 """
 
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Final
 
 from purelb.api import leases as words
 from purelb.kube.lease import Observations
-from purelb.kube.model import Lease, annotations
+from purelb.kube.model import Lease, LeaseSpec, annotations
 from purelb.net.ranges import IPNetwork
 from purelb.net.subnets import parse_subnets
 
@@ -22,15 +29,22 @@ class Liveness:
     def __init__(self) -> None:
         self._seen: Observations[str] = Observations()
         self._subnets: dict[str, tuple[str, tuple[IPNetwork, ...]]] = {}
+        self._unsure: set[str] = set()
 
-    def saw(self, node: str, lease: Lease | None, now: float) -> None:
-        """The newest lease of a node, None when there is none."""
+    def saw(self, node: str, lease: Lease | None, now: float, *, wall: Callable[[], str]) -> None:
+        """The newest lease of a node, None when there is none. `wall`: the time of day, as RFC 3339."""
         spec = lease.spec if lease is not None else None
         if lease is None or spec is None or not spec.holder_identity:
             self._seen.gone(node)
             self._subnets.pop(node, None)
+            self._unsure.discard(node)
             return
-        self._seen.saw(node, fingerprint=spec, duration=spec.lease_duration_seconds or _DURATION_DEFAULT, now=now)
+        duration, first = spec.lease_duration_seconds or _DURATION_DEFAULT, node not in self._subnets
+        news = self._seen.saw(node, fingerprint=spec, duration=duration, now=now)
+        if first and _looks_old(spec, duration, wall()):
+            self._unsure.add(node)
+        elif news:
+            self._unsure.discard(node)
         text = annotations(lease).get(words.SUBNETS, "")
         known = self._subnets.get(node)
         if known is None or known[0] != text:
@@ -40,10 +54,13 @@ class Liveness:
         """The living nodes and the subnets they advertise. `answered_at`: when the API server last answered us."""
         found: dict[str, tuple[IPNetwork, ...]] = {}
         for node in tuple(self._subnets):
-            until = self._seen.valid_until(node)
-            if until is not None and not (now >= until and answered_at >= until):
+            if node not in self._unsure and self._stands(node, now, answered_at):
                 found[node] = self._subnets[node][1]
         return found
+
+    def unsure(self, now: float, *, answered_at: float) -> frozenset[str]:
+        """The nodes of which nobody knows yet whether they live."""
+        return frozenset(node for node in self._unsure if self._stands(node, now, answered_at))
 
     def doubted(self, now: float, *, answered_at: float) -> bool:
         """Whether an expired lease waits for a sign of the API server."""
@@ -58,3 +75,17 @@ class Liveness:
         if self.doubted(now, answered_at=answered_at):
             return min(now + _ASK_AGAIN, expiry) if expiry is not None else now + _ASK_AGAIN
         return expiry
+
+    def _stands(self, node: str, now: float, answered_at: float) -> bool:
+        """Whether the lease of a node has not run out."""
+        until = self._seen.valid_until(node)
+        return until is not None and not (now >= until and answered_at >= until)
+
+
+def _looks_old(spec: LeaseSpec, duration: int, wall: str) -> bool:
+    """Whether a lease has run out, if the clocks of its holder and of this machine agree. What is no time says nothing."""
+    try:
+        renewed, today = datetime.fromisoformat(spec.renew_time or ""), datetime.fromisoformat(wall)
+    except ValueError:
+        return False
+    return renewed.tzinfo is not None and today - renewed >= timedelta(seconds=duration)

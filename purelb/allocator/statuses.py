@@ -92,6 +92,8 @@ def agents_due(state: State, hands: Hands, now: float) -> None:
     if now < state.agents_due_at:
         hands.later(AgentsDue(), state.agents_due_at - now)
         return
+    if state.announcements.unsure:
+        return  # who uses it is not known yet; when it is, it is asked for again
     state.agents_due_at, state.agents_folded_at = None, now
     alive = state.announcements.alive
     reports = {

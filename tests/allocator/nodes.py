@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from purelb.api import leases
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 class Node:
     """An agent as the allocator sees it: a lease that is renewed, and a report."""
 
-    def __init__(self, cluster: Cluster, name: str, subnets: str = "192.0.2.0/24") -> None:
+    def __init__(self, cluster: Cluster, name: str, subnets: str = "192.0.2.0/24", *, behind: float = 0.0) -> None:
+        self._behind = timedelta(seconds=behind)  # how wrong its clock is
         self._cluster = cluster
         self._name = name
         self._subnets = subnets
@@ -26,6 +28,7 @@ class Node:
 
     async def renew(self) -> None:
         self._renewals += 1
+        today = self._cluster.clock.wall() - self._behind
         body: dict[str, Any] = {
             "metadata": {
                 "name": leases.node_lease(self._name),
@@ -35,7 +38,7 @@ class Node:
             "spec": {
                 "holderIdentity": self._name,
                 "leaseDurationSeconds": 10,
-                "renewTime": f"2030-01-01T00:00:00.{self._renewals:06}Z",
+                "renewTime": f"{today:%Y-%m-%dT%H:%M:%S}.{self._renewals:06}Z",
             },
         }
         try:

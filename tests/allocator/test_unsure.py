@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An allocator that starts finds the lease of a node that died long ago: nothing is given for its sake, and nothing is told twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from purelb.api.kinds import LB_NODE_AGENTS, SERVICE_GROUPS, LBNodeAgent
+from purelb.kube.resources import SERVICES
+from tests.allocator.cluster import Cluster, pool
+from tests.allocator.nodes import Node
+from tests.allocator.objects import INSTALL
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+A = {"pool": "192.0.2.10-192.0.2.19", "subnet": "192.0.2.0/24"}
+B = {"pool": "198.51.100.10-198.51.100.19", "subnet": "198.51.100.0/24"}
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    made = Cluster()
+    async with made.admin:
+        await made.prepare()
+        await made.create(SERVICE_GROUPS, pool(), INSTALL)
+        yield made
+
+
+async def announced(cluster: Cluster) -> tuple[str, str, str]:
+    found = await cluster.condition("Announced")
+    assert found is not None
+    return found.status, found.reason, found.message
+
+
+async def note(cluster: Cluster) -> str | None:
+    return ((await cluster.service()).metadata.annotations or {}).get("purelb.io/announcing-IPv4")
+
+
+async def live_beside(cluster: Cluster, seconds: float, *nodes: Node) -> None:
+    """Time passes in which these nodes live, and no others."""
+    for _ in range(int(seconds / 2)):
+        for node in nodes:
+            await node.renew()
+        await cluster.clock.advance(2.0)
+
+
+async def racks(cluster: Cluster) -> None:
+    body: dict[str, Any] = {
+        "metadata": {"name": "racks"},
+        "spec": {"local": {"v4pools": [A | {"pool": "192.0.2.50-192.0.2.59"}, B], "multiPool": True}},
+    }
+    await cluster.create(SERVICE_GROUPS, body, INSTALL)
+
+
+async def test_the_subnet_of_a_node_long_dead_gives_no_address_after_a_start(cluster: Cluster) -> None:
+    await racks(cluster)
+    lives, died = Node(cluster, "n1"), Node(cluster, "n2", "198.51.100.0/24")
+    await died.renew()
+    await live_beside(cluster, 60, lives)
+    await lives.renew()
+    async with cluster.allocator(leader_elect=True):
+        await cluster.serve(annotations={"purelb.io/service-group": "racks"})
+        for _ in range(10):
+            await live_beside(cluster, 2, lives)
+            assert await cluster.addresses() == ("192.0.2.50",)
+        await died.renew()
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses() == ("192.0.2.50", "198.51.100.10")
+
+
+async def test_who_has_an_address_there_keeps_it(cluster: Cluster) -> None:
+    await racks(cluster)
+    lives, died = Node(cluster, "n1"), Node(cluster, "n2", "198.51.100.0/24")
+    await died.renew()
+    await lives.renew()
+    async with cluster.allocator(leader_elect=True):
+        await cluster.serve(annotations={"purelb.io/service-group": "racks"})
+        await live_beside(cluster, 60, lives)
+        assert await cluster.addresses() == ("192.0.2.50", "198.51.100.10")
+    cluster.writes.clear()
+    async with cluster.allocator(leader_elect=True):
+        await live_beside(cluster, 60, lives)
+        assert await cluster.addresses() == ("192.0.2.50", "198.51.100.10")
+        assert cluster.status_writes() == 0
+
+
+@pytest.mark.parametrize("remote", [False, True])
+async def test_what_was_told_of_a_dead_node_is_not_told_again_after_a_start(cluster: Cluster, remote: bool) -> None:
+    if remote:
+        entry = {"pool": "203.0.113.10-203.0.113.19", "subnet": "203.0.113.0/24"}
+        far = {"metadata": {"name": "far"}, "spec": {"remote": {"v4pool": entry}}}
+        await cluster.create(SERVICE_GROUPS, far, INSTALL)
+    noted = {"purelb.io/service-group": "far" if remote else "default"}
+    died = Node(cluster, "n1")
+    await died.renew()
+    async with cluster.allocator(leader_elect=True):
+        await cluster.serve(annotations=noted)
+        if remote:
+            await died.report(remote={"interface": "kube-lb0", "count": 1, "addresses": ["203.0.113.10/24"]})
+        else:
+            await died.report(("192.0.2.10", "eth0"))
+        await cluster.clock.advance(1.0)
+        assert (await announced(cluster))[0] == "True"
+        await cluster.clock.advance(60.0)
+        assert await announced(cluster) == ("False", "NoLiveAgent", "no node agent is alive")
+    told = await cluster.events()
+    cluster.writes.clear()
+    async with cluster.allocator(leader_elect=True):
+        await cluster.clock.advance(60.0)
+        assert await announced(cluster) == ("False", "NoLiveAgent", "no node agent is alive")
+        assert cluster.status_writes() == 0
+        assert await cluster.events() == told
+
+
+@pytest.mark.parametrize("remote", [False, True])
+async def test_a_node_whose_clock_is_wrong_loses_nothing_by_a_start(cluster: Cluster, remote: bool) -> None:
+    if remote:
+        await cluster.patch(
+            SERVICE_GROUPS, "default", {"spec": {"remote": pool()["spec"]["local"], "local": None}}, INSTALL
+        )
+    node = Node(cluster, "n1", behind=86_400.0)
+    await node.renew()
+    async with cluster.allocator(leader_elect=True):
+        await cluster.serve()
+        await node.renew()
+        if remote:
+            await node.report(remote={"interface": "kube-lb0", "count": 1, "addresses": ["192.0.2.10/24"]})
+        else:
+            await node.report(("192.0.2.10", "eth0"))
+        await node.live(4)
+        before = await announced(cluster), await note(cluster)
+        assert before[0][0] == "True"
+    told = await cluster.events()
+    cluster.writes.clear()
+    async with cluster.allocator(leader_elect=True):
+        for _ in range(10):
+            assert (await announced(cluster), await note(cluster)) == before
+            await node.live(2)
+        await cluster.serve("next")
+        await cluster.clock.advance(1.0)
+        assert cluster.status_writes() == 0
+        assert [event for event in await cluster.events() if event[0] == "web"] == [e for e in told if e[0] == "web"]
+
+
+async def test_an_address_that_moved_to_a_living_node_is_its_own_at_once(cluster: Cluster) -> None:
+    died, heir = Node(cluster, "n1"), Node(cluster, "n2")
+    await died.renew()
+    async with cluster.allocator(leader_elect=True):
+        await cluster.serve()
+        await died.report(("192.0.2.10", "eth0"))
+        await cluster.clock.advance(1.0)
+    await cluster.clock.advance(60.0)
+    await heir.renew()
+    await heir.report(("192.0.2.10", "eth1"))
+    cluster.writes.clear()
+    async with cluster.allocator(leader_elect=True):
+        await live_beside(cluster, 30, heir)
+        assert await announced(cluster) == ("True", "AnnouncingLocal", "192.0.2.10 by n2 on eth1")
+        assert await note(cluster) == "n2,eth1,192.0.2.10"
+        assert cluster.status_writes() == 1
+
+
+async def test_a_new_service_waits_for_a_node_of_which_it_is_not_known_whether_it_lives(cluster: Cluster) -> None:
+    died = Node(cluster, "n1")
+    await died.renew()
+    await cluster.clock.advance(60.0)
+    async with cluster.allocator(leader_elect=True):
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        assert await announced(cluster) == ("False", "AwaitingNode", "no node has reported 192.0.2.10 yet")
+        await cluster.clock.advance(20.0)
+        assert await announced(cluster) == ("False", "NoLiveAgent", "no node agent is alive")
+        assert cluster.status_writes() == 2
+
+
+async def test_another_address_is_not_told_what_was_said_of_the_one_before(cluster: Cluster) -> None:
+    died = Node(cluster, "n1")
+    await died.renew()
+    async with cluster.allocator(leader_elect=True):
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        assert (await announced(cluster))[2] == "no node has reported 192.0.2.10 yet"
+    await cluster.patch(SERVICES, "web", {"metadata": {"annotations": {"purelb.io/addresses": "192.0.2.12"}}}, "shop")
+    await cluster.clock.advance(60.0)
+    async with cluster.allocator(leader_elect=True):
+        assert await announced(cluster) == ("False", "AwaitingNode", "no node has reported 192.0.2.12 yet")
+
+
+async def test_the_status_of_an_agent_waits_until_it_is_known_who_uses_it(cluster: Cluster) -> None:
+    lan: dict[str, Any] = {"metadata": {"name": "lan"}, "spec": {"local": {}}}
+    await cluster.create(LB_NODE_AGENTS, lan, INSTALL)
+    skewed = Node(cluster, "n1", behind=86_400.0)
+    await skewed.renew()
+    await skewed.report(config={"state": "configured", "source": f"{INSTALL}/lan"})
+
+    async def nodes() -> int | None:
+        found: LBNodeAgent = await cluster.admin.get(LB_NODE_AGENTS, "lan", namespace=INSTALL)
+        return None if found.status is None else found.status.nodes
+
+    async with cluster.allocator(leader_elect=True):
+        assert await nodes() is None
+        await skewed.live(4)
+        assert await nodes() == 1
+    cluster.writes.clear()
+    async with cluster.allocator(leader_elect=True):
+        await skewed.live(20)
+        assert await nodes() == 1
+        assert not [path for _, path in cluster.writes if path.endswith("/lbnodeagents/lan/status")]
+        await cluster.clock.advance(30.0)
+        assert await nodes() == 0, "it is dead by now"
