@@ -65,10 +65,11 @@ def test_two_interrupts_end_it_at_once_with_130(api: Api) -> None:
         with api.standing_still():
             it.process.send_signal(signal.SIGINT)
             it.wait_for("phaseChanged", phase="Draining")
-            began = time.monotonic()
             it.process.send_signal(signal.SIGINT)
-            assert it.end(within_s=2) == 130
-            assert time.monotonic() - began < 1.0
+            assert it.end(within_s=20) == 130
+    codes = [line["code"] for line in it.lines]
+    assert codes[-1] == "stoppedAtOnce"
+    assert "shutdownStepCut" not in codes, "it waited for a step that could not end"
 
 
 @pytest.mark.parametrize("budget", [1.5, 10.0])
