@@ -9,6 +9,8 @@ annotations when a term begins. Where nobody wrote it down it is unknown, and un
 from collections.abc import Iterable
 from typing import Final
 
+from msgspec import Struct
+
 from purelb.allocator.claims import Origin
 from purelb.allocator.groups import Groups
 from purelb.allocator.ledger import Ledger
@@ -16,6 +18,33 @@ from purelb.allocator.ranges import Address
 from purelb.api.groups import Group
 
 LOCAL: Final = "local"
+
+
+class Home(Struct, frozen=True, gc=False):
+    """All that the functions of this file say of one address in use. `skip_ipv6_dad` as well: of the group, or as it was noted."""
+
+    group: Group | None
+    name: str | None
+    kind: str
+    excluded_by: str | None
+    origin: Origin
+
+    @property
+    def skip_ipv6_dad(self) -> bool:
+        return self.origin.skip_ipv6_dad if self.group is None else self.group.skip_ipv6_dad
+
+
+def home_of(address: Address, *, ledger: Ledger, groups: Groups) -> Home:
+    """Where an address in use belongs, found in one look."""
+    origin = ledger.claims[address].origin
+    place = ledger.pools.where(address)
+    group = groups.holding(place)
+    if group is not None:
+        return Home(group, group.name, group.announce, None, origin)
+    lent = groups.elsewhere.get(origin.group)
+    name = origin.group if lent is not None or origin.group in groups.refused else None
+    excluded = place.entry.group if place is not None and place.excluded else None
+    return Home(lent, name, origin.announce if lent is None else lent.announce, excluded, origin)
 
 
 def origin_of(group: Group) -> Origin:
@@ -37,12 +66,6 @@ def group_of(address: Address, *, ledger: Ledger, groups: Groups) -> Group | Non
     group = groups.holding(ledger.pools.where(address))
     claim = ledger.claims.get(address) if group is None else None
     return groups.elsewhere.get(claim.origin.group) if claim is not None else group
-
-
-def excluded_by(address: Address, *, ledger: Ledger) -> str | None:
-    """The accepted group that contains an address and hands it out no more; None when there is none."""
-    place = ledger.pools.where(address)
-    return place.entry.group if place is not None and place.excluded else None
 
 
 def kind_of(address: Address, *, ledger: Ledger, groups: Groups) -> str:

@@ -5,11 +5,13 @@ An address that no group contains keeps the group it was allocated from on paper
 nothing that was announced goes away because somebody edited a group.
 """
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
 from purelb.allocator import publish
 from purelb.allocator.announcements import Announcements, Wanted
-from purelb.allocator.attribution import LOCAL, excluded_by, group_of, kinds_of, name_of
+from purelb.allocator.attribution import LOCAL, home_of
 from purelb.allocator.decision import Settle
 from purelb.allocator.groups import Groups
 from purelb.allocator.ledger import Ledger
@@ -43,35 +45,31 @@ def outlook(
     record = ledger.records.get(settle.wish.service)
     addresses = record.addresses if record is not None else ()
     noted = annotations(service)
-    holding = tuple(group_of(address, ledger=ledger, groups=groups) for address in addresses)
+    homes = [home_of(address, ledger=ledger, groups=groups) for address in addresses]
     told = condition(service, reasons.ANNOUNCED)
-    kinds = kinds_of(addresses, ledger=ledger, groups=groups)
-    wanted = tuple(
-        Wanted(address, local=kind in {LOCAL, ""}, off_subnet=group is None or group.off_subnet == "Dummy")
-        for address, group, kind in zip(addresses, holding, kinds, strict=True)
-    )
+    wanted = [
+        Wanted(a, local=home.kind in {LOCAL, ""}, off_subnet=home.group is None or home.group.off_subnet == "Dummy")
+        for a, home in zip(addresses, homes, strict=True)
+    ]
     folded = announcements.fold(wanted, _said(told), service=str(settle.wish.service), noted=noted, now=now)
-    names = tuple(name_of(address, ledger=ledger, groups=groups) for address in addresses)
-    origins = tuple(ledger.claims[address].origin for address in addresses)
-    skip_dad = (o.skip_ipv6_dad if g is None else g.skip_ipv6_dad for g, o in zip(holding, origins, strict=True))
     said = (
         _said(condition(service, reasons.ALLOCATED))
         if quiet
         else publish.allocated(
             addresses,
-            names,
+            [home.name for home in homes],
             settle.refusal,
             partial=settle.partial,
-            missing=_missing(settle, addresses),
-            excluded_by={a: who for a in addresses if (who := excluded_by(a, ledger=ledger)) is not None},
+            missing=_missing(settle, addresses) if settle.refusal is not None else "",
+            excluded_by={a: h.excluded_by for a, h in zip(addresses, homes, strict=True) if h.excluded_by is not None},
         )
     )
-    sources = tuple(name or origin.group for name, origin in zip(names, origins, strict=True))
+    sources, kinds = [home.name or home.origin.group for home in homes], [home.kind for home in homes]
     values: dict[str, str | None] = {
         words.ALLOCATED_BY: words.BRAND if addresses or branded(service) else None,
         words.ALLOCATED_FROM: _joined(sources) if all(sources) else noted.get(words.ALLOCATED_FROM),
         words.POOL_TYPE: _joined(kinds) if all(kinds) else noted.get(words.POOL_TYPE),
-        words.SKIP_IPV6_DAD: "true" if any(skip_dad) else None,
+        words.SKIP_IPV6_DAD: "true" if any([home.skip_ipv6_dad for home in homes]) else None,
         words.ALLOCATED_WISH: settle.wish_text if addresses else None,
         words.ANNOUNCING_IPV4: folded.announcing[4],
         words.ANNOUNCING_IPV6: folded.announcing[6],
@@ -81,7 +79,7 @@ def outlook(
     return Outlook(Desired(addresses, tuple(values.items()), said, folded.said), folded.due)
 
 
-def _joined(values: tuple[str, ...]) -> str | None:
+def _joined(values: Sequence[str]) -> str | None:
     return words.print_per_ingress(values) if values else None
 
 

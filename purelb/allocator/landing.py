@@ -281,13 +281,13 @@ def reference(service: Service) -> ObjectReference:
 def fingerprint_of(service: Service) -> int:
     """Of what others could edit: the ingress and our annotations as they stand."""
     noted = annotations(service)
-    return hash((published(service), tuple(noted.get(name) for name in words.OURS)))
+    return hash((published(service), tuple([noted.get(name) for name in words.OURS])))
 
 
 def fingerprint_of_desired(desired: Desired) -> int:
     """The fingerprint of a Service that says exactly this."""
     values = dict(desired.annotations)
-    return hash((desired.addresses, tuple(values.get(name) for name in words.OURS)))
+    return hash((desired.addresses, tuple([values.get(name) for name in words.OURS])))
 
 
 def whole(desired: Desired) -> int:

@@ -73,15 +73,17 @@ def plan(
     rules: Rules,
     advertised: Collection[IPNetwork] = (),
     loans: Loans | None = None,
+    evaluated: bool = False,
 ) -> Planned | Refusal:
     """What the Service shall hold now. A `Refusal` means: it holds nothing and gets nothing; the ledger stays as it is.
 
     `recorded` is the wish under which the held addresses were agreed, None when nobody recorded one. `advertised` are the
-    subnets of the living nodes, `loans` what sources gave and said.
+    subnets of the living nodes, `loans` what sources gave and said. `evaluated`: what it was asked to re-evaluate it has, once.
     """
+    re_evaluate = wish.re_evaluate and not evaluated
     asker = Asker(wish, ledger=ledger, groups=groups, rules=rules, advertised=advertised, loans=loans)
     mine = _mine(wish, ledger=ledger, groups=groups, rules=rules)
-    if wish.re_evaluate:
+    if re_evaluate:
         mine = _re_evaluated(mine, asker)
     if recorded is None and wish.service in ledger.records and not ledger.published(wish.service):
         recorded = (
@@ -101,7 +103,7 @@ def plan(
         if contested and answer.shortfall is None and mine.objection is not None:
             answer = Given(answer.addresses, mine.objection, warning=answer.warning)
         return _planned(wish, answer, mine, ledger=ledger, groups=groups, rules=rules, loans=loans)
-    answer = complete(asker, mine.kept, changed=changed or wish.re_evaluate)
+    answer = complete(asker, mine.kept, changed=changed or re_evaluate)
     agreed = True
     if mine.movable:
         agreed = not changed or isinstance(answer, Given)  # who stays for want of another has not got what it asks for
@@ -157,25 +159,28 @@ def _planned(
 ) -> Planned | Refusal:
     if not given.addresses and given.shortfall is not None and wish.service not in ledger.records:
         return given.shortfall
-    # what is kept stands in the order of now as well
-    rank = {family: place for place, family in enumerate(wish.families)}
-    given = replace(given, addresses=tuple(sorted(given.addresses, key=lambda a: rank.get(a[0], len(rank)))))
-    origins = dict(_lent(given.addresses, ledger=ledger, groups=groups, loans=loans))
-    kinds = kinds_of(given.addresses, ledger=ledger, groups=groups)
-    kinds = tuple(
-        kind if address not in origins else origins[address].announce
-        for address, kind in zip(given.addresses, kinds, strict=True)
-    )
-    local = effective_local(wish, kinds, rules)
+    addresses = given.addresses
+    if len(addresses) > 1:  # what is kept stands in the order of now as well
+        rank = {family: place for place, family in enumerate(wish.families)}
+        addresses = tuple(sorted(addresses, key=lambda a: rank.get(a[0], len(rank))))
+    origins = dict(_lent(addresses, ledger=ledger, groups=groups, loans=loans)) if groups.elsewhere else {}
+    local = wish.local_policy
+    if local:
+        kinds = kinds_of(addresses, ledger=ledger, groups=groups)
+        kinds = tuple(
+            kind if address not in origins else origins[address].announce
+            for address, kind in zip(addresses, kinds, strict=True)
+        )
+        local = effective_local(wish, kinds, rules)
     made = Plan(
         service=wish.service,
         uid=wish.uid,
         created=wish.created,
-        addresses=given.addresses,
+        addresses=addresses,
         facts=wish.facts(local=local),
         wish=wish.text,
         asked=wish.asked,
-        contests=tuple((a, c) for a, c in mine.contests if a in given.addresses),
+        contests=tuple([(a, c) for a, c in mine.contests if a in addresses]),
         shortfall=given.shortfall,
         origins=tuple(origins.items()),
     )
@@ -201,8 +206,8 @@ def _mine(
         return _Mine()
     if standing is None:
         standing = ledger.standing(wish.service, wish.asked)
-    kinds = kinds_of(standing, ledger=ledger, groups=groups)
-    facts = wish.facts(local=effective_local(wish, kinds, rules))
+    local = wish.local_policy and effective_local(wish, kinds_of(standing, ledger=ledger, groups=groups), rules)
+    facts = wish.facts(local=local)
     kept: list[Address] = []
     movable: list[Address] = []
     contests: list[tuple[Address, Contest]] = []

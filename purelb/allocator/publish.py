@@ -72,7 +72,7 @@ def nothing_of_ours(service: Service, ours: frozenset[Address]) -> Desired:
 
 def allocated(
     addresses: tuple[Address, ...],
-    groups: tuple[str | None, ...],
+    groups: Sequence[str | None],
     refusal: Refusal | None,
     *,
     partial: bool,

@@ -31,7 +31,7 @@ def of_service(ledger: Ledger, key: ServiceKey, service: Service | None, *, ours
     ended = ledger.reserve(Source("cluster IP", name), inside)
     record = ledger.records.get(key) if ours else None
     mine = (*record.addresses, *record.leaving) if record is not None else ()
-    foreign = tuple(a for a in published(service) if a not in mine) if service is not None else ()
+    foreign = tuple([a for a in published(service) if a not in mine]) if service is not None else ()
     return (*ended, *ledger.reserve(Source("published", name), foreign))
 
 
