@@ -11,6 +11,7 @@ import pytest
 
 from purelb.sandbox.bench import command, peers
 from tests.sandbox.bench.balancers import Cluster, Stand
+from tests.virtual_clock import VirtualClock
 
 if TYPE_CHECKING:
     from purelb.sandbox.bench.suites import Stage
@@ -30,7 +31,7 @@ async def test_ours_and_a_peer_are_measured_in_turns_with_services_of_no_class(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def settled(*_: object, **__: object) -> None:
-        await asyncio.sleep(0.05)
+        await VirtualClock().settle()  # everybody is in this loop: who has something to do is ready
 
     monkeypatch.setattr(peers, "until_quiet", settled)
     ours, other = Cluster(), Cluster(twice=True)

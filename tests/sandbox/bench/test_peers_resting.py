@@ -7,13 +7,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from purelb.sandbox.bench import peers, peers_resting
-from purelb.sandbox.bench.suites import until_quiet
 from tests.sandbox.bench.balancers import Cluster, Stand
+from tests.virtual_clock import VirtualClock
 
 if TYPE_CHECKING:
     import pytest
-
-    from purelb.sandbox.bench.observer import Observer
 
 METRICS = """\
 # TYPE apiserver_request_total counter
@@ -35,8 +33,8 @@ def test_metrics_without_the_counter_are_not_zero() -> None:
 async def test_writes_at_rest_are_compared_and_unknown_requests_are_not(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def quiet(seen: Observer, **_: object) -> None:
-        await until_quiet(seen, for_s=0.2)
+    async def quiet(*_: object, **__: object) -> None:
+        await VirtualClock().settle()  # everybody is in this loop: who has something to do is ready
 
     monkeypatch.setattr(peers_resting, "until_quiet", quiet)
     monkeypatch.setattr(peers_resting, "RESTING_S", 0.05)
