@@ -12,7 +12,7 @@ is known not to publish it.
 import logging
 from typing import Final, assert_never
 
-from purelb.allocator import conflicts, lending, metrics, reservations
+from purelb.allocator import conflicts, lending, metrics, reevaluating, reservations
 from purelb.allocator.configuring import (
     arm,
     ask_all,
@@ -246,6 +246,7 @@ class Reconciler:
             state.several[key] = settle.planned.several
         else:
             state.several.pop(key, None)
+        settle, besides = reevaluating.outcome(state, hands, key, settle)
         refusal = settle.refusal
         waits = refusal.waits if refusal is not None else ()
         if refusal is not None and settle.wish.sharing_key is not None:
@@ -277,6 +278,7 @@ class Reconciler:
             settled=settled,
             adopted=settle.adopted,
             more=warnings(settle),
+            besides=besides,
         )
         if state.restores.contested(key, now) and state.once.new(
             str(key), "statusContested", "", now, again_after=HOUR

@@ -39,11 +39,12 @@ def submit(
     settled: bool,
     adopted: bool = False,
     more: Iterable[Occasion] = (),
+    besides: Iterable[Occasion] = (),
     ours: tuple[Address, ...] | None = None,
 ) -> Outcome:
     """Write what the newest known object lacks. `settled`: no write of unknown outcome is left.
 
-    `more` are Events that belong to a first address; `ours` is what was published, where the ledger does not know it.
+    `more` are Events that belong to a first address, `besides` those of whatever is written; `ours` is what was published, where the ledger does not know it.
     """
     found = difference(service, desired)
     wanted = fingerprint_of_desired(desired)
@@ -73,6 +74,7 @@ def submit(
         occasions = [told for told in occasions if told.reason != reasons.ADDRESS_CONFLICT]
     if occasions and occasions[0].reason == reasons.ADDRESS_ASSIGNED:
         occasions += more
+    occasions += besides
     if restores and last is not None:
         state.restores.restoring(key, now, applied=last.at)
         told = occasion(rules.STATUS_RESTORED, "ingress or annotations were edited and are put back")

@@ -202,6 +202,87 @@ async def test_a_re_evaluated_address_that_is_good_stays_and_the_annotation_goes
         assert cluster.status_writes() == count + 1
 
 
+async def drain(cluster: Cluster) -> None:
+    await cluster.patch(SERVICE_GROUPS, "default", {"spec": {"drain": True}}, INSTALL)
+
+
+async def shrink(cluster: Cluster) -> None:
+    await resize(cluster, "default", "192.0.2.11/32")
+    await cluster.serve("other")
+    await cluster.clock.advance(1.0)
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "reason", "refusal"),
+    [
+        pytest.param(drain, "GroupDraining", "default hands out no new addresses", id="drained"),
+        pytest.param(shrink, "PoolExhausted", "default: 1 of 1 IPv4 addresses in use", id="a stray, the pool is full"),
+    ],
+)
+async def test_a_refused_re_evaluation_is_told_by_an_event_and_the_one_write_says_what_stays(
+    cluster: Cluster, meanwhile: Any, reason: str, refusal: str
+) -> None:
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        await meanwhile(cluster)
+        await cluster.clock.advance(1.0)
+        before, count = await said(cluster), cluster.status_writes()
+        assert before[0] == "True"
+        for _ in range(2):  # who asks again is told again
+            await edit(cluster, re_evaluate="true")
+            assert await cluster.addresses() == ("192.0.2.10",)
+            assert await noted(cluster, "re-evaluate") is None
+            assert await said(cluster) == before
+        assert cluster.status_writes() == count + 2
+        note = f"purelb.io/re-evaluate: {refusal}; keeps 192.0.2.10"
+        told = [event for event in await cluster.events() if event[0] == "web" and "re-evaluate" in event[2]]
+        assert told == [("web", reason, note)] * 2
+        await cluster.clock.advance(120.0)
+        assert cluster.status_writes() == count + 2
+
+
+async def test_one_family_that_is_re_evaluated_moves_and_the_other_that_cannot_is_told_by_an_event(
+    cluster: Cluster,
+) -> None:
+    def both(v4: str, v6: str) -> dict[str, Any]:
+        entries = {
+            "v4pool": {"pool": v4, "subnet": "192.0.2.0/24"},
+            "v6pool": {"pool": v6, "subnet": "2001:db8::/64"},
+        }
+        return {"spec": {"local": entries}}
+
+    await cluster.patch(SERVICE_GROUPS, "default", both("192.0.2.10/32", "2001:db8::10"), INSTALL)
+    shape: dict[str, Any] = {"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv4", "IPv6"]}
+    async with cluster.allocator():
+        await cluster.serve(**shape)
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses() == ("192.0.2.10", "2001:db8::10")
+        await cluster.patch(SERVICE_GROUPS, "default", both("192.0.2.11-192.0.2.12", "2001:db8::11"), INSTALL)
+        await cluster.serve("other", **shape)
+        await cluster.clock.advance(1.0)
+        count = cluster.status_writes()
+        await edit(cluster, re_evaluate="true")
+        assert await cluster.addresses() == ("192.0.2.12", "2001:db8::10")
+        assert cluster.status_writes() == count + 1
+        kept = "192.0.2.12, 2001:db8::10; no ServiceGroup contains 2001:db8::10 any more"
+        assert await said(cluster) == ("True", "AddressKept", kept)
+        told = [note for name, reason, note in await cluster.events() if (name, reason) == ("web", "PoolExhausted")]
+        assert told == ["purelb.io/re-evaluate: default: 1 of 1 IPv6 addresses in use; keeps 192.0.2.12, 2001:db8::10"]
+
+
+async def test_a_re_evaluation_of_whom_nothing_can_be_given_stays_refused(cluster: Cluster) -> None:
+    await drain(cluster)
+    async with cluster.allocator():
+        await cluster.serve(annotations={"purelb.io/re-evaluate": "true"})
+        await cluster.clock.advance(1.0)
+        assert (await said(cluster))[:2] == ("False", "GroupDraining")
+        assert await noted(cluster, "re-evaluate") is None
+        assert cluster.status_writes() == 1
+        told = [reason for name, reason, _ in await cluster.events() if name == "web"]
+        assert told == ["GroupDraining"]
+
+
 async def test_who_waits_for_its_quota_is_not_woken_by_an_address_of_another_namespace(cluster: Cluster) -> None:
     await resize(cluster, "default", "192.0.2.10-192.0.2.19")
     await cluster.patch(SERVICE_GROUPS, "default", {"spec": {"quotaPerNamespace": 1}}, INSTALL)
