@@ -58,8 +58,16 @@ class Operator:
         self.kubectl("apply", "-f", "-", text=yaml.safe_dump_all(objects))
 
     def patch_group(self, name: str, spec: dict[str, Any]) -> None:
+        """Returns once the allocator has seen it: it hears of groups and Services by two watches, which may overtake each other."""
         change = json.dumps({"spec": spec})
-        self.kubectl("patch", "servicegroup", name, "-n", NAMESPACE, "--type=merge", "-p", change)
+        group = ("servicegroup", name, "-n", NAMESPACE, "-o")
+        wanted = self.kubectl("patch", *group, "jsonpath={.metadata.generation}", "--type=merge", "-p", change)
+
+        def probe() -> object:
+            seen = self.kubectl("get", *group, "jsonpath={.status.observedGeneration}")
+            return seen == wanted or seen
+
+        wait_until(f"the allocator has seen generation {wanted} of {name}", probe, within_s=60)
 
     def serve(self, namespace: str, name: str, *, port: int = 80) -> None:
         self.kubectl("create", "service", "loadbalancer", name, f"--tcp={port}", "-n", namespace)
@@ -371,7 +379,7 @@ def the_next_allocator_finds_nothing_to_write(operator: Operator, replicas: Repl
 
     def at_rest() -> object:
         before = versions()
-        time.sleep(2.0)  # the status of a group may follow a second later
+        time.sleep(4.0)  # the status of a group may follow a second later, and that nobody announces an address two
         return versions() == before
 
     wait_until("nothing is written any more", at_rest, within_s=60)

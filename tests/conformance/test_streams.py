@@ -16,6 +16,7 @@ from purelb.kube.errors import Invalid
 from purelb.kube.informer import Informer
 from purelb.kube.resources import CONFIG_MAPS, SERVICES
 from purelb.kube.transport import AiohttpTransport, ByteStream, Request, Response
+from tests.conformance.streams import Streams
 from tests.conformance.test_kube_runtime import beside, open_transports, until
 from tests.conformance.test_server_facts import service
 
@@ -34,6 +35,7 @@ class Listening:
     def __init__(self, inner: AiohttpTransport) -> None:
         self._inner = inner
         self.asked: list[str] = []
+        self.streams = Streams()
 
     async def exchange(self, request: Request) -> Response:
         self.asked.append(request.target)
@@ -42,7 +44,7 @@ class Listening:
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[ByteStream]:
         self.asked.append(request.target)
-        async with self._inner.stream(request) as body:
+        async with self.streams.follow(self._inner.stream(request)) as body:
             yield body
 
 
@@ -72,7 +74,8 @@ async def test_everything_comes_on_one_stream_that_goes_on(
             await until("the watch goes on", lambda: len(informer.store) == 3 or informer.store.keys())
 
         await beside(informer.run(), body)
-        version, stream = transport.asked
+        version, stream, *more = transport.asked
+        assert len(more) == transport.streams.ended, "only what the server ended is asked for again"
     assert version == "/version"
     assert "sendInitialEvents=true&resourceVersionMatch=NotOlderThan" in stream
     assert "resourceVersion=" not in stream.replace("resourceVersionMatch=", "")
@@ -99,7 +102,7 @@ async def test_an_empty_collection_and_one_of_metadata_sync_as_well(
 
         await beside(maps.run(), both)
         assert transport.asked.count("/version") == 1
-        assert len(transport.asked) == 3
+        assert len(transport.asked) == 3 + transport.streams.ended
 
 
 async def test_an_audit_in_pages_finds_nothing_and_the_watch_goes_on(
