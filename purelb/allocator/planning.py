@@ -99,10 +99,15 @@ def plan(
             held = tuple(a for a in ledger.standing(wish.service, wish.asked) if a in staying)
             kept = _planned(wish, Given(held, answer), mine, ledger=ledger, groups=groups, rules=rules, loans=loans)
             return kept if isinstance(kept, Refusal) else replace(kept, agreed=False)
-        contested = any(address in answer.addresses for address, _ in mine.contests)
-        if contested and answer.shortfall is None and mine.objection is not None:
-            answer = Given(answer.addresses, mine.objection, warning=answer.warning)
-        return _planned(wish, answer, mine, ledger=ledger, groups=groups, rules=rules, loans=loans)
+        return _planned(
+            wish,
+            _with_contest(answer, mine.staying(answer.addresses)),
+            mine,
+            ledger=ledger,
+            groups=groups,
+            rules=rules,
+            loans=loans,
+        )
     answer = complete(asker, mine.kept, changed=changed or re_evaluate)
     agreed = True
     if mine.movable:
@@ -112,8 +117,8 @@ def plan(
             mine = mine.staying(answer.addresses)
     if isinstance(answer, Refusal):
         answer, agreed = Given(mine.kept, answer), not changed
-    if answer.shortfall is None and mine.objection is not None and mine.contests:
-        answer = Given(answer.addresses, mine.objection, warning=answer.warning)
+    elif answer.shortfall is None or not mine.movable:  # else it says so already
+        answer = _with_contest(answer, mine)
     made = _planned(wish, answer, mine, ledger=ledger, groups=groups, rules=rules, loans=loans)
     return made if agreed or isinstance(made, Refusal) else replace(made, agreed=False)
 
@@ -282,6 +287,17 @@ def _still_wanted(wish: Wish, held: tuple[Address, ...], ledger: Ledger, groups:
         unmoved = {a for a in others if a in seen or name_of(a, ledger=ledger, groups=groups) == home}
         return tuple(a for a in held if a in wish.addresses or a in unmoved)
     return tuple(a for a in held if wish.group is None or name_of(a, ledger=ledger, groups=groups) == wish.group)
+
+
+def _with_contest(answer: Given, mine: _Mine) -> Given:
+    """What is wrong with what stays comes before what is missing: who is contested has not got what it asks for, whatever its policy."""
+    objection, missing = mine.objection if mine.contests else None, answer.shortfall
+    if objection is None:
+        return answer
+    if missing is None:
+        return Given(answer.addresses, objection, warning=answer.warning)
+    told = replace(objection, text=f"{objection.text}; {missing.text}", ask=missing.ask)
+    return replace(answer, shortfall=because.with_waits(told, (*objection.waits, *missing.waits)), partial=False)
 
 
 def _move_or_stay(answer: Given | Refusal, mine: _Mine) -> Given | Refusal:

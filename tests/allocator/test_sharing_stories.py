@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from purelb.allocator.planning import Planned
 from tests.allocator.desk import Desk
 from tests.allocator.objects import group, ip, key, service, v4, v6
 
@@ -180,3 +181,32 @@ def test_who_could_share_with_each_holder_of_a_contested_address_is_told_who_may
     assert (refusal.reason, refusal.text) == ("InUse", text)
     desk.gone(sharer("b", 81))
     assert desk.get(sharer("c", 82, **pods)) == ("192.0.2.10",)
+
+
+PINNED = {"purelb.io/addresses": "192.0.2.10"}
+
+
+@pytest.mark.parametrize("policy", ["RequireDualStack", "PreferDualStack"])
+@pytest.mark.parametrize("changed", [False, True], ids=["the same request", "another request"])
+def test_who_is_contested_where_it_asked_to_be_and_lacks_a_family_is_told_of_both(policy: str, changed: bool) -> None:
+    dual: dict[str, Any] = {"families": ("IPv4", "IPv6"), "policy": policy, "annotations": PINNED}
+    desk = Desk(group("default", v4("192.0.2.10/32")))
+    pinned = service("a", annotations=PINNED | KEY)
+    assert desk.get(service("a", annotations=KEY if changed else PINNED | KEY)) == ("192.0.2.10",)
+    assert desk.get(sharer("b", 81)) == ("192.0.2.10",)
+    assert desk.ask(pinned) is None
+    refusal = desk.ask(service("a", **dual))
+    assert refusal is not None
+    assert refusal.reason == "InUse"
+    missing = "default has no IPv6 addresses"
+    assert refusal.text == f"192.0.2.10 is held by shop/b, and this Service has no sharing key; {missing}"
+    assert desk.held(pinned) == desk.held(sharer("b", 81)) == ("192.0.2.10",)
+    answer = desk.plan(service("a", **dual))
+    assert isinstance(answer, Planned)
+    assert not answer.partial, "what it asks for it has not got"
+    desk.gone(sharer("b", 81))
+    refusal = desk.ask(service("a", **dual))
+    assert refusal is not None
+    assert refusal.text == missing
+    desk.configure(group("default", v4("192.0.2.10/32"), v6("2001:db8::1")))
+    assert desk.get(service("a", **dual)) == ("192.0.2.10", "2001:db8::1")
