@@ -2,23 +2,18 @@
 """The way to an API server: which one, and with which credentials.
 
 In a cluster that is three files and two variables, and we read them ourselves: a library for it would cost every node agent
-36 MiB. A kubeconfig goes through `kubernetes_asyncio`, imported in the one function that needs it. Exceptions of that library
-are not chained, as they print what stands in the file.
+36 MiB. A kubeconfig is read by `kubeconfig`, through a library that is imported only then.
 
-Not promised: a kubeconfig whose cluster moves to another address is followed only by a new process; a credential plugin that
-hangs is given up after 30 s, but the library keeps its process to itself, so it is not killed.
+Not promised: a kubeconfig whose cluster moves to another address is followed only by a new process.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
-import re
 import stat
-import tempfile
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -31,12 +26,10 @@ from purelb.kube.credentials import (
     Tls,
     bearer,
     ssl_context,
-    words,
 )
 from purelb.kube.errors import AccessError
+from purelb.kube.kubeconfig import load, server_url
 from purelb.kube.metrics import NO_SINK, Sink
-from purelb.kube.secret import Secret
-from purelb.kube.transport import LIBRARY_ERRORS
 
 __all__ = [
     "ClusterAccess",
@@ -54,7 +47,6 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 SERVICE_ACCOUNT_DIR: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-LOAD_TIMEOUT: Final = 30.0  # an exec plugin may ask a person, but not for ever
 
 
 class ClusterAccess(Struct, frozen=True, kw_only=True):
@@ -141,7 +133,7 @@ def _in_cluster(directory: Path, sink: Sink, tried: list[str]) -> ClusterAccess 
         namespace = ""  # optional: a component that needs one has a setting for it
     server = f"https://{f'[{host}]' if ':' in host else host}:{port}"
     try:
-        server = _server(server)
+        server = server_url(server)
     except ValueError:
         both = f"KUBERNETES_SERVICE_HOST {host!r} and KUBERNETES_SERVICE_PORT {port!r}"
         raise AccessError(f"{both} are no address and port: set them as a Pod has them") from None
@@ -154,26 +146,8 @@ def _in_cluster(directory: Path, sink: Sink, tried: list[str]) -> ClusterAccess 
     )
 
 
-class _Loaded(Struct, frozen=True, kw_only=True):
-    server: str
-    namespace: str
-    authorization: Secret | None
-    tls: Tls
-    proxy: str | None
-
-    def __repr__(self) -> str:
-        return f"_Loaded(server={self.server!r})"
-
-    def credential(self) -> Credential:
-        try:
-            context = ssl_context(self.tls) if self.server.startswith("https:") else None
-        except (OSError, ValueError) as error:
-            raise AccessError(f"the certificates for {self.server} cannot be used: {words(error)}") from None
-        return Credential(self.authorization, context)
-
-
 async def _kubeconfig_access(paths: str, context: str | None, sink: Sink) -> ClusterAccess:
-    loaded = await _load_kubeconfig(paths, context)
+    loaded = await load(paths, context)
     if not loaded.tls.verify:
         log.info(
             "the certificate of the API server is not verified, as the kubeconfig asks",
@@ -184,7 +158,7 @@ async def _kubeconfig_access(paths: str, context: str | None, sink: Sink) -> Clu
 
     async def again() -> Credential:
         nonlocal last, credential
-        fresh = await _load_kubeconfig(paths, context)
+        fresh = await load(paths, context)
         if fresh != last:
             last, credential = fresh, fresh.credential()
         return credential
@@ -197,78 +171,6 @@ async def _kubeconfig_access(paths: str, context: str | None, sink: Sink) -> Clu
         credentials=KubeconfigCredentials(credential, again, sink=sink),
         origin="kubeconfig",
     )
-
-
-async def _load_kubeconfig(paths: str, context: str | None) -> _Loaded:
-    """Load once. Nothing of it stays: no file, no cached name of a file, no descriptor of ours."""
-    import yaml
-    from kubernetes_asyncio.client import Configuration
-    from kubernetes_asyncio.config import ConfigException, kube_config
-
-    into: Any = Configuration()
-    with tempfile.TemporaryDirectory() as private:
-        try:
-            async with asyncio.timeout(LOAD_TIMEOUT):
-                loader = await kube_config.load_kube_config(
-                    config_file=paths, context=context, client_configuration=into, temp_file_path=private
-                )
-            # The library writes its files after its last await, and nothing here gives up the loop: its cache of file
-            # names, shared by all loads of the process, can be emptied without taking them from another load.
-            chosen = (loader.current_context or {}).get("context") or {}
-            certificate, key = _bytes_of(into.cert_file), _bytes_of(into.key_file)
-            return _Loaded(
-                server=_server(str(into.host)),
-                namespace=str(chosen.get("namespace") or ""),
-                authorization=Secret(header) if (header := into.api_key.get("BearerToken")) else None,
-                tls=Tls(
-                    ca_pem=_bytes_of(into.ssl_ca_cert),
-                    client_cert=(certificate, key) if certificate and key else None,
-                    server_name=into.tls_server_name,
-                    verify=bool(into.verify_ssl),
-                ),
-                proxy=_proxy(str(into.host), into.proxy),
-            )
-        except TimeoutError:
-            raise AccessError(f"loading kubeconfig {paths!r} took longer than {LOAD_TIMEOUT:.0f} s") from None
-        except ConfigException as error:
-            raise AccessError(f"kubeconfig {paths!r} cannot be used: {_without_objects(str(error))}") from None
-        except (*LIBRARY_ERRORS, yaml.YAMLError) as error:  # an OIDC provider is asked over HTTP
-            raise AccessError(f"kubeconfig {paths!r} cannot be read: {words(error)}") from None
-        except (LookupError, TypeError, AttributeError, AssertionError, RuntimeError) as error:
-            # How that library reacts to a file whose shape is wrong.
-            raise AccessError(f"kubeconfig {paths!r} has not the shape of one ({type(error).__name__})") from None
-        finally:
-            kube_config._temp_files.clear()  # noqa: SLF001  there is no other way to it
-
-
-def _server(text: str) -> str:
-    """The URL without its last slash. Without this check the text would be waited for as if it were a server that is down."""
-    from urllib.parse import urlsplit
-
-    url = urlsplit(text)
-    if (
-        url.scheme not in ("http", "https")
-        or not url.hostname
-        or url.port == 0
-        or not text.isprintable()
-        or " " in text
-    ):
-        raise ValueError("its server is no URL such as https://192.0.2.1:6443")
-    return text.rstrip("/")
-
-
-def _proxy(server: str, named: str | None) -> str | None:
-    from urllib.parse import urlsplit
-    from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
-
-    proxy = named
-    if proxy is None:
-        host = urlsplit(server).hostname or ""
-        around = host == "localhost" or host.startswith("127.") or host == "::1" or proxy_bypass_environment(host)
-        proxy = None if around or not server.startswith("https:") else getproxies_environment().get("https")
-    if proxy is not None and not proxy.startswith(("http://", "https://")):
-        raise ValueError("its proxy is neither http:// nor https://, and no other kind is supported")
-    return proxy
 
 
 def _at_home() -> str:
@@ -288,12 +190,3 @@ def _why_not(path: str) -> str:
     except (OSError, RuntimeError, ValueError) as error:  # no right, too long, a home that nobody has, a zero byte
         return f"cannot be looked at ({getattr(error, 'strerror', None) or str(error).rstrip('.')})"
     return "" if stat.S_ISREG(mode) else "is no file"
-
-
-def _bytes_of(path: str | None) -> bytes | None:
-    return Path(path).read_bytes() if path else None
-
-
-def _without_objects(text: str) -> str:
-    """The library names places by printing what stands there, tokens included."""
-    return re.sub(r"\{.*", "{...}", text, flags=re.DOTALL)

@@ -9,7 +9,6 @@ import errno
 import json
 import logging
 import os
-import signal
 import ssl
 import subprocess
 import sys
@@ -22,7 +21,7 @@ import yaml
 from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 
-from purelb.kube import access as access_module
+from purelb.kube import kubeconfig as kubeconfig_module
 from purelb.kube.access import (
     ClusterAccess,
     Credential,
@@ -39,6 +38,7 @@ from purelb.kube.errors import AccessError, TransportError, Unauthorized
 from purelb.kube.resources import SERVICES
 from purelb.kube.secret import Secret
 from tests.kube.authority import Authority
+from tests.kube.processes import begun, numbers, only
 from tests.kube.scripted import Call, Scripted
 from tests.virtual_clock import VirtualClock
 
@@ -702,16 +702,12 @@ async def test_a_plugin_gives_the_token_and_is_asked_again_after_a_refusal(tmp_p
     assert said(await access.credentials.renewed(first, 20.0)) == "Bearer newer"
 
 
-def is_running(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
-
-
-async def test_a_plugin_that_hangs_is_given_up_and_never_blocks_the_loop(
+async def test_a_plugin_that_hangs_is_ended_when_its_time_is_over_and_never_blocks_the_loop(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert access_module.LOAD_TIMEOUT == 30.0
-    monkeypatch.setattr(access_module, "LOAD_TIMEOUT", 2.0)  # by then the plugin has begun, on a loaded machine too
-    user = plugin(tmp_path / "plugin", f"echo $$ > {tmp_path}/pid; exec sleep 60")
+    assert kubeconfig_module.LOAD_TIMEOUT == 30.0
+    monkeypatch.setattr(kubeconfig_module, "LOAD_TIMEOUT", 2.0)
+    user = plugin(tmp_path / "plugin", f"echo $$ > {tmp_path}/pid; exec sleep 600")
     turns = 0
 
     async def others() -> None:
@@ -725,11 +721,46 @@ async def test_a_plugin_that_hangs_is_given_up_and_never_blocks_the_loop(
         await load_access(kubeconfig=kubeconfig(tmp_path / "config", user=user))
     other.cancel()
     assert turns > 5
-    pid = int((tmp_path / "pid").read_text())
-    os.kill(pid, signal.SIGKILL)  # the library keeps its child to itself
-    while is_running(pid):
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.05)  # asyncio's thread tells the loop, which then closes the pipes
+    await only(numbers(tmp_path / "pid"))
+
+
+async def test_of_a_plugin_that_hangs_one_runs_at_a_time_however_often_it_is_asked(tmp_path: Path) -> None:
+    said = '{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "old"}}'
+    script = f"if [ -e {tmp_path}/hangs ]; then echo $$ >> {tmp_path}/pids; exec sleep 600; fi; echo '{said}'"
+    user = plugin(tmp_path / "plugin", script)
+    access = await load_access(kubeconfig=kubeconfig(tmp_path / "config", user=user))
+    old = access.credentials.current(0.0)
+    (tmp_path / "hangs").touch()
+    for started in (1, 2, 3):
+        async with asyncio.TaskGroup() as group:
+            asking = [group.create_task(access.credentials.renewed(old, 10.0 * started)) for _ in range(3)]
+            pids = await begun(tmp_path / "pids", started)
+            await only(pids, pids[-1])
+            for task in reversed(asking):  # the last is the one that runs it, or another would take over
+                task.cancel()
+    await only(numbers(tmp_path / "pids"))
+
+
+async def test_a_plugin_may_give_a_certificate(tmp_path: Path) -> None:
+    certificate, key = (each.decode() for each in AUTHORITY.issue("me"))
+    status = {"clientCertificateData": certificate, "clientKeyData": key}
+    answer = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status}
+    (tmp_path / "answer").write_text(json.dumps(answer))
+    user = plugin(tmp_path / "plugin", f"cat {tmp_path}/answer")
+    access = await load_access(kubeconfig=kubeconfig(tmp_path / "config", user=user))
+    assert access.tls.client_cert == (certificate.encode(), key.encode())
+    assert shown(access) is None
+
+
+async def test_what_a_plugin_complains_of_is_told_with_the_kubeconfig(tmp_path: Path) -> None:
+    user = plugin(tmp_path / "plugin", "echo log in first >&2; exit 3")
+    path = kubeconfig(tmp_path / "config", user=user)
+    with pytest.raises(AccessError) as caught:
+        await load_access(kubeconfig=path)
+    assert (
+        str(caught.value)
+        == f"kubeconfig '{path}' cannot be used: plugin {tmp_path}/plugin ended with code 3: log in first"
+    )
 
 
 BROKEN = {

@@ -56,7 +56,9 @@ ON_SOCKETS = {
 }
 ELSEWHERE = {
     "ApiClient.__aenter__": "the transport that it makes has nothing to wait for when it is opened",
-    "load_access": "a plugin that hangs is given up, in tests/kube/test_access.py; the library starts it and keeps it",
+    "load_access": "a plugin that hangs is ended, in tests/kube/test_access.py",
+    "load": "what `load_access` does with a kubeconfig",
+    "ask": "a plugin is ended wherever its caller is cancelled, in tests/kube/test_plugin.py",
     "SystemClock.until": "the harness runs on virtual time",
 }
 
