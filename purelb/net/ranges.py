@@ -170,6 +170,8 @@ def reading_ranges(
     text: str, *, family: Family | None = None, subnet: IPNetwork | None = None
 ) -> Generator[None, None, Ranges | Unreadable]:
     """The same in pieces: it stops after every few items, for who must not be held by a text of thousands."""
+    if not text.strip(_BLANKS):
+        return Unreadable(text, "holds no address: write for example 192.0.2.10-192.0.2.19 or 2001:db8::10")
     pieces = text.split(",", INTERVALS_MAX)
     if len(pieces) > INTERVALS_MAX:
         return Unreadable(text, f"has more than {INTERVALS_MAX} items: write them as fewer, larger ranges")

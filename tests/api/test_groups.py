@@ -436,3 +436,15 @@ def test_a_spec_whose_lists_are_null_reads_like_one_without_them() -> None:
     )
     found = parse_group(ServiceGroup(metadata=stored({}).metadata, spec=nulls), install_namespace=INSTALL)
     assert found == parse_group(stored({"remote": {"v4pool": V4}}), install_namespace=INSTALL)
+
+
+@pytest.mark.parametrize(("text", "shown"), [("", '""'), (" ", '" "'), (" \t ", '" ? "')])
+def test_a_pool_of_nothing_but_blanks_is_named_as_what_it_is(text: str, shown: str) -> None:
+    told = f"{shown} holds no address: write for example 192.0.2.10-192.0.2.19 or 2001:db8::10"
+    assert refused(v4(pool=text)) == Refusal("InvalidSpec", f"v4pool.pool: {told}")
+    assert refused(v4(exclude=(text,))) == Refusal("InvalidSpec", f"v4pool.exclude[0]: {told}")
+
+
+@pytest.mark.parametrize("text", ["192.0.2.10,", "192.0.2.10, ,192.0.2.12", " , "])
+def test_a_comma_with_nothing_beside_it_is_named_as_what_it_is(text: str) -> None:
+    assert refused(v4(pool=text)).text.endswith('"" is empty: remove the comma that has nothing beside it')
