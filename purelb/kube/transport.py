@@ -7,7 +7,7 @@ stand, and how long a peer that has vanished may hold a socket (TCP keepalive an
 
 Redirects are not followed, because a token must not travel; cookies are not kept; the environment and .netrc are not read.
 The TLS context comes with each request: connections are pooled per context, so a rotated CA takes effect with the next
-connection while open streams go on. Cancelling a request closes its connection.
+connection while open streams go on. Cancelling a request closes its connection at once, also where the peer is frozen.
 
 Every exception of the library leaves as a `TransportError`.
 """
@@ -154,6 +154,18 @@ def _translated(error: Exception) -> TransportError:
 LIBRARY_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
 
 
+class _Answer(aiohttp.ClientResponse):
+    """An answer that nobody waits for any more lets go of its connection, whatever the peer does."""
+
+    def close(self) -> None:
+        # One that ended has given its connection back. One that did not still carries the body, and can serve nobody
+        # else; closed politely, TLS would keep its socket for the 30 s that a frozen peer may need to take leave.
+        carries = self.connection.transport if self.connection is not None else None
+        super().close()
+        if carries is not None:
+            carries.abort()
+
+
 class _Body:
     """The body of an open answer as a `ByteStream`."""
 
@@ -206,6 +218,7 @@ class AiohttpTransport:
             skip_auto_headers=("Content-Type", "User-Agent"),
             trust_env=False,
             read_bufsize=_READ_BUFFER_BYTES,
+            response_class=_Answer,
         )
         return self
 
@@ -219,15 +232,11 @@ class AiohttpTransport:
     async def exchange(self, request: Request) -> Response:
         try:
             async with self._send(request) as answer:
-                status, headers, length = answer.status, _lower(answer), answer.content_length
-                if status >= 300:
-                    return Response(status=status, headers=headers, body=await _beginning(answer))
-                if length is not None and length <= _READ_BUFFER_BYTES and "Content-Encoding" not in answer.headers:
-                    return Response(status=status, headers=headers, body=await answer.read())
-                pieces = await _read_up_to(answer, request.body_max_bytes)
-                if request.in_pieces and sum(map(len, pieces)) > PIECES_ABOVE_BYTES:
-                    return Response(status=status, headers=headers, pieces=tuple(pieces))
-                return Response(status=status, headers=headers, body=b"".join(pieces))
+                try:
+                    return await _whole(answer, request)
+                except BaseException:
+                    answer.close()  # cancelled, too long or cut: the rest of its body stands on the connection
+                    raise
         except LIBRARY_ERRORS as error:
             raise _translated(error) from error
 
@@ -240,12 +249,7 @@ class AiohttpTransport:
         try:
             yield _Body(answer)
         finally:
-            # One that ended has given its connection back. One that did not still carries the body, and can serve nobody
-            # else; closed politely, TLS would keep its socket for the 30 s that a frozen peer may need to take leave.
-            carries = answer.connection.transport if answer.connection is not None else None
             answer.close()
-            if carries is not None:
-                carries.abort()
 
     def _send(self, request: Request) -> Any:
         if self._session is None:
@@ -260,6 +264,18 @@ class AiohttpTransport:
             server_hostname=self._server_name,
             proxy=self._proxy,
         )
+
+
+async def _whole(answer: aiohttp.ClientResponse, request: Request) -> Response:
+    status, headers, length = answer.status, _lower(answer), answer.content_length
+    if status >= 300:
+        return Response(status=status, headers=headers, body=await _beginning(answer))
+    if length is not None and length <= _READ_BUFFER_BYTES and "Content-Encoding" not in answer.headers:
+        return Response(status=status, headers=headers, body=await answer.read())
+    pieces = await _read_up_to(answer, request.body_max_bytes)
+    if request.in_pieces and sum(map(len, pieces)) > PIECES_ABOVE_BYTES:
+        return Response(status=status, headers=headers, pieces=tuple(pieces))
+    return Response(status=status, headers=headers, body=b"".join(pieces))
 
 
 async def _beginning(answer: aiohttp.ClientResponse) -> bytes:
@@ -283,7 +299,6 @@ async def _read_up_to(answer: aiohttp.ClientResponse, limit: int) -> list[bytes]
     while chunk := await answer.content.readany():
         size += len(chunk)
         if size > limit:
-            answer.close()
             raise TransportError("too_large", f"the answer is longer than {limit} bytes")
         chunks.append(chunk)
     return chunks

@@ -19,6 +19,7 @@ from purelb.kube.access import Tls, ssl_context
 from purelb.kube.errors import TransportError
 from purelb.kube.transport import AiohttpTransport, Request
 from tests.kube.authority import Authority
+from tests.kube.cancelling import waiting_in
 
 if TYPE_CHECKING:
     import ssl
@@ -267,42 +268,113 @@ async def test_leaving_a_stream_that_ended_costs_nobody_the_connection_that_it_g
         assert (await other).body == b"one\n"
 
 
-async def test_leaving_a_stream_closes_its_connection_though_a_frozen_peer_does_not_take_leave() -> None:
-    authority, left, frozen = Authority(), asyncio.Queue[str](), False
+class Freezing:
+    """A peer behind TLS that says `words` to whoever asks, and from `frozen` on takes nothing in, not even a leave."""
 
-    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, words: bytes) -> None:
+        self._authority = Authority()
+        self._words = words
+        self.request = Request(method="GET", target="/", tls=ssl_context(Tls(ca_pem=self._authority.pem)))
+        self.asked = asyncio.Queue[None]()
+        self.left = asyncio.Queue[None]()
+        self.frozen = False
+
+    async def _speak(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\none\n\r\n")
+        writer.write(self._words)
+        self.asked.put_nowait(None)
         with contextlib.suppress(ConnectionError):
             await reader.read()
         writer.close()
 
-    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        answers, there = await asyncio.open_connection("127.0.0.1", port)
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        peer = await asyncio.start_server(self._speak, "127.0.0.1", 0, ssl=self._authority.server_context())
+        port = peer.sockets[0].getsockname()[1]
 
-        async def back() -> None:
-            while data := await answers.read(65536):
-                writer.write(data)
+        async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            answers, there = await asyncio.open_connection("127.0.0.1", port)
 
-        async with asyncio.TaskGroup() as group:
-            answering = group.create_task(back())
-            while data := await reader.read(65536):
-                if not frozen:
-                    there.write(data)
-            left.put_nowait("closed")
-            answering.cancel()
-        there.transport.abort()
+            async def back() -> None:
+                while data := await answers.read(65536):
+                    writer.write(data)
 
-    peer = await asyncio.start_server(speak, "127.0.0.1", 0, ssl=authority.server_context())
-    port = peer.sockets[0].getsockname()[1]
-    request = Request(method="GET", target="/", tls=ssl_context(Tls(ca_pem=authority.pem)))
-    async with talking(relay) as server, AiohttpTransport(server.replace("http:", "https:")) as transport:
-        async with transport.stream(request) as stream:
+            async with asyncio.TaskGroup() as group:
+                answering = group.create_task(back())
+                with contextlib.suppress(ConnectionError):
+                    while data := await reader.read(65536):
+                        if not self.frozen:
+                            there.write(data)
+                self.left.put_nowait(None)
+                answering.cancel()
+            there.transport.abort()
+
+        async with talking(relay) as server:
+            yield server.replace("http:", "https:")
+        peer.close()
+
+    async def gone(self) -> None:
+        """The connection is closed: within half of the time that asyncio waits for a peer's leave."""
+        async with asyncio.timeout(15):
+            await self.left.get()
+
+
+FIRST_CHUNK = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\none\n\r\n"
+
+
+async def test_leaving_a_stream_closes_its_connection_though_a_frozen_peer_does_not_take_leave() -> None:
+    peer = Freezing(FIRST_CHUNK)
+    async with peer.serving() as server, AiohttpTransport(server) as transport:
+        async with transport.stream(peer.request) as stream:
             assert await stream.__aiter__().__anext__() == b"one\n"
-            frozen = True
-        async with asyncio.timeout(15):  # half of the time that asyncio waits for the peer's leave
-            assert await left.get() == "closed"
-    peer.close()
+            peer.frozen = True
+        await peer.gone()
+
+
+WAITING = {
+    "for the answer": (b"", "start"),
+    "for the rest of it": (FIRST_CHUNK, "_read_up_to"),
+    "for the rest of a refusal": (FIRST_CHUNK.replace(b"200 OK", b"409 Conflict"), "_beginning"),
+}
+
+
+@pytest.mark.parametrize("how", WAITING)
+async def test_cancelling_an_exchange_closes_its_connection_though_a_frozen_peer_does_not_take_leave(how: str) -> None:
+    words, where = WAITING[how]
+    peer = Freezing(words)
+    async with (
+        peer.serving() as server,
+        AiohttpTransport(server) as transport,
+        asyncio.TaskGroup() as group,
+    ):
+        task = group.create_task(transport.exchange(peer.request))
+        await peer.asked.get()
+        while where not in [code.co_name for code in waiting_in(task.get_coro())]:
+            await asyncio.sleep(0)
+        peer.frozen = True
+        task.cancel()
+        await peer.gone()
+
+
+async def test_cancelling_a_stream_that_waits_for_its_answer_closes_its_connection_though_a_frozen_peer_is_silent() -> (
+    None
+):
+    peer = Freezing(b"")
+
+    async def watch(transport: AiohttpTransport) -> None:
+        async with transport.stream(peer.request):
+            raise AssertionError("there was no answer")
+
+    async with (
+        peer.serving() as server,
+        AiohttpTransport(server) as transport,
+        asyncio.TaskGroup() as group,
+    ):
+        task = group.create_task(watch(transport))
+        await peer.asked.get()
+        peer.frozen = True
+        task.cancel()
+        await peer.gone()
 
 
 async def test_cancelling_an_exchange_closes_its_connection() -> None:
