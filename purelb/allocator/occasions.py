@@ -21,7 +21,10 @@ from purelb.kube.model import Condition, Service
 
 
 class Occasion(Struct, frozen=True, gc=False):
-    """One Event to write about a Service or a group. `apart` and `lasting` as in the table of Events."""
+    """One Event to write about a Service or a group. `apart` and `lasting` as in the table of Events.
+
+    `once`: what it is about, if nothing but the Event itself shows to a later term that it was told.
+    """
 
     reason: str
     note: str
@@ -29,6 +32,7 @@ class Occasion(Struct, frozen=True, gc=False):
     action: str
     apart: float = 0.0
     lasting: float = 0.0
+    once: str | None = None
 
 
 def occasion(reason: str, note: str, kind: rules.Kind = "Service") -> Occasion | None:

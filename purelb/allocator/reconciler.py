@@ -12,6 +12,8 @@ is known not to publish it.
 import logging
 from typing import Final, assert_never
 
+from msgspec.structs import replace
+
 from purelb.allocator import conflicts, lending, metrics, reevaluating, reservations
 from purelb.allocator.configuring import (
     arm,
@@ -302,7 +304,10 @@ class Reconciler:
         state.waiting.put(key, service.metadata.creation_timestamp or "", decision.waits)
         if state.once.new(str(key), rules.FOREIGN_INGRESS, ips, now):
             text = f"{ips} was published by another controller: {decision.text}"
-            self._tell(service, occasion(rules.FOREIGN_INGRESS, text))
+            told = occasion(
+                rules.FOREIGN_INGRESS, text
+            )  # nothing of ours may stand in this Service, so only the Event shows
+            self._tell(service, replace(told, once=ips) if told is not None else None)
         if not marked(service):
             return Done()
         if last is not None:  # what the server drops from that write is not written again and again

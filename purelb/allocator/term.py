@@ -175,7 +175,14 @@ class Courier:
     def tell(self, regarding: ObjectReference, told: Occasion, *, ago: float = 0.0) -> None:
         note = told.note  # a series keeps its first one, and would tell of addresses that were given back
         self._recorder.event(
-            regarding, type=told.type, reason=told.reason, action=told.action, note=note, distinct=note, ago=ago
+            regarding,
+            type=told.type,
+            reason=told.reason,
+            action=told.action,
+            note=note,
+            distinct=note,
+            ago=ago,
+            once=told.once,
         )
 
     def wall(self) -> str:

@@ -46,7 +46,7 @@ class Subject(Struct, frozen=True):
 
 
 class Happened(Struct, frozen=True):
-    """`stamp` differs from call to call; `wall` is the time as people read it."""
+    """`stamp` makes the name of the Event, and differs unless that is to be written once; `wall` is the time as people read it."""
 
     subject: Subject
     note: str
@@ -117,6 +117,10 @@ class Correlator:
     def waiting(self) -> int:
         """Writes that wait to be taken."""
         return len(self._waiting)
+
+    def knows(self, subject: Subject) -> bool:
+        """Whether it happened before, and is not forgotten yet."""
+        return subject in self._series
 
     def receive(self, seen: Happened, now: float) -> Fate:
         """Count one occurrence; what becomes of it."""

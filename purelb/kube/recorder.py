@@ -16,6 +16,7 @@ import asyncio
 import itertools
 import logging
 from datetime import timedelta
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Literal, Never
 
 from purelb.kube.bell import Bell
@@ -91,11 +92,15 @@ class Recorder:
         related: Reference | None = None,
         distinct: str = "",
         ago: float = 0.0,
+        once: str | None = None,
     ) -> None:
         """Say that something happened to `regarding`. A type other than Normal or Warning is a Warning.
 
         Occurrences of equal type, reason, action and objects are one series, which keeps the note of the first: the server lets
         nobody change it. Those with another `distinct` are another. `ago`: for how many seconds it has waited to be said.
+
+        With `once`, a text, this is not said again of the same object while its Event is there, whichever process wrote it: the
+        name of the Event is made of that text, and the server takes no second one.
         """
         subject = Subject(
             type if type in {"Normal", "Warning"} else "Warning",
@@ -106,7 +111,10 @@ class Recorder:
             distinct,
         )
         then = self._clock.wall() - timedelta(seconds=ago)
-        happened = Happened(subject, clip(note, _NOTE_MAX_BYTES), self._stamp(), micro_time(then))
+        stamp = self._stamp() if once is None else _stamp_of(regarding.uid, subject.type, reason, action, once)
+        if once is not None and self._correlator.knows(subject):
+            return
+        happened = Happened(subject, clip(note, _NOTE_MAX_BYTES), stamp, micro_time(then))
         fate = self._correlator.receive(happened, self._clock.now())
         if fate in {"spam", "queue_full"}:
             self._sink.count(EVENTS_TOTAL, fate)
@@ -171,7 +179,7 @@ class Recorder:
             try:
                 await self._call(send)
             except AlreadyExists:
-                return "stored"  # an attempt whose answer was lost
+                return "stored"  # an attempt whose answer was lost, or what is said once was said already
             except NotFound as error:
                 if not send.create:
                     return "gone"
@@ -225,3 +233,8 @@ class Recorder:
 
     def _stamp(self) -> int:
         return int(self._clock.wall().timestamp() * 1e6) * 1000 ^ next(self._counter)
+
+
+def _stamp_of(*words: str) -> int:
+    """The same for the same words in every process."""
+    return int.from_bytes(blake2b("\0".join(words).encode("utf-8", "replace"), digest_size=8).digest())

@@ -256,6 +256,37 @@ async def test_a_classless_service_with_a_foreign_address_is_left_alone(cluster:
         assert [reason for name, reason, _ in await cluster.events() if name == "web"] == ["ForeignIngress"]
 
 
+async def test_a_foreign_address_is_told_once_whoever_leads_and_again_when_it_is_another(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+
+    async def publish(ip: str) -> None:
+        ingress = {"status": {"loadBalancer": {"ingress": [{"ip": ip}]}}}
+        await cluster.patch(SERVICES, "web", ingress, "shop", subresource="status")
+        await cluster.clock.advance(5.0)
+
+    async def told() -> list[str]:
+        return [note.split()[0] for name, reason, note in await cluster.events() if (name, reason) == about]
+
+    about = ("web", "ForeignIngress")
+    await cluster.serve(loadBalancerClass=None)
+    await publish("203.0.113.1")
+    for _ in range(3):
+        async with cluster.allocator(default_announcer="PureLB"):
+            await cluster.clock.advance(5.0)
+            assert await told() == ["203.0.113.1"]
+    async with cluster.allocator(default_announcer="PureLB"):
+        await publish("203.0.113.2")
+        await publish("203.0.113.1")
+        await publish("203.0.113.2")
+        assert await told() == ["203.0.113.1", "203.0.113.2"]
+    await cluster.admin.delete(SERVICES, "web", namespace="shop")
+    await cluster.serve(loadBalancerClass=None)
+    await publish("203.0.113.1")
+    async with cluster.allocator(default_announcer="PureLB"):
+        await cluster.clock.advance(5.0)
+        assert await told() == ["203.0.113.1", "203.0.113.1", "203.0.113.2"], "it is another Service of that name"
+
+
 @pytest.mark.parametrize("entry", [{"hostname": "lb.example.com"}, {"ip": "192.0.2.11", "hostname": "lb.example.com"}])
 async def test_a_classless_service_with_a_foreign_hostname_is_left_alone(
     cluster: Cluster, entry: dict[str, str]

@@ -276,3 +276,35 @@ async def test_cancelled_at_any_turn_no_task_is_left(turns: int) -> None:
         assert task.cancelled()
     assert asyncio.all_tasks() == before
     assert len(world.stored) == 3
+
+
+async def test_what_is_said_once_is_not_said_again_by_the_next_process_while_its_event_is_there() -> None:
+    world = World()
+    for chance in range(3):  # three processes, one after the other
+        world.recorder = Recorder(
+            world.server.client(),
+            controller="example.io/allocator",
+            instance=f"pod-{chance}",
+            clock=world.clock,
+            sink=world.told,
+        )
+        async with world.running():
+            for _ in range(3):
+                world.event(once="192.0.2.1", note=f"192.0.2.1 is theirs, says pod-{chance}")
+                await world.clock.advance(1.0)
+            await world.clock.advance(1000.0)
+    (event,) = world.stored
+    assert (event["note"], event["reportingInstance"]) == ("192.0.2.1 is theirs, says pod-0", "pod-0")
+    assert "series" not in event
+    async with world.running():
+        world.event(once="192.0.2.2")
+        world.event("other", once="192.0.2.1")
+        world.event(once="192.0.2.1", reason="Another")
+        await world.clock.advance(1.0)
+    assert len(world.stored) == 4, "another text, another object and another reason are another"
+    world.server.objects.clear()  # the server has forgotten it
+    async with world.running():
+        await world.clock.advance(1000.0)
+        world.event(once="192.0.2.1")
+        await world.clock.advance(1.0)
+    assert len(world.stored) == 1
