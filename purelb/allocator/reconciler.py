@@ -304,9 +304,8 @@ class Reconciler:
         state.waiting.put(key, service.metadata.creation_timestamp or "", decision.waits)
         if state.once.new(str(key), rules.FOREIGN_INGRESS, ips, now):
             text = f"{ips} was published by another controller: {decision.text}"
-            told = occasion(
-                rules.FOREIGN_INGRESS, text
-            )  # nothing of ours may stand in this Service, so only the Event shows
+            told = occasion(rules.FOREIGN_INGRESS, text)
+            # Nothing of ours may stand in this Service, so only the Event itself shows that it was told.
             self._tell(service, replace(told, once=ips) if told is not None else None)
         if not marked(service):
             return Done()
