@@ -274,24 +274,29 @@ class Installation:
         return text.strip()
 
     def wait_addresses(self, namespace: str, name: str, *, count: int = 1) -> tuple[str, ...]:
-        wait_until(
-            f"Service {name} has {count} addresses",
-            lambda: len(self.addresses(namespace, name)) == count or self.service(namespace, name)["status"],
-            within_s=30,
-            alive=[self.components["allocator"]],
-        )
-        return self.addresses(namespace, name)
+        seen: tuple[str, ...] = ()
+
+        def probe() -> object:
+            nonlocal seen
+            seen = self.addresses(namespace, name)
+            return len(seen) == count or self.service(namespace, name)["status"]
+
+        what = f"Service {name} has {count} addresses"
+        wait_until(what, probe, within_s=30, alive=[self.components["allocator"]])
+        return seen
 
     def wait_one_holder(self, address: str, *, among: Iterable[str] | None = None, within_s: float = 30.0) -> Holder:
         """Until exactly one node has the address on its LAN interface, and that node is one of `among`."""
         nodes = [site.name for site in self.topology.nodes] if among is None else list(among)
+        seen: list[Holder] = []
 
         def probe() -> object:
+            nonlocal seen
             seen = self.holders(address)
             return (len(seen) == 1 and seen[0].interface == "eth0" and seen[0].node in nodes) or seen
 
         wait_until(f"one node of {nodes} has {address} on eth0", probe, within_s=within_s)
-        return self.holders(address)[0]
+        return seen[0]
 
     def wait_answer(self, address: str, port: int, *, within_s: float = 30.0) -> str:
         """Until the client gets an answer from it."""
@@ -311,15 +316,16 @@ class Installation:
         self, namespace: str, name: str, kind: str, status: str, reason: str, *, within_s: float = 30.0
     ) -> str:
         """Until the condition is there with this status and reason; its message."""
+        seen: tuple[str, str, str] | None = None
 
         def probe() -> object:
+            nonlocal seen
             seen = self.condition(namespace, name, kind)
             return (seen is not None and seen[:2] == (status, reason)) or seen
 
         wait_until(f"{kind} of {name} is {status} because of {reason}", probe, within_s=within_s)
-        found = self.condition(namespace, name, kind)
-        assert found is not None
-        return found[2]
+        assert seen is not None
+        return seen[2]
 
     def _get(self, netns: str, host: str, port: int, path: str) -> tuple[int, str]:
         connection = http.client.HTTPConnection(host, port, timeout=ANSWERS_WITHIN_S)

@@ -85,12 +85,14 @@ async def _install(admin: ApiClient) -> None:
             continue
     await create(NAMESPACES, {"metadata": {"name": HERE}})
     async with asyncio.timeout(20):
-        while True:
-            try:
-                await admin.list_page(LB_NODE_STATUSES, namespace=HERE)
-                break
-            except (NotFound, TooManyRequests):
-                await asyncio.sleep(0.05)
+        ours: tuple[Resource[Any], ...] = (SERVICE_GROUPS, LB_NODE_AGENTS, LB_NODE_STATUSES)
+        for kind in ours:  # which are served in no order
+            while True:
+                try:
+                    await admin.list_page(kind, namespace=HERE)
+                    break
+                except (NotFound, TooManyRequests):
+                    await asyncio.sleep(0.05)
     await create(NODES, {"metadata": {"name": NODE}})
     await create(LB_NODE_AGENTS, {"metadata": {"name": "default"}, "spec": {"local": {}}}, HERE)
     pool = {"pool": "198.51.100.0/28", "subnet": "198.51.100.0/24", "aggregation": "/32"}
