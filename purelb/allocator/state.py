@@ -18,7 +18,6 @@ from purelb.allocator.liveness import Liveness
 from purelb.allocator.observed import Claims
 from purelb.allocator.occasions import Lasting, Occasion, Once
 from purelb.allocator.overrides import Overrides
-from purelb.allocator.pacing import Pace
 from purelb.allocator.ranges import Address
 from purelb.allocator.restores import Restores
 from purelb.allocator.serving import Rules
@@ -34,6 +33,7 @@ from purelb.kube.model import Lease, Namespace, Node, ObjectReference, Service
 from purelb.kube.resources import Resource
 from purelb.kube.store import Store
 from purelb.net.ranges import IPNetwork
+from purelb.process.pacing import Pace
 
 PRIORITY_ALLOCATE: Final = 0
 PRIORITY_FOLD: Final = -100

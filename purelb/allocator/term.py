@@ -16,7 +16,6 @@ from purelb.allocator import metrics
 from purelb.allocator.keys import Answered, Key, ReadAgain, ServiceKey, Wrote
 from purelb.allocator.landing import tell_all
 from purelb.allocator.occasions import Occasion
-from purelb.allocator.pacing import Pace
 from purelb.allocator.rebuild import rebuild
 from purelb.allocator.reconciler import Reconciler
 from purelb.allocator.sideline import Sideline
@@ -38,6 +37,7 @@ from purelb.kube.queue import INITIAL, LIVE, URGENT, WorkQueue
 from purelb.kube.recorder import Recorder
 from purelb.kube.resources import SERVICES, Resource
 from purelb.kube.writer import Fence, Target, Write, Writer, WriteResult, Written
+from purelb.process.pacing import Pace
 from purelb.process.shutdown import Shutdown
 from purelb.process.supervision import TaskEnded, unending
 from purelb.process.turns import counted, turn_of

@@ -16,7 +16,6 @@ from purelb.allocator.configuring import groups_changed
 from purelb.allocator.keys import Key, ServiceKey, Wrote
 from purelb.allocator.landing import tell_all
 from purelb.allocator.observed import Claims
-from purelb.allocator.pacing import Pace
 from purelb.allocator.reconciler import Reconciler
 from purelb.allocator.serving import Rules
 from purelb.allocator.state import Config, State, Stores
@@ -25,6 +24,7 @@ from purelb.kube.errors import Status, TransportError
 from purelb.kube.model import LoadBalancerIngress, LoadBalancerStatus, Service, ServiceStatus
 from purelb.kube.store import Store
 from purelb.kube.writer import Cancelled, Conflicted, Failed, Fenced, Missing, Refused, Superseded, WriteResult, Written
+from purelb.process.pacing import Pace
 from tests.allocator.objects import INSTALL, group, ip, key, service
 from tests.allocator.theatre import merged
 from tests.installed import CountingSink

@@ -13,10 +13,10 @@ from purelb.allocator.audit import broken, recounting
 from purelb.allocator.claims import Source
 from purelb.allocator.groups import Groups
 from purelb.allocator.ledger import Ledger
-from purelb.allocator.pacing import SLICE, Pace
 from purelb.allocator.sharing import Facts
 from purelb.api.groups import Accepted, parse_group, reading_group
 from purelb.api.pieces import CHANGES, LOOKS, at_once
+from purelb.process.pacing import SLICE, Pace
 from tests.allocator.objects import INSTALL, group, key, v4, v6
 
 if TYPE_CHECKING:

@@ -23,7 +23,6 @@ TALKS = {
     "lending",
     "main",
     "rebuild",
-    "pacing",
     "reconciler",
     "sources/calls",
     "sources/source",

@@ -19,7 +19,6 @@ from msgspec.structs import replace
 
 from purelb.allocator.keys import Key, ReadAgain, ServiceKey, Wrote
 from purelb.allocator.observed import Claims, published
-from purelb.allocator.pacing import Pace
 from purelb.allocator.ranges import Address, ip_text
 from purelb.allocator.rebuild import rebuild
 from purelb.allocator.reconciler import Reconciler
@@ -34,6 +33,7 @@ from purelb.kube.owner import After, Retry
 from purelb.kube.resources import SERVICES, Resource
 from purelb.kube.store import Added, Deleted, Store, Updated
 from purelb.kube.writer import Conflicted, Failed, Missing, Refused, WriteResult, Written
+from purelb.process.pacing import Pace
 from tests.allocator.objects import INSTALL
 from tests.allocator.sentences import after_a_step, of_a_write
 from tests.allocator.sentences import name as name_of

@@ -17,7 +17,6 @@ from msgspec.structs import replace
 
 from purelb.allocator.keys import Key, ServiceKey, Wrote
 from purelb.allocator.observed import Claims
-from purelb.allocator.pacing import Pace
 from purelb.allocator.rebuild import rebuild
 from purelb.allocator.reconciler import Reconciler
 from purelb.allocator.serving import Rules
@@ -30,6 +29,7 @@ from purelb.kube.queue import INITIAL, LIVE, URGENT, QueueCore
 from purelb.kube.resources import SERVICES
 from purelb.kube.store import Added, Deleted, Store, Unchanged, Updated
 from purelb.kube.writer import Written
+from purelb.process.pacing import Pace
 from purelb.sandbox.bench.components import INSTALL_NAMESPACE
 
 if TYPE_CHECKING:

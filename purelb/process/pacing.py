@@ -2,13 +2,12 @@
 """For how long a step holds the loop: long work is carried out piece by piece, and between two pieces the others have a turn.
 
 The turn stays the step's own: no key is handled meanwhile, and nobody but the owner changes what the owner owns. So a decision
-never sees half of an edit; the informers, the writer and the listener go on.
+never sees half of an edit; the informers, the writer and the listener go on. What they change meanwhile comes as a key of its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Final, TypeVar
 
-from purelb.api.pieces import Pieces
 from purelb.kube.clock import breathe
 
 T = TypeVar("T")
@@ -30,7 +29,7 @@ class Pace:
             await breathe()
             self._until = self._now() + SLICE
 
-    async def through(self, work: Pieces[T]) -> T:
+    async def through(self, work: Generator[None, None, T]) -> T:
         """All of the work; its answer."""
         while True:
             try:
