@@ -59,5 +59,6 @@ def shown(state: State, *, now: float, answered_at: float, most: int) -> Documen
             node: list(map(str, networks))
             for node, networks in list(state.liveness.alive(now, answered_at=answered_at).items())[:most]
         },
+        "unsure": cut(sorted(state.liveness.unsure(now, answered_at=answered_at)), most),
         "rebuildTook": state.rebuild_took,
     }

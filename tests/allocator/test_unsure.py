@@ -61,11 +61,15 @@ async def test_the_subnet_of_a_node_long_dead_gives_no_address_after_a_start(clu
     await died.renew()
     await live_beside(cluster, 60, lives)
     await lives.renew()
-    async with cluster.allocator(leader_elect=True):
+    async with cluster.allocator(leader_elect=True) as allocator:
+        view: Any = allocator.show(most=100)["view"]
+        assert (list(view["membership"]), view["unsure"]) == (["n1"], ["n2"])
         await cluster.serve(annotations={"purelb.io/service-group": "racks"})
         for _ in range(10):
             await live_beside(cluster, 2, lives)
             assert await cluster.addresses() == ("192.0.2.50",)
+        view = allocator.show(most=100)["view"]
+        assert view["unsure"] == []
         await died.renew()
         await cluster.clock.advance(1.0)
         assert await cluster.addresses() == ("192.0.2.50", "198.51.100.10")
