@@ -69,7 +69,7 @@ def outlook(
         words.ALLOCATED_BY: words.BRAND if addresses or branded(service) else None,
         words.ALLOCATED_FROM: _joined(sources) if all(sources) else noted.get(words.ALLOCATED_FROM),
         words.POOL_TYPE: _joined(kinds) if all(kinds) else noted.get(words.POOL_TYPE),
-        words.SKIP_IPV6_DAD: "true" if any([home.skip_ipv6_dad for home in homes]) else None,
+        words.SKIP_IPV6_DAD: "true" if any(home.skip_ipv6_dad for home in homes) else None,
         words.ALLOCATED_WISH: settle.wish_text if addresses else None,
         words.ANNOUNCING_IPV4: folded.announcing[4],
         words.ANNOUNCING_IPV6: folded.announcing[6],

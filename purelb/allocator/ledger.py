@@ -177,8 +177,7 @@ class Ledger:
 
     def reserve(self, source: Source, addresses: Iterable[Address]) -> tuple[Address, ...]:
         """Replace what a source keeps from being handed out; answers the addresses it no longer reserves."""
-        wanted = tuple(dict.fromkeys(addresses))
-        had = self._by_source.get(source, ())
+        wanted, had = tuple(dict.fromkeys(addresses)), self._by_source.get(source, ())
         if wanted == had:
             return ()
         if wanted:

@@ -19,7 +19,7 @@ from purelb.allocator.ranges import Address, ip_text
 from purelb.api import annotations as words
 from purelb.api import reasons
 from purelb.kube.model import Condition, LoadBalancerIngress, LoadBalancerStatus, Service, ServiceStatus, annotations
-from purelb.net.ranges import family_of, parse_address
+from purelb.net.ranges import parse_bounds
 
 _NO_STATUS: Final = ServiceStatus()
 _NO_BALANCER: Final = LoadBalancerStatus()
@@ -120,20 +120,19 @@ def cluster_ips(service: Service) -> tuple[Address, ...]:
     if spec is None:
         return ()
     texts = spec.cluster_ips or (spec.cluster_ip,)
-    return tuple(found for text in texts if (found := _read(text)) is not None)
+    return tuple([found for text in texts if (found := _read(text)) is not None])
 
 
 @lru_cache(maxsize=1024)
 def _addresses(entries: tuple[LoadBalancerIngress, ...]) -> tuple[Address, ...]:
     """Remembered for the same reason as `_read`: half a dozen questions of one decision begin with these."""
-    return tuple(dict.fromkeys(found for entry in entries if (found := _read(entry.ip)) is not None))
+    return tuple(dict.fromkeys([found for entry in entries if (found := _read(entry.ip)) is not None]))
 
 
 @lru_cache(maxsize=1024)
 def _read(text: str) -> Address | None:
     """An address; None for what is none. Remembered, because one decision looks at the same few texts several times."""
-    found = parse_address(text)
-    return None if found is None else (family_of(found), int(found))
+    return parse_bounds(text)
 
 
 def age(service: Service) -> tuple[str, str, str]:

@@ -23,7 +23,7 @@ from typing import Self
 from msgspec import Struct
 
 from purelb.api.pieces import LOOKS, Pieces, at_once
-from purelb.net.ranges import Family, Interval, address
+from purelb.net.ranges import Family, Interval, print_bounds
 
 # An address as the ledger knows it: hashes and compares at the speed of a tuple, unlike `ipaddress` objects.
 Address = tuple[Family, int]
@@ -32,7 +32,7 @@ Address = tuple[Family, int]
 @lru_cache(maxsize=1024)
 def ip_text(of: Address) -> str:
     """Canonical text of an address. Remembered, because one decision says the same address several times."""
-    return str(address(of[0], of[1]))
+    return print_bounds(of[0], of[1])
 
 
 class Layout:

@@ -27,11 +27,11 @@ def of_service(ledger: Ledger, key: ServiceKey, service: Service | None, *, ours
     What somebody wrote into the status of one of `ours` is given to nobody either, until it stands there no more.
     """
     name = str(key)
-    inside = cluster_ips(service) if service is not None else ()
+    inside, there = (cluster_ips(service), published(service)) if service is not None else ((), ())
     ended = ledger.reserve(Source("cluster IP", name), inside)
-    record = ledger.records.get(key) if ours else None
+    record = ledger.records.get(key) if ours and there else None
     mine = (*record.addresses, *record.leaving) if record is not None else ()
-    foreign = tuple([a for a in published(service) if a not in mine]) if service is not None else ()
+    foreign = tuple([address for address in there if address not in mine])
     return (*ended, *ledger.reserve(Source("published", name), foreign))
 
 

@@ -2,7 +2,7 @@
 """Range text and interval arithmetic, against the slow and obvious model: sets of integers."""
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from itertools import pairwise
 
 import pytest
@@ -243,3 +243,23 @@ def test_the_first_and_last_addresses_are_those_of_the_subnet_and_of_each_cidr()
     assert [str(single.first) for single in four] == ["10.0.0.0", "10.0.0.64", "10.0.0.127", "10.0.0.255"]
     six = ranges.first_and_last(read("2001:db8::/120"), subnet=IPv6Network("2001:db8::/64"))
     assert [str(single.first) for single in six] == ["2001:db8::"]
+
+
+nearly = st.lists(
+    st.one_of(st.integers(0, 300).map(str), st.text("0123456789 a+-_\u0663\xb2", max_size=4)), min_size=3, max_size=5
+)
+texts = st.one_of(
+    st.ip_addresses().map(str), nearly.map(".".join), st.text("0123456789.:abcdef%", max_size=20), st.text(max_size=20)
+)
+
+
+@given(texts)
+def test_the_fast_reading_of_an_address_reads_what_the_slow_one_does(text: str) -> None:
+    slow = ranges.parse_address(text)
+    assert ranges.parse_bounds(text) == (None if slow is None else (ranges.family_of(slow), int(slow)))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2**128 - 1))
+def test_the_fast_text_of_an_address_is_its_canonical_one(four: int, six: int) -> None:
+    assert ranges.print_bounds(4, four) == str(IPv4Address(four))
+    assert ranges.print_bounds(6, six) == str(IPv6Address(six))
