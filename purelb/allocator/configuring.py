@@ -169,17 +169,23 @@ def _look(groups: Groups, address: Address, claim: Claim) -> tuple[object, ...]:
 
 
 def _to_grow(state: State, old: Groups, new: Groups) -> Iterator[ServiceKey]:
-    """Who takes one address of each entry, where entries are other than before or the group has just begun to ask for it."""
+    """Who takes one address of each entry, where entries are other than before or the group has just begun to ask for it.
+
+    Who has an address that came from a group of this name is asked as well.
+    """
     both = [(was, group) for name, group in new.accepted.items() if (was := old.accepted.get(name)) is not None]
     edited = {group.name for was, group in both if was.entries != group.entries}
     begun = {group.name for was, group in both if group.multi_pool and not was.multi_pool}
     begun |= {
         group.name for was, group in both if group.balance_pools != was.balance_pools
     }  # it refuses who asks for several
+    index, came_or_went = state.ledger.index, old.accepted.keys() ^ new.accepted.keys()
+    begun |= {name for name in came_or_went if index.strays(name, 4) or index.strays(name, 6)}
     yield from (service for service, group in state.several.items() if group in edited)
     if begun:
         for claim in state.ledger.claims.values():
-            if claim.entry is not None and claim.entry.group in begun:
+            home = claim.entry.group if claim.entry is not None else claim.origin.group  # a stray came from one
+            if home in begun:
                 yield from claim.holders
 
 

@@ -221,3 +221,32 @@ async def test_the_example_of_the_manual_is_accepted_and_serves(cluster: Cluster
         await cluster.serve(annotations={"purelb.io/service-group": body["metadata"]["name"]})
         await cluster.clock.advance(1.0)
         assert await cluster.addresses() == ("192.0.2.200", "198.51.100.200")
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["the group is edited", "the group goes and comes again"])
+@pytest.mark.parametrize("balanced", [True, False])
+async def test_who_has_a_stray_of_a_group_is_told_what_a_restart_would_tell_of_its_flags(
+    cluster: Cluster, balanced: bool, gone: bool
+) -> None:
+    await cluster.patch(SERVICE_GROUPS, "default", racks(A, multiPool=False), INSTALL)
+    noted = {"purelb.io/multi-pool": "true", "purelb.io/addresses": "192.0.2.10"}
+    async with cluster.allocator():
+        await cluster.serve(annotations=noted)
+        await cluster.clock.advance(1.0)
+        elsewhere = {**A, "pool": "192.0.2.11-192.0.2.19"}
+        await cluster.patch(
+            SERVICE_GROUPS, "default", racks(elsewhere, multiPool=False, balancePools=not balanced), INSTALL
+        )
+        await cluster.clock.advance(1.0)
+        edited = racks(elsewhere, multiPool=False, balancePools=balanced)
+        if gone:
+            await cluster.admin.delete(SERVICE_GROUPS, "default", namespace=INSTALL)
+            await cluster.clock.advance(1.0)
+            await cluster.create(SERVICE_GROUPS, {"metadata": {"name": "default"}, **edited}, INSTALL)
+        else:
+            await cluster.patch(SERVICE_GROUPS, "default", edited, INSTALL)
+        await cluster.clock.advance(1.0)
+        before = await reason(cluster)
+    async with cluster.allocator():
+        await cluster.clock.advance(1.0)
+        assert await reason(cluster) == before
