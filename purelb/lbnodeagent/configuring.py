@@ -90,6 +90,9 @@ class Configuring:
         self._say(found)
         if first:
             self._check_internal_ip(state.own_node)
+            # Their keys wait behind what happens, such as the answer for our own lease: who lives is known before that.
+            for lease in inputs.leases.store.values():
+                state.membership.saw(lease, now)
         if fit.causes != state.fitness.causes:
             log.info("fitness: %s", ", ".join(fit.causes) or "fit", extra={"code": "fitness", "causes": fit.causes})
         old_dummy = state.settings.dummy_interface

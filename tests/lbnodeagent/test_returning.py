@@ -7,11 +7,13 @@ Time counts from the return; what a dead agent's kernel does before is another m
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
+from purelb.kube.queue import INITIAL, LIVE, WorkQueue
 from purelb.kube.resources import LEASES
+from purelb.lbnodeagent import keys
 from purelb.sandbox.invariants import Sight, never_two_holders, never_without_holder
 from tests.lbnodeagent.lan import INSTALL, Crew, Host, Lan
 
@@ -233,3 +235,28 @@ async def test_what_was_taken_long_ago_is_not_spoken_of_when_a_peer_returns() ->
         crew.start("n2")
         await cluster.pass_time(5.0)
         assert len(cluster.host("n1").sent) == frames
+
+
+async def test_an_agent_that_comes_to_its_peers_late_takes_nothing_from_them_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its own lease is answered for before the owner's first turn for anybody else's: what is listed waits behind what happens."""
+    cluster = Watched()
+    await cluster.prepare(failback="Never")
+    async with cluster.running("n1") as crew:
+        await everything_on(cluster, crew, "n1", "n2", "n3")
+        for name in ("n2", "n3"):
+            await crew.kill(name)
+        add = WorkQueue.add
+
+        def late(queue: WorkQueue[Any], key: Any, *, priority: int = LIVE) -> None:
+            if isinstance(key, keys.Peer) and priority == INITIAL:
+                queue.add_after(key, 2.0, priority=priority)
+            else:
+                add(queue, key, priority=priority)
+
+        monkeypatch.setattr(WorkQueue, "add", late)
+        for name in ("n2", "n3"):
+            crew.start(name)
+        await cluster.pass_time(5.0)
+        assert [sight.holders for sight in cluster.sights] == [{ip: frozenset({"n1"}) for ip in ADDRESSES}]
