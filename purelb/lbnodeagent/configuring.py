@@ -3,6 +3,9 @@
 
 The first complete answer opens the gate: from then on claims are judged and the kernel is changed. A Node or a group that
 disappears for a moment is a change like any other; a Node that was never seen keeps the gate shut.
+
+A group of thousands of items is read in pieces, before anything is decided, and not again until it says something else: a Node
+and the status of a group change every few seconds.
 """
 
 from __future__ import annotations
@@ -10,20 +13,23 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from purelb.api.groups import Accepted, Group, parse_group
+from purelb.api.groups import Accepted, Group, Refusal, reading_group
 from purelb.kube import model
 from purelb.kube.failures import failure
 from purelb.lbnodeagent import keys
 from purelb.lbnodeagent.config import Configuration, LabelsUnknown, configuration
 from purelb.lbnodeagent.fitness import NOT_READY_S, fitness
 from purelb.lbnodeagent.links import matches_any
+from purelb.process.pacing import Pace
 from purelb.process.preflight import no_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
+    from purelb.api.kinds import ServiceGroup
     from purelb.api.nodeagents import AgentSettings
+    from purelb.api.pieces import Pieces
     from purelb.lbnodeagent.claims import Healthy
     from purelb.lbnodeagent.config import Finding
     from purelb.lbnodeagent.deciding import Deciding
@@ -54,6 +60,7 @@ class Configuring:
         self._namespace = namespace
         self._scope = scope
         self._tell = tell
+        self._read: dict[str, tuple[ServiceGroup, Accepted | Refusal]] = {}
         self._told: set[tuple[str, str, int, str]] = set()
         self._not_ready_since: float | None = None
 
@@ -68,6 +75,8 @@ class Configuring:
         state, inputs = self._core.state, self._inputs
         if not inputs.synced or not state.present.known:
             return
+        pace = Pace(self._core.clock.now)
+        groups = await pace.through(self._groups())
         state.own_node = inputs.nodes.store.get(state.node) or state.own_node
         if state.own_node is None:
             return
@@ -83,7 +92,6 @@ class Configuring:
             return
         self._tell_findings(found)
         fit = fitness(state.own_node, drain_on=found.settings.drain_on, not_ready_for=self._not_ready_for(now))
-        groups = self._groups()
         first = not state.synced
         if not first and (found, fit, groups) == (state.configuration, state.fitness, state.groups):
             return
@@ -97,11 +105,12 @@ class Configuring:
             log.info("fitness: %s", ", ".join(fit.causes) or "fit", extra={"code": "fitness", "causes": fit.causes})
         old_dummy = state.settings.dummy_interface
         regrouped = first or groups != state.groups
-        state.configuration, state.fitness, state.groups, state.synced = found, fit, groups, True
         if regrouped:
             for name in {*inputs.services.store.keys(), *state.asked.services()}:
                 service = inputs.services.store.get(name)
                 state.asked.take(name, service, groups=groups, healthy=self._healthy)
+                await pace.rest()
+        state.configuration, state.fitness, state.groups, state.synced = found, fit, groups, True
         self._hosting.restart_sweeps(now)
         if first:
             self._hosting.mark_all()
@@ -112,17 +121,24 @@ class Configuring:
         expression, interfaces = settings.expression, self._core.state.present.interfaces.values()
         return expression is None or matches_any(expression, interfaces, dummy=settings.dummy_interface)
 
-    def _groups(self) -> dict[str, Group]:
+    def _groups(self) -> Pieces[dict[str, Group]]:
         """Those that can be used, by name; of two with one name that of the install namespace, then the first."""
         found: dict[str, Group] = {}
+        read: dict[str, tuple[ServiceGroup, Accepted | Refusal]] = {}
         stored = sorted(
             self._inputs.groups.store.values(),
             key=lambda group: (group.metadata.namespace != self._namespace, group.metadata.namespace),
         )
         for group in stored:
-            read = parse_group(group, install_namespace=self._namespace, scope=self._scope)
-            if isinstance(read, Accepted):
-                found.setdefault(read.group.name, read.group)
+            key = model.key(group)
+            before, answer = self._read.get(key, (None, None))
+            if before is None or answer is None or not _same(before, group):
+                answer = yield from reading_group(group, install_namespace=self._namespace, scope=self._scope)
+            read[key] = group, answer
+            if isinstance(answer, Accepted):
+                found.setdefault(answer.group.name, answer.group)
+            yield
+        self._read = read
         return found
 
     def _not_ready_for(self, now: float) -> float:
@@ -167,3 +183,14 @@ class Configuring:
             if once not in self._told:
                 self._told.add(once)
                 self._tell(finding)
+
+
+def _same(before: ServiceGroup, now: ServiceGroup) -> bool:
+    """Whether an object says what it said when it was read; its status is not read."""
+    old, new = before.metadata, now.metadata
+    return (old.uid, old.generation, old.creation_timestamp, before.spec) == (
+        new.uid,
+        new.generation,
+        new.creation_timestamp,
+        now.spec,
+    )
