@@ -23,6 +23,7 @@ TALKS = {
     "lending",
     "main",
     "rebuild",
+    "reevaluating",
     "reconciler",
     "sources/calls",
     "sources/source",
