@@ -286,7 +286,7 @@ class Announcements:
 
     def _as_said(self, address: Address, ip: str, said: Said | None) -> bool:
         """Whether an unsure node has the address on its dummy interface, and the Service says that some node has it."""
-        if said is None or not said.status or not _names(said, ip):
+        if not self._unsure or said is None or not said.status or not _names(said, ip):
             return False
         reports = (self._reports[node] for node in self._unsure if node in self._reports)
         return any(
