@@ -96,6 +96,13 @@ class Quarter:
             self.api.close()
 
     def _verdict(self) -> None:
+        settled = self.judge_has_read()
+        assert not self.judge.broken, "\n".join(self.judge.broken)
+        assert given_twice(settled["items"]) == []
+        assert not self.webhook.failed, self.webhook.failed
+
+    def judge_has_read(self) -> Any:
+        """Wait until the judge has seen all there is now; the Services as they are."""
         settled = self.api.get(self.path).ok()
         newest = max((int(item["metadata"]["resourceVersion"]) for item in settled["items"]), default=0)
         wait_until(
@@ -104,9 +111,7 @@ class Quarter:
             within_s=30,
         )
         assert self.judge.failed is None, self.judge.failed
-        assert not self.judge.broken, "\n".join(self.judge.broken)
-        assert given_twice(settled["items"]) == []
-        assert not self.webhook.failed, self.webhook.failed
+        return settled
 
     # --- what people do
 

@@ -131,7 +131,7 @@ def _caught_up(judge: Judge, listed: dict[str, Any]) -> bool:
 
 def _at_rest(api: Api, path: str) -> bool:
     before = api.get(path).ok()["metadata"]["resourceVersion"]
-    time.sleep(1.0)
+    time.sleep(4.0)  # that nobody announces an address is told two seconds after it was given
     after = api.get(path).ok()
     return all(int(item["metadata"]["resourceVersion"]) <= int(before) for item in after["items"])
 

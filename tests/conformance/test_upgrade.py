@@ -112,7 +112,8 @@ class Upgrade:
                 pod
                 for pod in pods
                 if pod["metadata"]["labels"].get("component") == "allocator"
-                and pod["spec"]["containers"][0]["env"] == container["env"]
+                # those of the Deployment before, which are collected in their own time, have none
+                and pod["spec"]["containers"][0].get("env") == container["env"]
             ]
 
         wait_until("the Deployment has made its Pod", lambda: bool(newest()) or newest(), within_s=30)
