@@ -254,7 +254,7 @@ class Announcements:
                     return Folded(kept, said, lost + MISSING_FOR)
                 missing = missing or self._why_not(each, said)
         values: Mapping[int, str | None] = {
-            family: words.print_announcing(found) or None for family, found in entries.items()
+            family: words.print_announcing(found) if found else None for family, found in entries.items()
         }
         if missing is None:
             if standing:
