@@ -37,7 +37,7 @@ from purelb.sandbox.apiserver.negotiation import (
     body_of,
     delete_options_of,
     judges_fields,
-    media_of,
+    patch_media_of,
     query_of,
     refused_to_nobody,
     verb_of,
@@ -266,7 +266,7 @@ class ApiCore:
             case "PUT", str():
                 return self._shown(self._writes.update(target, body_of(request, query), query, now), view, now)
             case "PATCH", str():
-                media = media_of(request)
+                media = patch_media_of(request, target.kind)
                 body = decode(request.body, media, find_duplicates=judges_fields(query), accepted=(media,))
                 return self._shown(self._writes.patch(target, media, body, query, now), view, now)
             case "DELETE", str() if not target.subresource:

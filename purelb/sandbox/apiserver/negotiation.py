@@ -5,10 +5,12 @@ from collections.abc import Mapping
 
 import msgspec
 
-from purelb.sandbox.apiserver.answers import Obj, Refusal, bad_request
+from purelb.sandbox.apiserver import patch
+from purelb.sandbox.apiserver.answers import Obj, Refusal, bad_request, unsupported_media_type
 from purelb.sandbox.apiserver.bodies import Body, decode
 from purelb.sandbox.apiserver.exchange import JSON_TYPE, ApiRequest
 from purelb.sandbox.apiserver.identity import ANONYMOUS
+from purelb.sandbox.apiserver.kinds import Kind
 from purelb.sandbox.apiserver.paths import Target
 from purelb.sandbox.apiserver.views import View
 
@@ -69,6 +71,20 @@ def refused_to_nobody(request: ApiRequest, target: Target | None) -> Refusal:
 
 def media_of(request: ApiRequest) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def patch_media_of(request: ApiRequest, kind: Kind) -> str:
+    """How a patch is written; 415, before its body is looked at, if that is none of the ways there are."""
+    media = media_of(request)
+    accepted = [patch.JSON_PATCH, patch.MERGE_PATCH, *([] if kind.custom else [patch.STRATEGIC_PATCH])]
+    if media == patch.APPLY_PATCH:
+        why = f"server-side apply ({media}) is not part of this server: use kubectl apply without --server-side, or a patch of type {', '.join(accepted)}; the real control plane has it"
+        raise Refusal(415, "UnsupportedMediaType", why)
+    if media not in {*accepted, patch.STRATEGIC_PATCH}:
+        raise Refusal(415, "UnsupportedMediaType", "415: Unsupported Media Type", details={})
+    if media not in accepted:
+        raise unsupported_media_type(accepted)
+    return media
 
 
 def judges_fields(query: Mapping[str, str]) -> bool:

@@ -26,7 +26,6 @@ from purelb.sandbox.apiserver.answers import (
     invalid_object,
     not_found,
     unreadable_revision,
-    unsupported_media_type,
 )
 from purelb.sandbox.apiserver.bodies import Body, shaped
 from purelb.sandbox.apiserver.defaults import fill, prune
@@ -141,18 +140,8 @@ class Writes:
         return self._replaced(target, obj, version, query, now, warnings)
 
     def patch(self, target: Target, media: str, body: Body, query: Mapping[str, str], now: float) -> Done:
+        """`media` is one that `patch_media_of` has let in."""
         kind = target.kind
-        accepted = [patch.JSON_PATCH, patch.MERGE_PATCH, *([] if kind.custom else [patch.STRATEGIC_PATCH])]
-        if media == patch.APPLY_PATCH:
-            raise Refusal(
-                415,
-                "UnsupportedMediaType",
-                "server-side apply is not part of this server (it is in the right column of its specification's table): use client-side apply, a merge patch, or the real control plane",
-            )
-        if media not in {*accepted, patch.STRATEGIC_PATCH}:
-            raise Refusal(415, "UnsupportedMediaType", "415: Unsupported Media Type", details={})
-        if media not in accepted:
-            raise unsupported_media_type(accepted)
         version = self._existing(target)
         if version is None:
             raise not_found(target.resource, target.name or "")

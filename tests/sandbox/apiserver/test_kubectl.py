@@ -191,9 +191,8 @@ async def test_mistakes_are_explained(kubectl: Kubectl) -> None:
     await kubectl.run(f"apply -f {CRDS}/servicegroups.purelb.io.yaml")
     two = await kubectl.run("apply -f -", given=GROUP + "  remote: {}\n", code=1)
     assert "give exactly one of local, remote, netbox, external" in two
-    assert "server-side apply is not part of this server" in await kubectl.run(
-        "apply --server-side -f -", given=SERVICE, code=1
-    )
+    apart = await kubectl.run("apply --server-side -f -", given=SERVICE, code=1)
+    assert "is not part of this server: use kubectl apply without --server-side" in apart
     assert "not found" in await kubectl.run("delete svc nothing", code=1)
 
 

@@ -3,10 +3,12 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from purelb.sandbox.apiserver import patch
 from purelb.sandbox.apiserver.answers import Refusal
+from purelb.sandbox.apiserver.exchange import ApiResponse
 from tests.sandbox.apiserver.driver import DEFINITIONS, SERVICES, TESTS, Api, custom, definition, service
 
 WEB = f"{SERVICES}/web"
@@ -166,9 +168,26 @@ def test_a_patch_may_not_make(api: Api, change: Any, code: int) -> None:
     assert api.get(WEB).body == made.body
 
 
-def test_server_side_apply_is_refused_with_the_way_round_it(api: Api) -> None:
-    answer = api.patch(WEB, service(), kind="apply", fieldManager="me")
-    assert (answer.code, "client-side apply" in answer.body["message"]) == (415, True)
+@pytest.mark.parametrize("body", [b"", b"spec: {}", b'{"spec": {}}'], ids=["nothing", "YAML", "JSON"])
+def test_server_side_apply_is_refused_with_its_name_and_the_way_round_it_however_it_is_written(
+    api: Api, body: bytes
+) -> None:
+    media = {"content-type": "application/apply-patch+yaml"}
+    answer = api.raw("PATCH", WEB, body=body, headers=media, fieldManager="me")
+    assert isinstance(answer, ApiResponse)
+    said = msgspec.json.decode(answer.body)
+    assert (answer.status, said["reason"]) == (415, "UnsupportedMediaType")
+    assert said["message"] == (
+        "server-side apply (application/apply-patch+yaml) is not part of this server: use kubectl apply without "
+        "--server-side, or a patch of type application/json-patch+json, application/merge-patch+json, "
+        "application/strategic-merge-patch+json; the real control plane has it"
+    )
+
+
+def test_what_is_offered_instead_of_server_side_apply_is_what_the_kind_takes(api: Api) -> None:
+    api.post(DEFINITIONS, definition())
+    refused = api.patch(f"{TESTS}/a", {"spec": {}}, kind="apply")
+    assert (refused.code, "strategic" in refused.body["message"]) == (415, False)
 
 
 def test_a_custom_resource_knows_no_strategic_patch(api: Api) -> None:
