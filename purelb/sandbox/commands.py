@@ -17,8 +17,8 @@ from typing import Any, Final
 from purelb.process.command import BAD_USAGE, CANNOT_WORK_HERE, DONE
 from purelb.sandbox import breaking, up, visits
 from purelb.sandbox.cluster import leftovers
-from purelb.sandbox.cluster.reach import NotRunning, Refused, Sandbox
-from purelb.sandbox.cluster.state import BadName, StateDirectory, Unusable
+from purelb.sandbox.cluster.reach import NotRunning, Refused, Sandbox, running
+from purelb.sandbox.cluster.state import DEFAULT, BadName, StateDirectory, Unusable
 from purelb.sandbox.rig import doctor
 
 
@@ -30,7 +30,7 @@ class SandboxCommand:
     def configure(self, parser: argparse.ArgumentParser) -> None:
         parser.formatter_class = argparse.RawDescriptionHelpFormatter
         parser.epilog = "commands:\n" + "\n".join(f"  {word:<12} {text}" for word, (text, _, _) in WORDS.items())
-        parser.add_argument("--name", default="default", help="which sandbox (default: default)")
+        parser.add_argument("--name", default=DEFAULT, help="which sandbox (default: %(default)s)")
         parser.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND ...")
 
     def run(self, arguments: argparse.Namespace) -> int:
@@ -57,9 +57,18 @@ class SandboxCommand:
         except (Refused, BadName) as error:
             print(f"purelb sandbox {words[0]}: {error}", file=sys.stderr)
             return BAD_USAGE
-        except (Unusable, NotRunning) as error:
+        except NotRunning as error:
+            print(f"purelb sandbox {words[0]}: {error}{_others()}", file=sys.stderr)
+            return CANNOT_WORK_HERE
+        except Unusable as error:
             print(f"purelb sandbox {words[0]}: {error}", file=sys.stderr)
             return CANNOT_WORK_HERE
+
+
+def _others() -> str:
+    """What runs under other names: one may be meant."""
+    names = running(StateDirectory(DEFAULT).path.parent)
+    return f"; running: {', '.join(names)} (choose with --name)" if names else ""
 
 
 # down, and can it run here
@@ -69,7 +78,7 @@ def _down(state: StateDirectory, _: argparse.Namespace) -> int:
     try:
         Sandbox(state).end()
     except NotRunning:
-        print(f"sandbox {state.name} is not running")
+        print(f"sandbox {state.name} is not running{_others()}")
     else:
         print(f"sandbox {state.name} is gone; its logs are in {state.logs}")
     state.socket.unlink(missing_ok=True)

@@ -2,10 +2,13 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
+from purelb.sandbox.cluster import control
+from purelb.sandbox.cluster.state import StateDirectory
 from purelb.sandbox.commands import WORDS, command
 
 if TYPE_CHECKING:
@@ -47,6 +50,28 @@ def test_without_a_sandbox_every_word_says_how_to_start_one(
 ) -> None:
     assert run(*words, monkeypatch=monkeypatch, home=tmp_path) == 3
     assert "purelb sandbox up" in capsys.readouterr().err
+
+
+def test_a_name_under_which_nothing_runs_is_answered_with_those_under_which_something_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("--name", "nosuch", "status")
+    assert run(*asked, monkeypatch=monkeypatch, home=tmp_path) == 3
+    alone = "purelb sandbox status: no sandbox 'nosuch' is running: start it with `purelb sandbox --name nosuch up`"
+    assert capsys.readouterr().err.strip() == alone
+    with ExitStack() as stack:
+        for name, answers in (("mine", True), ("other", True), ("dead", False)):
+            state = StateDirectory(name, home=tmp_path)
+            state.make()
+            if answers:
+                stack.enter_context(control.listen(state.socket))
+        (tmp_path / "purelb/sandbox/No Name").mkdir()
+        assert run(*asked, monkeypatch=monkeypatch, home=tmp_path) == 3
+        assert capsys.readouterr().err.strip() == alone + "; running: mine, other (choose with --name)"
+        assert run("--name", "nosuch", "down", monkeypatch=monkeypatch, home=tmp_path) == 0
+        assert capsys.readouterr().out.strip() == (
+            "sandbox nosuch is not running; running: mine, other (choose with --name)"
+        )
 
 
 @pytest.mark.parametrize(

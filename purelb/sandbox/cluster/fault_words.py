@@ -20,6 +20,20 @@ if TYPE_CHECKING:
 
 MATCHES: Final = tuple(name for name in faults.Rule.__struct_fields__ if name != "effect")
 
+VALUE_SHOWN_MAX: Final = 80
+
+NOT_NEGATIVE: Final = ("after_frames", "after_bytes", "after_events", "retry_after")
+MEANT: Final[Mapping[str, str]] = {
+    "code": "an answer that goes wrong has 400 to 599",
+    "probability": "more than 0, at most 1",
+    "count": "1 or more; left out, it is for ever",
+    "seconds": "more than 0, at most 3600",
+    "revisions": "1 or more",
+    "size_bytes": "1 or more",
+    **dict.fromkeys(NOT_NEGATIVE, "not less than 0"),
+}
+KINDS: Final = ((bool, "true or false"), (int, "a whole number"), (float, "a number"), (str, "text"))
+
 
 class NotARule(ValueError):
     """Says what is wrong and what is possible."""
@@ -82,31 +96,50 @@ def _rule(written: object, *, strict: bool) -> faults.Rule:
     if strange:
         known = ", ".join((*kind.__struct_fields__, *MATCHES))
         raise NotARule(f"{_kebab(kind.__name__)} has no {', '.join(sorted(strange))}: {known}")
-    try:
-        rule = msgspec.convert(written, faults.Rule, strict=strict)
-    except msgspec.ValidationError as error:
-        raise NotARule(str(error)) from error
+    _judge(kind, effect, strict=strict)
+    _judge(faults.Rule, written, strict=strict)
+    rule = msgspec.convert(written, faults.Rule, strict=strict)
     if (problem := _problem(rule)) is not None:
         raise NotARule(problem)
     return rule
 
 
+def _judge(part: type[msgspec.Struct], written: Mapping[str, object], *, strict: bool) -> None:
+    """Raises NotARule for what is missing, and for a value that is not of its field's kind."""
+    for field in msgspec.structs.fields(part):
+        if field.name in written:
+            value = written[field.name]
+            try:
+                msgspec.convert(value, field.type, strict=strict)
+            except msgspec.ValidationError as error:
+                shown, needed = json.dumps(value)[:VALUE_SHOWN_MAX], _needed(field)
+                raise NotARule(f"{field.name} {shown} is not {needed}") from error
+        elif field.required:
+            raise NotARule(f"{_kebab(part.__name__)} needs {field.name}=VALUE, {_needed(field)}")
+
+
+def _needed(field: msgspec.structs.FieldInfo) -> str:
+    kinds = get_args(field.type) or (field.type,)
+    kind = next((words for each, words in KINDS if each in kinds), "what it can be")
+    return kind + (f": {MEANT[field.name]}" if field.name in MEANT else "")
+
+
 def _problem(rule: faults.Rule) -> str | None:
     """What keeps a well-formed rule from ever doing what it says."""
     if not 0 < rule.probability <= 1:
-        return f"probability {rule.probability:g}: more than 0, at most 1"
+        return f"probability {rule.probability:g}: {MEANT['probability']}"
     if rule.count is not None and rule.count < 1:
-        return f"count {rule.count}: 1 or more; left out, it is for ever"
+        return f"count {rule.count}: {MEANT['count']}"
     match rule.effect:
         case faults.Answer(code=code) if not 400 <= code <= 599:
-            return f"code {code}: an answer that goes wrong has 400 to 599"
+            return f"code {code}: {MEANT['code']}"
         case faults.Delay(seconds=seconds) if not 0 < seconds <= 3600:
-            return f"seconds {seconds:g}: more than 0, at most 3600"
+            return f"seconds {seconds:g}: {MEANT['seconds']}"
         case faults.Older(revisions=revisions) if revisions < 1:
-            return f"revisions {revisions}: 1 or more"
+            return f"revisions {revisions}: {MEANT['revisions']}"
         case faults.Chunks(size_bytes=size) if size < 1:
-            return f"size_bytes {size}: 1 or more"
-    for name in ("after_frames", "after_bytes", "after_events", "retry_after"):
+            return f"size_bytes {size}: {MEANT['size_bytes']}"
+    for name in NOT_NEGATIVE:
         if (value := getattr(rule.effect, name, None)) is not None and value < 0:
-            return f"{name} {value}: not less than 0"
+            return f"{name} {value}: {MEANT[name]}"
     return None

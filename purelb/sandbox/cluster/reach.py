@@ -21,16 +21,16 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from purelb.sandbox.cluster.control import short
-from purelb.sandbox.cluster.state import Unusable
+from purelb.sandbox.cluster.state import DEFAULT, BadName, StateDirectory, Unusable
 from purelb.sandbox.rig.topology import Shape, plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from purelb.sandbox.apiserver.faults import Rule
     from purelb.sandbox.cluster.breakage import Order
     from purelb.sandbox.cluster.probe_results import ProbeResult
-    from purelb.sandbox.cluster.state import StateDirectory
     from purelb.sandbox.rig.topology import Subnet
 
 ANSWER_LIMIT_S: Final = 10.0
@@ -62,11 +62,21 @@ def _connect(state: StateDirectory) -> socket.socket:
             sock.connect(reachable)
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
         sock.close()
-        raise NotRunning(f"no sandbox {state.name!r} is running: start it with `purelb sandbox up`") from error
+        named = "" if state.name == DEFAULT else f" --name {state.name}"
+        raise NotRunning(f"no sandbox {state.name!r} is running: start it with `purelb sandbox{named} up`") from error
     except OSError as error:
         sock.close()
         raise Unusable(f"cannot ask {state.socket}: {error.strerror or error}") from error
     return sock
+
+
+def running(home: Path) -> tuple[str, ...]:
+    """The sandboxes with a state directory in `home` that somebody answers for, by name; those we may not ask are left out."""
+    found = []
+    for path in sorted(home.iterdir()) if home.is_dir() else ():
+        with suppress(NotRunning, Unusable, BadName):
+            found.append(Sandbox(StateDirectory(path.name, home=home.parents[1])).name)
+    return tuple(found)
 
 
 class Sandbox:
@@ -74,6 +84,7 @@ class Sandbox:
 
     def __init__(self, state: StateDirectory) -> None:
         self._state = state
+        self.name = state.name
         with _connect(state) as sock:
             # struct ucred: pid, uid and gid of whoever called listen(), as seen from our PID namespace
             self.pid: int = struct.unpack("iii", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Final
 
+DEFAULT: Final = "default"
 NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 

@@ -39,8 +39,13 @@ def test_every_effect_of_the_api_server_has_a_word() -> None:
     [
         ("", "answer, delay, hang"),
         ("answr code=500", "no fault 'answr'"),
-        ("answer", "code"),
-        ("answer code=fast", "code"),
+        ("answer", "answer needs code=VALUE, a whole number: an answer that goes wrong has 400 to 599"),
+        ("answer code=abc", 'code "abc" is not a whole number: an answer that goes wrong has 400 to 599'),
+        ("delay seconds=soon", 'seconds "soon" is not a number: more than 0, at most 3600'),
+        ("hang count=1.5", 'count "1.5" is not a whole number: 1 or more; left out, it is for ever'),
+        ("hang probability=half", 'probability "half" is not a number: more than 0'),
+        ("hang seed=x", 'seed "x" is not a whole number$'),
+        ("cut-stream clean=perhaps", 'clean "perhaps" is not true or false'),
         ("answer code=200", "400 to 599"),
         ("answer code=500 verbs=get", "no verbs: code, reason"),
         ("answer code=500 code=501", "twice"),
@@ -58,6 +63,13 @@ def test_every_effect_of_the_api_server_has_a_word() -> None:
 def test_what_would_never_do_what_it_says_is_refused_with_what_is_possible(words: str, says: str) -> None:
     with pytest.raises(NotARule, match=says):
         from_words(words.split())
+
+
+def test_json_of_the_wrong_kind_is_refused_with_the_kind_it_must_be() -> None:
+    with pytest.raises(NotARule, match='code "500" is not a whole number'):
+        from_json(b'{"effect": {"type": "Answer", "code": "500"}}')
+    with pytest.raises(NotARule, match="verb 3 is not text"):
+        from_json(b'{"effect": {"type": "Hang"}, "verb": 3}')
 
 
 @pytest.mark.parametrize(
