@@ -50,6 +50,7 @@ DECIDING = (
     "purelb/lbnodeagent/election.py",
     "purelb/lbnodeagent/endpoints.py",
     "purelb/lbnodeagent/vip.py",
+    "purelb/lbnodeagent/vipwords.py",
     "purelb/lbnodeagent/desired.py",
     "purelb/lbnodeagent/plan.py",
     "purelb/lbnodeagent/gratuitous.py",

@@ -17,7 +17,7 @@ from purelb.lbnodeagent import metrics
 from purelb.lbnodeagent.gratuitous import Announcer
 from purelb.lbnodeagent.host import DeleteAddress, MakeLink, Op, OpResult, RemoveLink, SetAddress
 from purelb.lbnodeagent.plan import plan, undeletable
-from purelb.lbnodeagent.vip import AddRefused
+from purelb.lbnodeagent.vipwords import AddRefused
 from purelb.net.frames import announcement
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from purelb.lbnodeagent.gratuitous import Send
     from purelb.lbnodeagent.host import Address, Kernel, Wire
     from purelb.lbnodeagent.state import State
-    from purelb.lbnodeagent.vip import Action
+    from purelb.lbnodeagent.vipwords import Action
     from purelb.net.ranges import IPAddress
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from purelb.kube.queue import URGENT
 from purelb.lbnodeagent import keys, metrics
 from purelb.lbnodeagent.desired import OnDummy, place
 from purelb.lbnodeagent.election import Mine, Theirs, misses_affinity
-from purelb.lbnodeagent.vip import Action, Add, Burst, Delete, Note, Offer, Sequence, Unoffer, VipEvent
+from purelb.lbnodeagent.vipwords import Action, Add, Burst, Delete, Note, Offer, Sequence, Unoffer, VipEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -21,7 +21,7 @@ from purelb.lbnodeagent.claims import Claim
 from purelb.lbnodeagent.host import NODAD, NOPREFIXROUTE, PRIORITY
 from purelb.lbnodeagent.links import Layout
 from purelb.lbnodeagent.plan import Want
-from purelb.lbnodeagent.vip import Vip
+from purelb.lbnodeagent.vipwords import Vip
 from purelb.net.ranges import BITS, IPAddress, family_of
 
 if TYPE_CHECKING:

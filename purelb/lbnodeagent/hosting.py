@@ -31,7 +31,7 @@ from purelb.lbnodeagent.host import (
 )
 from purelb.lbnodeagent.prerequisites import unmet
 from purelb.lbnodeagent.repairs import Repairs
-from purelb.lbnodeagent.vip import CarrierBack, CarrierLost, KernelLost
+from purelb.lbnodeagent.vipwords import CarrierBack, CarrierLost, KernelLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable

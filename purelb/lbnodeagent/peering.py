@@ -16,7 +16,7 @@ from purelb.kube.queue import URGENT
 from purelb.lbnodeagent import keys
 from purelb.lbnodeagent.membership import same_words
 from purelb.lbnodeagent.ownlease import LeaseIntent, duration_of
-from purelb.lbnodeagent.vip import Fenced, Foreign
+from purelb.lbnodeagent.vipwords import Fenced, Foreign
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,7 +24,7 @@ from purelb.kube.owner import Done, Outcome
 from purelb.lbnodeagent import keys
 from purelb.lbnodeagent.deciding import TURN_S
 from purelb.lbnodeagent.endpoints import SERVICE_NAME, Lingering, healthy_nodes
-from purelb.lbnodeagent.vip import Answer
+from purelb.lbnodeagent.vipwords import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

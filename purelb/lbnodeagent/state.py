@@ -48,7 +48,8 @@ from purelb.lbnodeagent.links import Layout, layout
 from purelb.lbnodeagent.membership import Membership
 from purelb.lbnodeagent.plan import Want
 from purelb.lbnodeagent.present import Present
-from purelb.lbnodeagent.vip import Action, Judged, PeerBack, TakenOver, Timer, Vip, VipEvent, adopted, step
+from purelb.lbnodeagent.vip import adopted, step
+from purelb.lbnodeagent.vipwords import Action, Judged, PeerBack, TakenOver, Timer, Vip, VipEvent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

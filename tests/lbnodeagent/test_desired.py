@@ -27,7 +27,7 @@ from purelb.lbnodeagent.desired import (
     withheld,
 )
 from purelb.lbnodeagent.host import NODAD, NOPREFIXROUTE, PRIORITY
-from purelb.lbnodeagent.vip import Vip
+from purelb.lbnodeagent.vipwords import Vip
 from tests.lbnodeagent.test_links import ETH0, address, default, laid, link
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from purelb.lbnodeagent.desired import Withhold
 from purelb.lbnodeagent.host import TAG, Address, KernelState
 from purelb.lbnodeagent.report import only_remote_differs, report
 from purelb.lbnodeagent.state import State
-from purelb.lbnodeagent.vip import Vip
+from purelb.lbnodeagent.vipwords import Vip
 from tests.lbnodeagent.test_links import ETH0, address, default, laid, link
 
 DUMMY = link(9, "kube-lb0")

@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from purelb.lbnodeagent.election import Mine, Nobody, Theirs
-from purelb.lbnodeagent.vip import (
+from purelb.lbnodeagent.vip import TABLE, WORDS, Word, adopted, step
+from purelb.lbnodeagent.vipwords import (
     IN_KERNEL,
     STATES,
-    TABLE,
-    WORDS,
     Action,
     Add,
     AddRefused,
@@ -39,9 +38,6 @@ from purelb.lbnodeagent.vip import (
     Unoffer,
     Vip,
     VipEvent,
-    Word,
-    adopted,
-    step,
 )
 
 IP = IPv4Address("192.0.2.10")
