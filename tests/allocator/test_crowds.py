@@ -17,8 +17,8 @@ from purelb.allocator.keys import ServiceKey
 from purelb.allocator.observed import published
 from purelb.api.kinds import ServiceGroup
 from purelb.sandbox.bench import objects
+from purelb.sandbox.bench.clusters import services
 from purelb.sandbox.bench.components import INSTALL_NAMESPACE
-from purelb.sandbox.bench.deciding import services
 from purelb.sandbox.bench.rehearsal import Rehearsal
 
 if TYPE_CHECKING:

@@ -10,25 +10,32 @@ from __future__ import annotations
 
 import gc
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
 from purelb.allocator.keys import Deadline, GroupsChanged, Key, NodeChanged, Reported, ServiceKey
 from purelb.allocator.ranges import ip_text
-from purelb.api.kinds import LBNodeStatus, ServiceGroup
 from purelb.kube.decode import Codec, Poison
-from purelb.kube.model import Lease, Service
 from purelb.kube.resources import SERVICES
-from purelb.net.ranges import address
-from purelb.sandbox.bench import objects, recorded
-from purelb.sandbox.bench.components import INSTALL_NAMESPACE
+from purelb.sandbox.bench.clusters import (
+    NODES,
+    PER_ENTRY,
+    RENEWED_EVERY,
+    SUBNET,
+    allocated,
+    announced,
+    begun,
+    entries,
+    group,
+    listed,
+    renew,
+    report,
+    services,
+)
 from purelb.sandbox.bench.rehearsal import Rehearsal
 from purelb.sandbox.bench.results import Budget, Ratio, Row, percentile, row
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 SUITE: Final = "decide"
 TRIALS: Final = 3
@@ -38,13 +45,9 @@ STEP_MAX_MS: Final = 5.0
 REBUILD_MAX_S: Final = 2.0
 HOUR: Final = 3_600.0
 LEASE_S: Final = 10.0
-RENEWED_EVERY: Final = 3.0
 RECOUNTED_EVERY: Final = 61.0
 ITEMS: Final = 8_000
-PER_ENTRY: Final = 125  # as many as the 4,096 characters hold that admission allows
 REPORTED_MAX: Final = 4_096
-NODES: Final = ("node-1", "node-2", "node-3")
-SUBNET: Final = "172.16.0.0/16"
 AROUND: Final = "172.16.0.0/15"
 
 
@@ -111,7 +114,7 @@ def releasing() -> list[Row]:
 
 def rebuilding() -> list[Row]:
     """10,000 Services at the start of a term: their list decoded, learnt, and each decided once."""
-    body = _listed(allocated())
+    body = listed(allocated(HOLDERS))
     codec = Codec(SERVICES)
     times: list[float] = []
     writes: list[float] = []
@@ -147,7 +150,7 @@ def rebuilding() -> list[Row]:
 
 def editing() -> list[Row]:
     """Edits of a group that change nothing for its 10,000 holders: another priority, another range beside theirs."""
-    restarted = allocated()
+    restarted = allocated(HOLDERS)
     rebuilt, edited, longest, writes = [], [], [], []
     for trial in range(TRIALS):
         rehearsal = Rehearsal(groups=[group(SUBNET, AROUND)], services=restarted)
@@ -201,7 +204,7 @@ def pausing() -> list[Row]:
         cases.setdefault(case, []).append(rehearsal.longest(kind) * 1000)
         rehearsal.steps.clear()
 
-    restarted = allocated()
+    restarted = allocated(HOLDERS)
     for _ in range(TRIALS):
         gc.collect()
         rehearsal = Rehearsal(groups=[group(SUBNET, AROUND)], services=restarted)
@@ -211,7 +214,7 @@ def pausing() -> list[Row]:
         rehearsal.steps.clear()
         rehearsal.run(until=rehearsal.time + RECOUNTED_EVERY)
         note("recount of a group with 10000 holders", rehearsal, Deadline)
-        rehearsal.put_group(_entries(ITEMS))
+        rehearsal.put_group(entries(ITEMS))
         rehearsal.run()
         note(f"a group of {ITEMS} items in entries of {PER_ENTRY} is read, 10000 holders", rehearsal, GroupsChanged)
         rehearsal.put_group(group(SUBNET, AROUND))
@@ -220,7 +223,7 @@ def pausing() -> list[Row]:
         rehearsal.put_group(group("10.0.0.0/24", "10.0.0.0/24"))
         rehearsal.run()
         note("10000 held addresses lose their group", rehearsal, GroupsChanged)
-        rehearsal.put_report(_report(NODES[0], {f"172.18.{n >> 8}.{n & 255}": "shop/web" for n in range(REPORTED_MAX)}))
+        rehearsal.put_report(report(NODES[0], {f"172.18.{n >> 8}.{n & 255}": "shop/web" for n in range(REPORTED_MAX)}))
         rehearsal.run()
         note(f"a report of {REPORTED_MAX} addresses", rehearsal, NodeChanged)
     return [
@@ -238,15 +241,15 @@ def pausing() -> list[Row]:
 def dying() -> list[Row]:
     """A node that answers for 1,000 addresses dies; another one reports them half a second after its lease ran out."""
     rehearsal = begun(services(SHARE), SUBNET, SUBNET)
-    addresses = _announced(rehearsal, NODES[0])
+    addresses = announced(rehearsal, NODES[0])
     counts: dict[str, int] = {}
     dies_at = rehearsal.time - RENEWED_EVERY  # when it renewed its lease for the last time
     heir: dict[str, str] = {}
     while rehearsal.time < dies_at + 60.0:
         if not heir and rehearsal.time >= dies_at + LEASE_S + 0.5:
             heir = addresses
-            rehearsal.put_report(_report(NODES[1], heir))
-        _renew(rehearsal, NODES[1:])
+            rehearsal.put_report(report(NODES[1], heir))
+        renew(rehearsal, NODES[1:])
         rehearsal.run(until=rehearsal.time + 0.5)
         for write in rehearsal.writes:
             counts[write.name] = counts.get(write.name, 0) + write.service
@@ -276,12 +279,12 @@ def dying() -> list[Row]:
 
 def resting() -> list[Row]:
     """10,000 announced Services, three nodes that renew their leases, and an hour in which nothing else happens."""
-    rehearsal = begun(allocated(), SUBNET, SUBNET)
-    _announced(rehearsal, *NODES)
+    rehearsal = begun(allocated(HOLDERS), SUBNET, SUBNET)
+    announced(rehearsal, *NODES)
     rehearsal.steps.clear()
     ends, spent = rehearsal.time + HOUR, 0.0
     while rehearsal.time < ends:
-        _renew(rehearsal, NODES)
+        renew(rehearsal, NODES)
         spent += rehearsal.run(until=rehearsal.time + RENEWED_EVERY)
     return [
         row(
@@ -298,81 +301,6 @@ def resting() -> list[Row]:
             values=[spent],
         ),
     ]
-
-
-# The clusters that are measured
-
-
-def group(pool: str, subnet: str, **spec: Any) -> ServiceGroup:
-    made = objects.pool("default", pool, subnet, install_namespace=INSTALL_NAMESPACE, **spec)
-    return msgspec.convert({**made, "metadata": {**made["metadata"], "generation": 1 + len(spec)}}, ServiceGroup)
-
-
-def services(count: int, *, start: int = 0, family: str = "IPv4") -> Iterator[Service]:
-    """Services in 50 namespaces that ask for an address, the older first."""
-    template = msgspec.convert(objects.service("template", lb_class=None), Service)
-    spec = template.spec
-    if spec is None:
-        raise RuntimeError("the benchmark's Service has no spec")
-    low = int.from_bytes(b"\x0a\x60\x00\x00") if family == "IPv4" else 0xFD00_0096 << 96
-    for number in range(start, start + count):
-        inside = str(address(4 if family == "IPv4" else 6, low + number + 1))
-        metadata = replace(
-            template.metadata,
-            name=f"web-{number:06d}",
-            namespace=f"team-{number % 50:02d}",
-            uid=f"6f1c0000-0000-4000-8000-{number:012d}",
-            resource_version=str(number + 1),
-            creation_timestamp=f"2026-01-{1 + number // 3600 % 28:02d}T{number // 60 % 60:02d}:{number % 60:02d}:00Z",
-        )
-        yield Service(
-            metadata=metadata, spec=replace(spec, cluster_ip=inside, cluster_ips=(inside,), ip_families=(family,))
-        )
-
-
-def begun(existing: Iterable[Service], pool: str, subnet: str) -> Rehearsal:
-    rehearsal = Rehearsal(groups=[group(pool, subnet)], services=existing)
-    rehearsal.begin()
-    return rehearsal
-
-
-def allocated() -> tuple[Service, ...]:
-    """10,000 Services with addresses, conditions and annotations, as the allocator wrote them."""
-    rehearsal = begun(services(HOLDERS), SUBNET, SUBNET)
-    rehearsal.settle()
-    return rehearsal.services()
-
-
-def _pieces(count: int) -> Iterator[str]:
-    """Ranges that do not touch, around the addresses of the holders."""
-    return (
-        f"172.{16 + (n >> 13)}.{n >> 5 & 255}.{(n & 31) * 8}-172.{16 + (n >> 13)}.{n >> 5 & 255}.{(n & 31) * 8 + 6}"
-        for n in range(count)
-    )
-
-
-def _entries(count: int) -> ServiceGroup:
-    items = list(_pieces(count))
-    entries = [
-        {"pool": ", ".join(items[at : at + PER_ENTRY]), "subnet": "172.16.0.0/12"} for at in range(0, count, PER_ENTRY)
-    ]
-    made = msgspec.to_builtins(group(SUBNET, SUBNET))
-    made["spec"]["local"] = {"v4pools": entries}
-    made["metadata"]["generation"] = count
-    return msgspec.convert(made, ServiceGroup)
-
-
-def _listed(stored: tuple[Service, ...]) -> bytes:
-    """The body of a list of them, as large as what a server sends: with the fields that nobody here reads."""
-    managed = recorded.service(1)["metadata"]["managedFields"]
-    items = []
-    for service in stored:
-        item = msgspec.to_builtins(service)
-        item["metadata"]["managedFields"] = managed
-        items.append(item)
-    return msgspec.json.encode(
-        {"kind": "ServiceList", "apiVersion": "v1", "metadata": {"resourceVersion": "9"}, "items": items}
-    )
 
 
 def served(pool: str, held: int, family: str) -> float:
@@ -404,34 +332,3 @@ def served(pool: str, held: int, family: str) -> float:
     if len(rehearsal.state.ledger.claims) != held + SHARE:
         raise RuntimeError(f"{len(rehearsal.state.ledger.claims)} of {held + SHARE} addresses are in use")
     return spent / SHARE * 1e6
-
-
-def _renew(rehearsal: Rehearsal, nodes: tuple[str, ...]) -> None:
-    for node in nodes:
-        made = objects.lease(
-            node, subnets=SUBNET, renewed=f"at {rehearsal.time:.1f}", install_namespace=INSTALL_NAMESPACE
-        )
-        rehearsal.put_lease(msgspec.convert(made, Lease))
-
-
-def _report(node: str, addresses: dict[str, str]) -> LBNodeStatus:
-    return msgspec.convert(objects.report(node, addresses, install_namespace=INSTALL_NAMESPACE), LBNodeStatus)
-
-
-def _announced(rehearsal: Rehearsal, *nodes: str) -> dict[str, str]:
-    """Let the nodes answer for every address, in equal shares; the addresses and their Services."""
-    rehearsal.settle()
-    _renew(rehearsal, NODES)
-    rehearsal.run()
-    addresses = {
-        ip_text(held): str(key) for key, record in rehearsal.state.ledger.records.items() for held in record.addresses
-    }
-    for number, node in enumerate(nodes):
-        share = {ip: service for at, (ip, service) in enumerate(addresses.items()) if at % len(nodes) == number}
-        rehearsal.put_report(_report(node, share))
-    ends = rehearsal.time + 30.0
-    while rehearsal.time < ends:
-        _renew(rehearsal, NODES)
-        rehearsal.run(until=rehearsal.time + RENEWED_EVERY)
-        rehearsal.settle()
-    return addresses

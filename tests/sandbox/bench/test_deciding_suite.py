@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from purelb.allocator.keys import GroupsChanged, ServiceKey
-from purelb.sandbox.bench import deciding
+from purelb.sandbox.bench import clusters, deciding
 from purelb.sandbox.bench.rehearsal import Rehearsal
 
 
@@ -28,7 +28,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_each_waiting_service_is_written_once_and_the_lowest_addresses_are_given() -> None:
-    rehearsal = deciding.begun(deciding.services(5), "192.0.2.0-192.0.2.99", "192.0.2.0/24")
+    rehearsal = clusters.begun(clusters.services(5), "192.0.2.0-192.0.2.99", "192.0.2.0/24")
     rehearsal.run()
     assert sum(write.service for write in rehearsal.writes) == 5
     rehearsal.settle()
@@ -37,13 +37,13 @@ def test_each_waiting_service_is_written_once_and_the_lowest_addresses_are_given
 
 
 def test_a_restart_over_what_was_written_writes_nothing_and_an_edit_that_changes_nothing_asks_nobody() -> None:
-    rehearsal = Rehearsal(groups=[deciding.group(deciding.SUBNET, deciding.SUBNET)], services=deciding.allocated())
+    rehearsal = Rehearsal(groups=[clusters.group(clusters.SUBNET, clusters.SUBNET)], services=clusters.allocated(40))
     rehearsal.begin()
     rehearsal.run()
     assert not any(write.service for write in rehearsal.writes)
     rehearsal.settle()
     rehearsal.steps.clear()
-    rehearsal.put_group(deciding.group(deciding.SUBNET, deciding.SUBNET, priority=3))
+    rehearsal.put_group(clusters.group(clusters.SUBNET, clusters.SUBNET, priority=3))
     rehearsal.settle()
     asked = [key for key, _ in rehearsal.steps]
     assert GroupsChanged() in asked
