@@ -25,7 +25,8 @@ from purelb.kube.plugin import PluginError, ask
 from purelb.kube.secret import Secret
 from purelb.kube.transport import LIBRARY_ERRORS
 
-LOAD_TIMEOUT: Final = 30.0  # an exec plugin may ask a person, but not for ever
+LOAD_TIMEOUT: Final = 30.0
+"""A plugin may ask a person, but not for ever. Who loads again within a call of 10 s gives it no more than that."""
 
 
 class Loaded(Struct, frozen=True, kw_only=True):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 SAID_MAX_BYTES: Final = 1024 * 1024
 WORDS_MAX: Final = 512
-END_TIME: Final = 1.0  # the kernel ends a killed process in no time, unless that hangs in a device
+END_TIME: Final = 3.0  # the kernel ends a killed process in no time, unless that hangs in a device
 LOOK_EVERY: Final = 0.01
 
 
