@@ -77,6 +77,7 @@ class Configuring:
             return
         pace = Pace(self._core.clock.now)
         groups = await pace.through(self._groups())
+        now = self._core.clock.now()  # a lease that came meanwhile was not seen before it came
         state.own_node = inputs.nodes.store.get(state.node) or state.own_node
         if state.own_node is None:
             return
