@@ -14,6 +14,7 @@ import pytest
 from purelb.sandbox.bench.results import decoded
 
 ROOT = Path(__file__).parents[2]
+READ_LATE_MS = 50.0
 FROM_CREATION = (
     "POST answered to address in the status, with an agent",
     "create to address on the interface",
@@ -46,4 +47,5 @@ def test_announcing_is_measured_from_the_creation_to_the_first_answer_and_back(t
     # The address may be seen before the answer to the POST is: that row alone may be negative.
     assert all(row.p50 > 0 for case, row in found.items() if case in FROM_CREATION[1:])
     on_wire, on_interface = found[FROM_CREATION[2]], found[FROM_CREATION[1]]
-    assert on_wire.p50 > on_interface.p50, "an address is announced once it is there"
+    # Two readers in one loop: which of them is asked first says nothing about who spoke first.
+    assert on_wire.p50 > on_interface.p50 - READ_LATE_MS, "an address is announced once it is there"

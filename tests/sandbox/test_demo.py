@@ -84,8 +84,9 @@ def test_ctrl_c_at_any_second_leaves_nothing(after: float, tmp_path: Path) -> No
         # An interrupt that meets Python in a callback of its own is lost: then the demo goes on to its end.
         said, _ = running.communicate(timeout=45)
     assert running.returncode in {0, 130, -signal.SIGINT}, said
-    assert processes_of(StateDirectory("any", home=tmp_path)) == set()
-    assert machine(tmp_path) == before
+    # Where the interrupt met it before it could end what it had begun, that ends by itself, a moment after it.
+    until(lambda: not processes_of(StateDirectory("any", home=tmp_path)), what="its cluster ended with it")
+    until(lambda: machine(tmp_path) == before, what="the machine is as it was")
 
 
 def test_an_interrupt_while_the_first_process_is_being_made_ends_it_before_it_is_raised(

@@ -123,7 +123,7 @@ def test_a_program_that_is_killed_comes_back_and_one_that_is_kept_down_does_not(
     until(lambda: pod("echo-n1")["restarts"] == 1 and pod("echo-n1")["ready"], what="it is back")
     assert sandbox.terminate("echo-n1")
     until(lambda: not pod("echo-n1")["running"], what="it is down")
-    time.sleep(1.5)  # longer than the wait before a restart
+    time.sleep(2.5)  # longer than the wait before a second restart in a row
     assert pod("echo-n1")["held"]
     assert not pod("echo-n1")["running"]
     sandbox.release("echo-n1")
