@@ -98,8 +98,13 @@ def blame(ledger: Ledger, address: Address, service_of: Callable[[ServiceKey], S
     holders = ledger.claims[address].holders
     staying = (key for key, holder in holders.items() if holder.state != "leaving")
     told = {key: why for key in staying if (why := _told_to_go(service_of(key)))}
-    others = [holder for key, holder in holders.items() if key not in told]
-    goes = {k for k, why in told.items() if any(clash(holders[k].facts, other.facts) == why for other in others)}
+    untold = [holder for key, holder in holders.items() if key not in told]
+    goes: set[ServiceKey] = set()
+    for key, why in told.items():  # what it was told may be about another one that has to go as well
+        facts = holders[key].facts
+        true = any(clash(facts, other.facts) == why for other_key, other in holders.items() if other_key != key)
+        if true and any(clash(facts, other.facts) is not None for other in untold):
+            goes.add(key)
     stays: list[Facts] = []
     for key, holder in tuple(holders.items()) if goes else ():  # in the order in which they were learnt: by age
         if key in goes:

@@ -345,7 +345,7 @@ class Reflector(Generic[T]):
         if refused or now - self._opened_at >= self._watch_min:
             self._list_from_now_on(now)
         else:
-            self._wait(now, error, then_watch=False)
+            self._wait(now, error, then_watch=False, ended=error is None)
 
     def _list_from_now_on(self, now: float) -> None:
         self._streams, self._initial = False, InitialState()
@@ -401,7 +401,7 @@ class Reflector(Generic[T]):
 
     def _short_watch(self, error: KubeError | None, now: float) -> None:
         self._out.append(Notice("debug", "shortWatch", {"error": str(error) if error else "ended at once"}))
-        self._wait(now, error, then_watch=False)
+        self._wait(now, error, then_watch=False, ended=error is None)
 
     def _batch(self, events: tuple[WatchEvent[T], ...], now: float) -> None:
         for event in events:
@@ -478,9 +478,9 @@ class Reflector(Generic[T]):
 
     # Waiting, and being told
 
-    def _wait(self, now: float, error: KubeError | None, *, then_watch: bool) -> None:
+    def _wait(self, now: float, error: KubeError | None, *, then_watch: bool, ended: bool = False) -> None:
         self._state, self._initial = "Backoff", InitialState()
-        if self._waiting.failed(error, now, then_watch=then_watch):
+        if self._waiting.failed(error, now, then_watch=then_watch, ended=ended):
             self._out.append(Notice("info", "ResourceMissing", {"error": str(error)}))
 
     def _relist(self, why: str, now: float, *, consistent: bool) -> None:

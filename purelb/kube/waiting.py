@@ -40,8 +40,11 @@ class Waiting:
         """An attempt begins."""
         self._backoff.attempt(now)
 
-    def failed(self, error: KubeError | None, now: float, *, then_watch: bool) -> bool:
-        """The attempt failed, so we wait. Answers whether the path was not there for the third time in a row."""
+    def failed(self, error: KubeError | None, now: float, *, then_watch: bool, ended: bool = False) -> bool:
+        """The attempt failed, so we wait. Answers whether the path was not there for the third time in a row.
+
+        `ended`: nothing went wrong but that the server ended it too soon.
+        """
         retry_after = (error.retry_after if isinstance(error, ApiError) else None) or 0.0
         self.until = now + self._backoff.failed(now, rng=self._rng, at_least=retry_after)
         self.then_watch = then_watch
@@ -52,7 +55,7 @@ class Waiting:
             self.lost()
         elif error is None or isinstance(error, ApiError):
             self._answered(now)
-        if (error is None or not_ready or isinstance(error, Forbidden)) and self.starts(now):
+        if (ended or not_ready or isinstance(error, Forbidden)) and self.starts(now):
             self._hurry(now, draw=0.5 + 0.5 * self._rng())
         self._missing = self._missing + 1 if isinstance(error, NotFound) else 0
         return self._missing == MISSING_AFTER

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,11 +23,13 @@ OTHER_KEY = "192.0.2.10 is held by shop/young with another sharing key"
 CLASS = "purelb.io/purelb"
 
 
-def on_stage(pool: str = "192.0.2.10/32", *, noted: dict[str, str] | None = None) -> Theatre:
-    """`old` and `young` share 192.0.2.10, and all is at rest; `noted` are further annotations of both."""
+def on_stage(
+    pool: str = "192.0.2.10/32", *, names: tuple[str, ...] = ("old", "young"), noted: dict[str, str] | None = None
+) -> Theatre:
+    """These share 192.0.2.10, the oldest first, and all is at rest; `noted` are further annotations of all."""
     world = Theatre(0)
     world.put("groups", group("default", v4(pool)))
-    for number, name in enumerate(("old", "young")):
+    for number, name in enumerate(names):
         ports = (("TCP", 80 + number),)
         created = f"2026-01-0{number + 1}T00:00:00Z"
         made = service(
@@ -40,7 +43,7 @@ def on_stage(pool: str = "192.0.2.10/32", *, noted: dict[str, str] | None = None
         world.put("services", replace(made, status=None))
     world.begin()
     world.heal(seconds=5.0)
-    assert addresses(world, "old") == addresses(world, "young") == ["192.0.2.10"]
+    assert {tuple(addresses(world, name)) for name in names} == {("192.0.2.10",)}
     return world
 
 
@@ -86,6 +89,24 @@ def test_who_changed_its_key_is_told_the_same_after_a_restart_and_the_other_one_
     assert {name: said(world, name) for name in ("old", "young")} == before
     assert world.told == [], "a restart is no occasion"
     assert world.rv == version, "there is nothing to write"
+
+
+EDITS = list(product("abc", ("k2", "k3", None), "abc", ("k", "k2", None)))
+
+
+@pytest.mark.parametrize("edits", EDITS, ids=str)
+def test_of_three_whoever_has_to_go_is_told_the_same_after_a_restart_and_the_others_nothing(
+    edits: tuple[str, str | None, str, str | None],
+) -> None:
+    world = on_stage(names=("a", "b", "c"))
+    for who, key in (edits[:2], edits[2:]):
+        note(world, who, key)
+        world.heal(seconds=100.0)
+    before = {name: said(world, name)[:2] for name in "abc"}
+    world.told.clear()
+    restart(world)
+    assert {name: said(world, name)[:2] for name in "abc"} == before
+    assert world.told == []
 
 
 def test_who_waits_to_leave_a_share_still_gets_an_address_of_its_own_after_a_restart() -> None:

@@ -619,6 +619,13 @@ def test_a_watch_that_a_starting_server_ends_at_once_is_asked_for_again_within_t
         assert script.waits == 45.0, "a server that is back for long has no reason to"
 
 
+def test_a_starting_server_whose_events_make_no_sense_is_not_asked_for_everything_in_a_hurry() -> None:
+    with back_from_an_outage() as script:
+        script.feed(page("a"), Opened()).taken()
+        script.feed(Batch((Garbled(why="not JSON"),)), at=script.at + 0.2).expect(Close())
+        assert script.waits == 45.0
+
+
 def test_the_hurry_ends_thirty_seconds_after_the_first_answer() -> None:
     with back_from_an_outage() as script:
         began, asked = script.at, 0
