@@ -5,7 +5,7 @@ Only an applied write, or an object that is known to be newer, makes an address 
 claims stay, and the Service is decided again later. A write whose answer was lost is told of when a newer object shows what it wrote.
 
 What an applied write is to be told of (log line, Event, counters) waits for the next turn of its Service, which every answer asks for. In
-a burst that is when those who still have no address have been served, and all of it costs a third when it is done in a row.
+a burst that is when those who still have no address have been served, and all of it costs less when it is done in a row.
 """
 
 import logging
@@ -25,6 +25,7 @@ from purelb.allocator.state import Hands, Last, State, Untold
 from purelb.api import annotations as words
 from purelb.api import events as rules
 from purelb.api import reasons
+from purelb.api.pieces import Pieces
 from purelb.kube.failures import failure
 from purelb.kube.model import ObjectReference, Service, annotations
 from purelb.kube.queue import INITIAL
@@ -170,10 +171,11 @@ def tell(state: State, hands: Hands, key: ServiceKey, now: float) -> None:
         _tell(state, hands, key, untold, ago=now - untold.at)
 
 
-def tell_all(state: State, hands: Hands, now: float) -> None:
+def tell_all(state: State, hands: Hands, now: float) -> Pieces[None]:
     """The term ends, and no Service has another turn."""
     for key in tuple(state.untold):
         tell(state, hands, key, now)
+        yield
 
 
 def _tell(state: State, hands: Hands, key: ServiceKey, untold: Untold, *, ago: float) -> None:

@@ -145,7 +145,7 @@ def parse_address(text: str) -> IPAddress | None:
 
 
 def parse_bounds(text: str) -> tuple[Family, int] | None:
-    """Family and value of what `parse_address` reads. Most of what a status holds is IPv4, and read here in a third of its time."""
+    """Family and value of what `parse_address` reads. Most of what a status holds is IPv4, and read here faster."""
     value, octets = 0, text.split(".") if len(text) <= 15 and text.isascii() else ()
     for octet in octets:
         if not octet.isdigit() or len(octet) > 3 or (octet[0] == "0" and len(octet) > 1) or int(octet) > 255:
