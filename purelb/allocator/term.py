@@ -306,7 +306,7 @@ class Term:
                     helper.cancel()
         finally:
             self.ready = False
-            tell_all(self.state, self._courier, self._clock.now())
+            await self._courier.pace().through(tell_all(self.state, self._courier, self._clock.now()))
             for registration in registrations:
                 registration.remove()
 

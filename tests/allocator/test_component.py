@@ -639,3 +639,20 @@ async def test_who_got_an_address_in_a_burst_is_looked_at_again_when_the_last_ha
         assert in_the_burst < 64 + 64 + 16, "more than a decision and an answer for each"
         await cluster.clock.advance(10.0)
         assert cluster.sink.counts["purelb_k8s_client_updates_total",] - turns >= in_the_burst + 48
+
+
+async def test_who_got_an_address_in_a_burst_is_told_of_though_the_allocator_stops_before_it_is_their_turn_again(
+    cluster: Cluster,
+) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(text="192.0.2.0/24"), INSTALL)
+    async with cluster.allocator():
+        cluster.core.faults.add(Rule(effect=Delay(seconds=0.015625), resource="services/status", verb="patch"))
+        for number in range(64):
+            await cluster.serve(f"web{number:02}")
+        while len(await cluster.all_addresses()) < 64:
+            await cluster.clock.advance(0.015625)
+        assert len([1 for _, reason, _ in await cluster.events() if reason == "AddressAssigned"]) < 64, (
+            "else nobody waits"
+        )
+    told = [name for name, reason, _ in await cluster.events() if reason == "AddressAssigned"]
+    assert told == [f"web{number:02}" for number in range(64)]

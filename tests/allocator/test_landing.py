@@ -329,7 +329,7 @@ async def test_a_term_that_ends_tells_what_no_turn_has_told() -> None:
     await bench.step()
     await bench.answer(Written(await landed(bench), "2"))
     for _ in range(2):
-        tell_all(bench.state, bench.hands, now=4.0)
+        at_once(tell_all(bench.state, bench.hands, now=4.0))
     assert (bench.hands.told, bench.hands.told_ago) == (["AddressAssigned"], [4.0])
 
 
