@@ -14,7 +14,7 @@ not parse is dropped. Rejected: scanning reports per Service; a failover of 1000
 
 from collections.abc import Collection, Iterator, Mapping
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -153,7 +153,9 @@ class Announcements:
                 changed.add(address)
         if old is not None and new is not None and old.cut_off != new.cut_off:
             changed |= before | after
-        return (yield from self._note(changed, now)) if node in self._alive else frozenset()
+        if node not in self._alive and node not in self._unsure:
+            return frozenset()
+        return (yield from self._note(changed, now))
 
     def lives(
         self, alive: Mapping[str, tuple[IPNetwork, ...]], now: float, *, unsure: frozenset[str] = frozenset()
@@ -173,13 +175,16 @@ class Announcements:
         return (yield from self._note(changed, now))
 
     @property
-    def cut_off(self) -> bool:
-        """Whether a counted node has more remote addresses than its report can list: then it counts as having any."""
-        return not self._cut_off.isdisjoint(self._alive)
+    def cut_off(self) -> Literal["", "unsure", "alive"]:
+        """Whether a node has more remote addresses than its report can list, and which: then it counts as having any."""
+        if not self._cut_off.isdisjoint(self._alive):
+            return "alive"
+        return "" if self._cut_off.isdisjoint(self._unsure) else "unsure"
 
     def withheld(self) -> frozenset[Address]:
-        """The addresses that a counted node withholds."""
-        return frozenset(a for node, report in self._reports.items() if node in self._alive for a in report.withheld)
+        """The addresses that a node withholds that lives, or may live."""
+        counted = self._alive | self._unsure
+        return frozenset(a for node, report in self._reports.items() if node in counted for a in report.withheld)
 
     def look_again(self, addresses: Collection[Address], now: float) -> Pieces[None]:
         """Addresses that no report lists may stand somewhere else, or nowhere, than before."""
@@ -231,15 +236,15 @@ class Announcements:
         for each in wanted:
             ip = ip_text(each.address)
             found = self.announcers(each.address, service=service) if each.local else ()
-            if self._unsure and each.local and not found:
-                found = self._as_noted(each.address, ip, service=service, noted=noted)
+            if self._unsure and each.local:
+                found = self._as_noted(each.address, ip, found, service=service, noted=noted)
             if found:
                 entries[each.address[0]] += (words.Announcing(one.node, one.interface, ip_address(ip)) for one in found)
                 texts += (f"{ip} by {one.node} on {one.interface}" for one in found)
                 nodes = tuple(dict.fromkeys(one.node for one in found))
                 if len(nodes) > 1:
                     since = self._twice_at.get(each.address, now)
-                    if now >= since + TWICE_FOR:
+                    if now >= since + TWICE_FOR or _said_twice(said, ip):
                         twice = twice or Said(True, reasons.ANNOUNCED_TWICE, f"{ip} by {nodes[0]} and {nodes[1]}")
                     else:
                         due.append(since + TWICE_FOR)
@@ -272,9 +277,16 @@ class Announcements:
         self._lost_at[address] = now
         return now
 
-    def _as_noted(self, address: Address, ip: str, *, service: str, noted: Mapping[str, str]) -> tuple[Announcer, ...]:
-        """The unsure nodes that are noted in the Service as its announcers, and report it still."""
+    def _as_noted(
+        self, address: Address, ip: str, alive: tuple[Announcer, ...], *, service: str, noted: Mapping[str, str]
+    ) -> tuple[Announcer, ...]:
+        """Those `alive`, and the unsure nodes that are noted in the Service as its announcers and report it still.
+
+        An address that is with a living node of which nothing is noted has moved there: it is that one's alone.
+        """
         known = noted.get(words.ANNOUNCING_IPV4 if address[0] == 4 else words.ANNOUNCING_IPV6, "").split()
+        if any(f"{one.node},{one.interface},{ip}" not in known for one in alive):
+            return alive
         found = [
             Announcer(node, entry.interface)
             for node in self._nodes.get(address, ())
@@ -282,7 +294,7 @@ class Announcements:
             for entry in self._reports[node].announced.get(address, ())
             if entry.is_for(service) and f"{node},{entry.interface},{ip}" in known
         ]
-        return tuple(sorted(found))
+        return tuple(sorted((*alive, *found)))
 
     def _as_said(self, address: Address, ip: str, said: Said | None) -> bool:
         """Whether an unsure node has the address on its dummy interface, and the Service says that some node has it."""
@@ -344,6 +356,11 @@ class Announcements:
 def _names(said: Said, ip: str) -> bool:
     """Whether the message names an address."""
     return not {ip, f"{ip},", f"{ip};", f"{ip}:"}.isdisjoint(said.message.split())
+
+
+def _said_twice(said: Said | None, ip: str) -> bool:
+    """Whether it is told already that two nodes answer for an address, be it by a leader before us."""
+    return said is not None and said.reason == reasons.ANNOUNCED_TWICE and _names(said, ip)
 
 
 def _of(report: _Report | None, address: Address) -> object:

@@ -286,7 +286,7 @@ def lan_expired(state: State, hands: Hands, now: float) -> None:
             hands.soon(service, priority=INITIAL)
 
 
-def _unlisted_changed(state: State, *, before: bool, now: float) -> Pieces[frozenset[Address]]:
+def _unlisted_changed(state: State, *, before: str, now: float) -> Pieces[frozenset[Address]]:
     """A report that is cut off counts as having what it does not list, so its coming or going concerns what nobody lists."""
     seen, claims = state.announcements, state.ledger.claims
     found: set[Address] = set()

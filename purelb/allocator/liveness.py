@@ -7,7 +7,7 @@ us after that moment: during an outage of the API nobody is declared dead, for n
 
 A lease that we see for the first time may be that of a node long dead. Its own time of renewal is another machine's, so nobody is
 judged by it: if by the wall clock it is older than the lease lasts, we are *unsure* until the lease changes, or until it has stood still for
-its duration on our own clock. From an unsure node nothing is taken away, and for its sake nothing is given. A clock that is wrong costs a wait
+its duration on our own clock, a minute at most, whatever it promises: then it is dead until it changes. From an unsure node nothing is taken away, and for its sake nothing is given. A clock that is wrong costs a wait
 of one renewal.
 """
 
@@ -23,6 +23,8 @@ from purelb.net.subnets import parse_subnets
 
 _DURATION_DEFAULT: Final = 10
 _ASK_AGAIN: Final = 0.1
+
+UNSURE_FOR: Final = 60
 
 
 class Liveness:
@@ -40,8 +42,10 @@ class Liveness:
             self._unsure.discard(node)
             return
         duration, first = spec.lease_duration_seconds or _DURATION_DEFAULT, node not in self._subnets
-        news = self._seen.saw(node, fingerprint=spec, duration=duration, now=now)
-        if first and _looks_old(spec, duration, wall()):
+        old = first and _looks_old(spec, duration, wall())
+        believed = min(duration, UNSURE_FOR) if old else duration
+        news = self._seen.saw(node, fingerprint=spec, duration=believed, now=now)
+        if old:
             self._unsure.add(node)
         elif news:
             self._unsure.discard(node)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from purelb.api.kinds import LB_NODE_AGENTS, SERVICE_GROUPS, LBNodeAgent
-from purelb.kube.resources import SERVICES
+from purelb.api import leases
+from purelb.api.kinds import LB_NODE_AGENTS, LB_NODE_STATUSES, SERVICE_GROUPS, LBNodeAgent
+from purelb.kube.resources import LEASES, SERVICES
 from tests.allocator.cluster import Cluster, pool
 from tests.allocator.nodes import Node
 from tests.allocator.objects import INSTALL
@@ -215,3 +216,97 @@ async def test_the_status_of_an_agent_waits_until_it_is_known_who_uses_it(cluste
         assert not [path for _, path in cluster.writes if path.endswith("/lbnodeagents/lan/status")]
         await cluster.clock.advance(30.0)
         assert await nodes() == 0, "it is dead by now"
+
+
+@pytest.mark.parametrize("how", ["it is gone", "it is empty", "it is empty and the node lives"])
+async def test_what_a_report_ceases_to_say_while_its_node_is_unsure_is_not_told_for_ever(
+    cluster: Cluster, how: str
+) -> None:
+    node, other = Node(cluster, "n1"), Node(cluster, "n2")
+    await node.renew()
+    async with cluster.allocator(leader_elect=True):
+        await cluster.serve()
+        await node.report(("192.0.2.10", "eth0"))
+        await cluster.clock.advance(1.0)
+        assert (await announced(cluster))[0] == "True"
+    await cluster.clock.advance(60.0)
+    await other.renew()
+    async with cluster.allocator(leader_elect=True):
+        if how == "it is gone":
+            await cluster.admin.delete(LB_NODE_STATUSES, "n1", namespace=INSTALL)
+        else:
+            await node.report()
+        await cluster.clock.advance(0.1)
+        await live_beside(cluster, 30, other, *([node] if how.endswith("lives") else []))
+        assert await announced(cluster) == ("False", "AwaitingNode", "no node has reported 192.0.2.10 yet")
+        assert await note(cluster) is None
+
+
+async def test_a_list_that_is_cut_off_counts_no_longer_than_its_node_is_unsure(cluster: Cluster) -> None:
+    entry = {"pool": "203.0.113.1-203.0.113.9", "subnet": "203.0.113.0/24"}
+    await cluster.create(SERVICE_GROUPS, {"metadata": {"name": "far"}, "spec": {"remote": {"v4pool": entry}}}, INSTALL)
+    node, other = Node(cluster, "n1"), Node(cluster, "n2")
+    await node.renew()
+    async with cluster.allocator(leader_elect=True):
+        await cluster.serve(annotations={"purelb.io/service-group": "far"})
+        await node.report(remote={"interface": "kube-lb0", "count": 9000, "addresses": ["203.0.113.9/24"]})
+        await cluster.clock.advance(1.0)
+        assert (await announced(cluster))[0] == "True"
+    await cluster.clock.advance(60.0)
+    await other.renew()
+    async with cluster.allocator(leader_elect=True):
+        assert (await announced(cluster))[0] == "True"
+        await live_beside(cluster, 30, other)
+        assert await announced(cluster) == ("False", "AwaitingNode", "no node has reported 203.0.113.1 yet")
+
+
+@pytest.mark.parametrize("behind", [0.0, 86_400.0])
+async def test_that_two_nodes_answer_for_an_address_is_not_told_again_after_a_start(
+    cluster: Cluster, behind: float
+) -> None:
+    nodes = Node(cluster, "n1", behind=behind), Node(cluster, "n2")
+    for node in nodes:
+        await node.renew()
+    async with cluster.allocator(leader_elect=True):
+        await cluster.serve()
+        for node in nodes:
+            await node.report(("192.0.2.10", "eth0"))
+        await live_beside(cluster, 40, *nodes)
+        assert await announced(cluster) == ("True", "AnnouncedTwice", "192.0.2.10 by n1 and n2")
+    for node in nodes:
+        await node.renew()
+    told = await cluster.events()
+    cluster.writes.clear()
+    async with cluster.allocator(leader_elect=True):
+        await live_beside(cluster, 40, *nodes)
+        assert await announced(cluster) == ("True", "AnnouncedTwice", "192.0.2.10 by n1 and n2")
+        assert await note(cluster) == "n1,eth0,192.0.2.10 n2,eth0,192.0.2.10"
+        assert cluster.status_writes() == 0
+        assert await cluster.events() == told
+        await nodes[0].report()
+        await live_beside(cluster, 4, *nodes)
+        assert await announced(cluster) == ("True", "AnnouncingLocal", "192.0.2.10 by n2 on eth0")
+
+
+@pytest.mark.parametrize("renewed", [False, True])
+async def test_nobody_is_unsure_for_as_long_as_a_lease_may_promise(cluster: Cluster, renewed: bool) -> None:
+    lan: dict[str, Any] = {"metadata": {"name": "lan"}, "spec": {"local": {}}}
+    await cluster.create(LB_NODE_AGENTS, lan, INSTALL)
+    odd, lives = Node(cluster, "n1"), Node(cluster, "n2")
+    await odd.renew()
+    ancient = {"leaseDurationSeconds": 2_147_483_647, "renewTime": "1900-01-01T00:00:00.000000Z"}
+    await cluster.patch(LEASES, leases.node_lease("n1"), {"spec": ancient}, INSTALL)
+    await lives.renew()
+    await lives.report(config={"state": "configured", "source": f"{INSTALL}/lan"})
+    async with cluster.allocator(leader_elect=True) as allocator:
+        await live_beside(cluster, 50, lives)
+        assert allocator.show(most=100)["view"]["unsure"] == ["n1"]
+        await live_beside(cluster, 20, lives)
+        if renewed:
+            await cluster.patch(LEASES, leases.node_lease("n1"), {"spec": {"renewTime": None}}, INSTALL)
+            await live_beside(cluster, 70, lives)
+        view: Any = allocator.show(most=100)["view"]
+        assert (list(view["membership"]), view["unsure"]) == (["n1", "n2"] if renewed else ["n2"], [])
+        found: LBNodeAgent = await cluster.admin.get(LB_NODE_AGENTS, "lan", namespace=INSTALL)
+        assert found.status is not None
+        assert found.status.nodes == 1
