@@ -2,14 +2,15 @@
 """A credential plugin of a kubeconfig: started, heard, and ended when nobody waits for it any more.
 
 It is the only program that this runtime starts. It gets a session of its own, so that what it starts belongs to it: when the
-caller is cancelled, as it is when its time is over, the whole group is killed and waited for. So whoever lets one run at a
-time has one process at a time. What it says is kept up to a limit, the rest is read and dropped.
+caller is cancelled, as it is when its time is over, the whole group is killed and waited for. A plugin that ended by itself is
+done, whatever it said: what it leaves running (an agent, a cache) is its own affair, neither waited for nor killed. What it says
+is kept up to a limit, the rest is read and dropped.
 
 Rejected: to leave that to the library that reads kubeconfigs. It keeps the process to itself, so a plugin that hangs stays, and
 with it one more for each attempt.
 
-Not promised: that a process which left the session of its plugin is ended, or a plugin when we are killed ourselves. In a
-terminal a plugin can ask at its standard input, not at /dev/tty.
+Not promised: that a process which left the session of its plugin is ended, or one that runs as another user, or a plugin when we
+are killed ourselves. In a terminal a plugin can ask at its standard input, not at /dev/tty.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ END_TIME: Final = 3.0  # the kernel ends a killed process in no time, unless tha
 LOOK_EVERY: Final = 0.01
 
 
-class Given(Struct, frozen=True, rename="camel"):
+class Given(Struct, frozen=True):
     """What a plugin gives: a token, or a certificate with its key, both PEM, or all three."""
 
     token: str = ""
@@ -50,10 +51,16 @@ class PluginError(Exception):
     """A plugin that gave nothing that can be used. The text is for people."""
 
 
+class _Status(Struct, frozen=True, rename="camel"):
+    token: str | None = None
+    client_certificate_data: str | None = None
+    client_key_data: str | None = None
+
+
 class _ExecCredential(Struct, frozen=True, rename="camel"):
     api_version: str
     kind: str
-    status: Given
+    status: _Status
 
 
 async def ask(command: Sequence[str], *, env: Mapping[str, str], api_version: str) -> Given:
@@ -66,7 +73,8 @@ async def ask(command: Sequence[str], *, env: Mapping[str, str], api_version: st
         answer = msgspec.json.decode(out, type=_ExecCredential)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise PluginError(f"plugin {command[0]} gave no ExecCredential: {error}") from None
-    given = answer.status
+    said = answer.status
+    given = Given(said.token or "", said.client_certificate_data or "", said.client_key_data or "")
     if answer.api_version != api_version:
         raise PluginError(f"plugin {command[0]} speaks {answer.api_version!r}, and the kubeconfig says {api_version!r}")
     if not given.token and not (given.client_certificate_data and given.client_key_data):
@@ -79,7 +87,7 @@ def _plain(character: str) -> str:
 
 
 class _Heard:
-    """What comes out of a pipe, up to a limit, and that nothing more will."""
+    """What comes out of a pipe, up to a limit, and that nothing more will come."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
         self.said = bytearray()
@@ -89,13 +97,22 @@ class _Heard:
         os.set_blocking(pipe.fileno(), False)
         self._loop.add_reader(pipe.fileno(), self._read)
 
-    def _read(self) -> None:
-        with suppress(BlockingIOError):
+    def _read(self) -> bool:
+        try:
             data = os.read(self._pipe.fileno(), 65_536)
-            self.said += data[: SAID_MAX_BYTES - len(self.said)]
-            if not data:
-                self._loop.remove_reader(self._pipe.fileno())
-                self.over.put_nowait(None)
+        except BlockingIOError:
+            return False
+        self.said += data[: SAID_MAX_BYTES - len(self.said)]
+        if not data:
+            self._loop.remove_reader(self._pipe.fileno())
+            self.over.put_nowait(None)
+        return bool(data)
+
+    def take(self) -> bytes:
+        """All that was said by now. Who still holds the pipe may go on for ever."""
+        while len(self.said) < SAID_MAX_BYTES and self._read():
+            pass
+        return bytes(self.said)
 
     def close(self) -> None:
         self._loop.remove_reader(self._pipe.fileno())
@@ -116,10 +133,9 @@ async def _run(command: Sequence[str], env: Mapping[str, str]) -> tuple[int, byt
     process, out, err = _started(command, env)
     try:
         await out.over.get()
-        await err.over.get()
-        return await _ended(process), bytes(out.said), bytes(err.said)
+        return await _ended(process), bytes(out.said), err.take()
     except asyncio.CancelledError:
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):  # a program that took another user's rights
             os.killpg(process.pid, signal.SIGKILL)
         with suppress(TimeoutError):
             async with asyncio.timeout(END_TIME):
