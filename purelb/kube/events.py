@@ -46,12 +46,13 @@ class Subject(Struct, frozen=True):
 
 
 class Happened(Struct, frozen=True):
-    """`stamp` makes the name of the Event, and differs unless that is to be written once; `wall` is the time as people read it."""
+    """`stamp` makes the name of the Event, and differs unless that is to be written `once`; `wall` is the time as people read it."""
 
     subject: Subject
     note: str
     stamp: int
     wall: str
+    once: bool = False
 
 
 class Send(Struct, frozen=True):
@@ -65,6 +66,7 @@ class Send(Struct, frozen=True):
     first: str
     last: str
     count: int
+    once: bool = False
 
 
 class _Series(Struct):
@@ -79,6 +81,7 @@ class _Series(Struct):
     written_at: float = 0.0
     exists: bool = False
     busy: bool = False  # waits or is on its way
+    once: bool = False
 
 
 class _Bucket(Struct):
@@ -139,7 +142,7 @@ class Correlator:
             return "spam"
         self._number += 1
         name = event_name(subject.regarding.name, seen.stamp)
-        series = _Series(self._number, name, seen.note, first=seen.wall, last=seen.wall, last_at=now)
+        series = _Series(self._number, name, seen.note, seen.wall, seen.wall, last_at=now, once=seen.once)
         self._series[subject] = series
         self._numbered[series.number] = subject
         if len(self._series) > SERIES_MAX:
@@ -166,6 +169,7 @@ class Correlator:
             first=series.first,
             last=series.last,
             count=series.count,
+            once=series.once,
         )
 
     def sent(

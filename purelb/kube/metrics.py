@@ -140,9 +140,9 @@ WRITER_HOLD = _counter("writer_hold_seconds_total", "Time the server asked write
 
 EVENTS_TOTAL = _counter(
     "event_recorder_events_total",
-    "Events by fate.",
+    "Events by fate; `known` was to be said once, and an Event of before says it.",
     "result",
-    known=(("sent",), ("series",), ("spam",), ("queue_full",), ("failed",)),
+    known=(("sent",), ("series",), ("known",), ("spam",), ("queue_full",), ("failed",)),
 )
 ACCESS_RELOADS = _counter("access_reloads_total", "Credentials read again.", "kind", "result")
 

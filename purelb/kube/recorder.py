@@ -114,7 +114,7 @@ class Recorder:
         stamp = self._stamp() if once is None else _stamp_of(regarding.uid, subject.type, reason, action, once)
         if once is not None and self._correlator.knows(subject):
             return
-        happened = Happened(subject, clip(note, _NOTE_MAX_BYTES), stamp, micro_time(then))
+        happened = Happened(subject, clip(note, _NOTE_MAX_BYTES), stamp, micro_time(then), once is not None)
         fate = self._correlator.receive(happened, self._clock.now())
         if fate in {"spam", "queue_full"}:
             self._sink.count(EVENTS_TOTAL, fate)
@@ -164,22 +164,24 @@ class Recorder:
         send = self._correlator.take(self._clock.now())
         if send is None:
             return
-        outcome: Literal["stored", "gone", "failed", "unsent"] = "unsent"
+        outcome: Literal["stored", "known", "gone", "failed", "unsent"] = "unsent"
         try:
             outcome = await self._send(send)
         finally:
-            self._correlator.sent(send, now=self._clock.now(), outcome=outcome, stamp=self._stamp())
+            became = "stored" if outcome == "known" else outcome
+            self._correlator.sent(send, now=self._clock.now(), outcome=became, stamp=self._stamp())
         if outcome == "stored":
             self._sink.count(EVENTS_TOTAL, "sent" if send.create else "series")
-        elif outcome == "failed":
-            self._sink.count(EVENTS_TOTAL, "failed")
+        elif outcome in {"known", "failed"}:
+            self._sink.count(EVENTS_TOTAL, outcome)
 
-    async def _send(self, send: Send) -> Literal["stored", "gone", "failed"]:
+    async def _send(self, send: Send) -> Literal["stored", "known", "gone", "failed"]:
+        lost = False
         for attempt in itertools.count():
             try:
                 await self._call(send)
             except AlreadyExists:
-                return "stored"  # an attempt whose answer was lost, or what is said once was said already
+                return "known" if send.once and not lost else "stored"  # by an attempt whose answer was lost
             except NotFound as error:
                 if not send.create:
                     return "gone"
@@ -190,6 +192,7 @@ class Recorder:
                     delay = None
                 if delay is None or attempt + 1 >= ATTEMPTS_MAX:
                     return self._given_up(send, error, attempt + 1)
+                lost = lost or not isinstance(error, ApiError)
                 await self._clock.until(self._clock.now() + delay)
             else:
                 return "stored"

@@ -62,7 +62,7 @@ def test_the_histograms_of_a_queue_have_a_bucket_for_each_decade(name: str) -> N
 
 def test_each_fate_of_an_event_is_a_series_from_the_start() -> None:
     fates = {labels for (labels,) in BY_NAME["event_recorder_events_total"].known}
-    assert fates == {"sent", "series", "spam", "queue_full", "failed"}
+    assert fates == {"sent", "series", "known", "spam", "queue_full", "failed"}
 
 
 def test_no_metric_is_declared_twice() -> None:

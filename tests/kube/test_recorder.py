@@ -163,6 +163,25 @@ async def test_an_event_that_exists_already_was_written_by_an_attempt_before() -
     assert world.fates() == {"sent": 1}
 
 
+@pytest.mark.parametrize(("code", "fate"), [(0, "sent"), (429, "known")])
+async def test_who_says_something_once_counts_as_his_what_he_may_have_written_himself(code: int, fate: str) -> None:
+    world = World()
+    async with world.running():
+        world.event(once="192.0.2.1")
+        await world.clock.settle()
+    if code == 0:
+        world.server.objects.clear()
+    world.told.counts.clear()
+    again = world.clock.now()
+    world.server.trouble = lambda call: Reply(code, commit=code == 0) if call.at == again else None
+    world.recorder = Recorder(world.server.client(), controller="c", instance="i", clock=world.clock, sink=world.told)
+    async with world.running():
+        world.event(once="192.0.2.1")
+        await world.clock.advance(5)
+    assert len(world.stored) == 1
+    assert world.fates() == {fate: 1}
+
+
 async def test_what_is_over_a_limit_is_dropped_and_counted_and_event_returns_all_the_same() -> None:
     world = World()
     for number in range(26):
@@ -296,6 +315,9 @@ async def test_what_is_said_once_is_not_said_again_by_the_next_process_while_its
     (event,) = world.stored
     assert (event["note"], event["reportingInstance"]) == ("192.0.2.1 is theirs, says pod-0", "pod-0")
     assert "series" not in event
+    assert world.fates() == {"sent": 1, "known": 2}, (
+        "each of the two others has asked once, and was told that it is there"
+    )
     async with world.running():
         world.event(once="192.0.2.2")
         world.event("other", once="192.0.2.1")
