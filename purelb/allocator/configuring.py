@@ -255,6 +255,9 @@ def node_changed(state: State, hands: Hands, name: str | None, now: float) -> Pi
             not set(subnets) <= set(before.get(node, ())) or node not in before for node, subnets in alive.items()
         )
         hands.later(LivesChanged(), FOLD_AFTER if came else MISSING_FOR)
+    if unsure_before and not unsure:  # only now it can be told which subnets nobody advertises
+        lines = (state.waiting.wake(SubnetActive(subnet)) for subnet in state.waiting.subnets())
+        yield from ask_all(hands, chain.from_iterable(lines))
     for number, address in enumerate(changed):
         if not number % CHANGES:
             yield

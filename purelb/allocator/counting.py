@@ -32,7 +32,7 @@ def count(
     *,
     quiet: bool = False,
 ) -> None:
-    """Where the Service stands now; a refusal is told once per change of answer. `quiet`: its answer is on the way."""
+    """Where the Service stands now; a refusal is told once per change of answer. `quiet`: it is not told for now."""
     refusal, told = settle.refusal, desired.announced
     kind: Kind = "allocated"
     if refusal is not None:

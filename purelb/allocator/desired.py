@@ -15,20 +15,21 @@ from purelb.allocator.attribution import LOCAL, home_of
 from purelb.allocator.decision import Settle
 from purelb.allocator.groups import Groups
 from purelb.allocator.ledger import Ledger
-from purelb.allocator.observed import branded, condition
+from purelb.allocator.observed import branded, condition, published
 from purelb.allocator.publish import Desired, Said
 from purelb.allocator.ranges import Address
-from purelb.allocator.refusals import family_text
+from purelb.allocator.refusals import family_text, is_about_nodes
 from purelb.api import annotations as words
 from purelb.api import reasons
 from purelb.kube.model import Condition, Service, annotations
 
 
 class Outlook(Struct, frozen=True, gc=False):
-    """What a Service should say, and when to look again although nothing changed."""
+    """What a Service should say, and when to look again although nothing changed. `quiet`: the refusal is not told for now."""
 
     desired: Desired
     due: float | None
+    quiet: bool = False
 
 
 def outlook(
@@ -41,7 +42,11 @@ def outlook(
     now: float,
     quiet: bool = False,
 ) -> Outlook:
-    """What the Service should say now that the plan is committed. `quiet`: `Allocated` stays as it is for now."""
+    """What the Service should say now that the plan is committed. `quiet`: `Allocated` stays as it is for now.
+
+    So it does while it is not known whether a node that may advertise a missing subnet lives. A Service whose addresses are others by
+    now is told these, and not yet what is missing.
+    """
     record = ledger.records.get(settle.wish.service)
     addresses = record.addresses if record is not None else ()
     noted = annotations(service)
@@ -52,18 +57,20 @@ def outlook(
         for a, home in zip(addresses, homes, strict=True)
     ]
     folded = announcements.fold(wanted, _said(told), service=str(settle.wish.service), noted=noted, now=now)
-    said = (
-        _said(condition(service, reasons.ALLOCATED))
-        if quiet
-        else publish.allocated(
+    unknown = bool(announcements.unsure) and settle.refusal is not None and is_about_nodes(settle.refusal)
+    refusal = None if unknown else settle.refusal
+    said: Said | None = None
+    if quiet or (unknown and addresses == published(service)):
+        said = _said(condition(service, reasons.ALLOCATED))
+    elif addresses or not unknown:
+        said = publish.allocated(
             addresses,
             [home.name for home in homes],
-            settle.refusal,
+            refusal,
             partial=settle.partial,
-            missing=_missing(settle, addresses) if settle.refusal is not None else "",
+            missing=_missing(settle, addresses) if refusal is not None else "",
             excluded_by={a: h.excluded_by for a, h in zip(addresses, homes, strict=True) if h.excluded_by is not None},
         )
-    )
     sources, kinds = [home.name or home.origin.group for home in homes], [home.kind for home in homes]
     values: dict[str, str | None] = {
         words.ALLOCATED_BY: words.BRAND if addresses or branded(service) else None,
@@ -76,7 +83,7 @@ def outlook(
     }
     if settle.wish.re_evaluate:
         values[words.RE_EVALUATE] = None
-    return Outlook(Desired(addresses, tuple(values.items()), said, folded.said), folded.due)
+    return Outlook(Desired(addresses, tuple(values.items()), said, folded.said), folded.due, quiet or unknown)
 
 
 def _joined(values: Sequence[str]) -> str | None:

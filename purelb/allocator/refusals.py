@@ -314,6 +314,11 @@ def no_active_subnet(group: str, subnets: Sequence[IPNetwork]) -> Refusal:
     return Refusal(reasons.NO_ACTIVE_SUBNET, text, waits)
 
 
+def is_about_nodes(refusal: Refusal) -> bool:
+    """Whether it says that no live node advertises some subnet, be it beside other reasons."""
+    return any(isinstance(wait, SubnetActive) for wait in refusal.waits)
+
+
 def multi_pool_refused(which: int, *, source: str = "") -> Refusal:
     """`which`: 0 a sharing key, 1 balancePools, 2 a source that has no entries."""
     text = _say(reasons.MULTI_POOL_REFUSED, which, source=source)

@@ -300,13 +300,71 @@ async def test_nobody_is_unsure_for_as_long_as_a_lease_may_promise(cluster: Clus
     await lives.report(config={"state": "configured", "source": f"{INSTALL}/lan"})
     async with cluster.allocator(leader_elect=True) as allocator:
         await live_beside(cluster, 50, lives)
-        assert allocator.show(most=100)["view"]["unsure"] == ["n1"]
+        view: Any = allocator.show(most=100)["view"]
+        assert view["unsure"] == ["n1"]
         await live_beside(cluster, 20, lives)
         if renewed:
             await cluster.patch(LEASES, leases.node_lease("n1"), {"spec": {"renewTime": None}}, INSTALL)
             await live_beside(cluster, 70, lives)
-        view: Any = allocator.show(most=100)["view"]
+        view = allocator.show(most=100)["view"]
         assert (list(view["membership"]), view["unsure"]) == (["n1", "n2"] if renewed else ["n2"], [])
         found: LBNodeAgent = await cluster.admin.get(LB_NODE_AGENTS, "lan", namespace=INSTALL)
         assert found.status is not None
         assert found.status.nodes == 1
+
+
+@pytest.mark.parametrize("renewed", [False, True])
+async def test_a_new_service_is_not_told_that_no_node_lives_where_nobody_knows_it_yet(
+    cluster: Cluster, renewed: bool
+) -> None:
+    await racks(cluster)
+    nodes = Node(cluster, "n1"), Node(cluster, "n2", "198.51.100.0/24")
+    for node in nodes:
+        await node.renew()
+    await cluster.clock.advance(60.0)  # nobody reaches the API server, and then all leases look old
+    async with cluster.allocator(leader_elect=True):
+        await cluster.serve(annotations={"purelb.io/service-group": "racks"})
+        await cluster.clock.advance(2.0)
+        assert await cluster.addresses() == ()
+        assert await cluster.condition() is None
+        assert cluster.status_writes() == 0
+        assert not [event for event in await cluster.events() if event[0] == "web"]
+        await live_beside(cluster, 20, *(nodes if renewed else ()))
+        found = await cluster.condition()
+        assert found is not None
+        text = "racks: no live node advertises any of 192.0.2.0/24, 198.51.100.0/24"
+        assigned = ("True", "AddressAssigned", "192.0.2.50, 198.51.100.10 from racks")
+        assert (found.status, found.reason, found.message) == (
+            assigned if renewed else ("False", "NoActiveSubnet", text)
+        )
+        told = [event for event in await cluster.events() if event[1] == "NoActiveSubnet"]
+        assert told == ([] if renewed else [("web", "NoActiveSubnet", text)])
+
+
+async def test_who_gets_some_of_its_addresses_is_told_what_is_missing_once_that_is_known(cluster: Cluster) -> None:
+    await racks(cluster)
+    lives, died = Node(cluster, "n1"), Node(cluster, "n2", "198.51.100.0/24")
+    await died.renew()
+    await cluster.clock.advance(60.0)
+    await lives.renew()
+
+    async def allocated() -> tuple[str, str]:
+        found = await cluster.condition()
+        assert found is not None
+        return found.reason, found.message
+
+    async with cluster.allocator(leader_elect=True):
+        await cluster.serve(annotations={"purelb.io/service-group": "racks"})
+        await cluster.clock.advance(1.0)
+        assert await allocated() == ("AddressAssigned", "192.0.2.50 from racks")
+        await live_beside(cluster, 20, lives)
+        assert (known := await allocated())[0] == "AddressAssignedPartially"
+        assert "no live node advertises any of 198.51.100.0/24" in known[1]
+    await lives.renew()
+    told = await cluster.events()
+    cluster.writes.clear()
+    async with cluster.allocator(leader_elect=True):
+        await live_beside(cluster, 30, lives)
+        assert await allocated() == known
+        assert cluster.status_writes() == 0
+        assert await cluster.events() == told
