@@ -74,6 +74,17 @@ def entries_of(service: Service) -> tuple[LoadBalancerIngress, ...]:
     return (status.load_balancer or _NO_BALANCER).ingress or ()
 
 
+def listed(service: Service) -> str:
+    """What the ingress holds, addresses and hostnames, as a message lists it."""
+    texts = [text for entry in entries_of(service) for text in (_canonical(entry.ip), entry.hostname) if text]
+    return ", ".join(dict.fromkeys(texts))
+
+
+def _canonical(text: str) -> str:
+    address = _read(text)
+    return text if address is None else ip_text(address)
+
+
 def published(service: Service) -> tuple[Address, ...]:
     """The addresses of the ingress, in their order, each once; what is no address is left out."""
     entries = entries_of(service)

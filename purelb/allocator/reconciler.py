@@ -45,7 +45,7 @@ from purelb.allocator.keys import (
     Wrote,
 )
 from purelb.allocator.landing import find_out, land, reference, tell, wake
-from purelb.allocator.observed import branded, marked, published
+from purelb.allocator.observed import branded, listed, marked, published
 from purelb.allocator.occasions import HOUR, Occasion, occasion
 from purelb.allocator.policy import override
 from purelb.allocator.publish import nothing_of_ours
@@ -297,16 +297,16 @@ class Reconciler:
 
     def _foreign(self, key: ServiceKey, service: Service, decision: Foreign, now: float, *, settled: bool) -> Outcome:
         """Another controller serves it: what we said while it waited for us is taken back. It is ours when a group comes that has it."""
-        state, hands, ips = self._state, self._hands, ip_list(published(service)) or "what is in its status"
+        state, hands, theirs = self._state, self._hands, listed(service) or "what is in its status"
         last = state.last.get(key)
         self._forget(key, now)
         wake(state, hands, reservations.of_service(state.ledger, key, service, ours=False))
         state.waiting.put(key, service.metadata.creation_timestamp or "", decision.waits)
-        if state.once.new(str(key), rules.FOREIGN_INGRESS, ips, now):
-            text = f"{ips} was published by another controller: {decision.text}"
+        if state.once.new(f"{key} {service.metadata.uid}", rules.FOREIGN_INGRESS, theirs, now):
+            text = f"{theirs} was published by another controller: {decision.text}"
             told = occasion(rules.FOREIGN_INGRESS, text)
             # Nothing of ours may stand in this Service, so only the Event itself shows that it was told.
-            self._tell(service, replace(told, once=ips) if told is not None else None)
+            self._tell(service, replace(told, once=theirs) if told is not None else None)
         if not marked(service):
             return Done()
         if last is not None:  # what the server drops from that write is not written again and again

@@ -287,6 +287,39 @@ async def test_a_foreign_address_is_told_once_whoever_leads_and_again_when_it_is
         assert await told() == ["203.0.113.1", "203.0.113.1", "203.0.113.2"], "it is another Service of that name"
 
 
+async def test_a_service_that_is_created_again_within_a_term_is_told_of_the_foreign_address_that_it_has_as_well(
+    cluster: Cluster,
+) -> None:
+    ingress = {"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}}}
+    async with cluster.allocator(default_announcer="PureLB"):
+        for times in (1, 2):
+            await cluster.serve(loadBalancerClass=None)
+            await cluster.patch(SERVICES, "web", ingress, "shop", subresource="status")
+            await cluster.clock.advance(5.0)
+            told = [reason for name, reason, _ in await cluster.events() if name == "web"]
+            assert told.count("ForeignIngress") == times
+            await cluster.admin.delete(SERVICES, "web", namespace="shop")
+            await cluster.clock.advance(1.0)
+
+
+async def test_another_foreign_hostname_is_told_as_another_address_is(cluster: Cluster) -> None:
+    await cluster.serve(loadBalancerClass=None)
+    entries: list[dict[str, str]] = [
+        {"hostname": "a.example.com"},
+        {"hostname": "b.example.com"},
+        {"hostname": "b.example.com", "ip": "203.0.113.1"},
+    ]
+    told: list[str] = []
+    for entry in entries:
+        ingress = {"status": {"loadBalancer": {"ingress": [entry]}}}
+        await cluster.patch(SERVICES, "web", ingress, "shop", subresource="status")
+        async with cluster.allocator(default_announcer="PureLB"):
+            await cluster.clock.advance(5.0)
+        notes = [note for _, reason, note in await cluster.events() if reason == "ForeignIngress"]
+        told = [note.split(" was published by another controller: ")[0] for note in notes]
+    assert sorted(told) == ["203.0.113.1, b.example.com", "a.example.com", "b.example.com"]
+
+
 @pytest.mark.parametrize("entry", [{"hostname": "lb.example.com"}, {"ip": "192.0.2.11", "hostname": "lb.example.com"}])
 async def test_a_classless_service_with_a_foreign_hostname_is_left_alone(
     cluster: Cluster, entry: dict[str, str]
