@@ -221,7 +221,10 @@ class EndpointSlice(Struct, frozen=True, gc=False, kw_only=True, rename="camel",
 
 
 class LeaseSpec(Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """Times are MicroTime text of the holder's clock: never compared with ours."""
+    """Times are MicroTime text of the holder's clock: nothing is decided by comparing them with ours.
+
+    The one comparison there is makes the allocator wait, at the first sight of a node's lease.
+    """
 
     holder_identity: str | None = None
     lease_duration_seconds: int | None = None
