@@ -192,6 +192,11 @@ def _tell(state: State, hands: Hands, key: ServiceKey, untold: Untold, *, ago: f
         ):
             continue
         hands.tell(untold.regarding, told, ago=ago)
+        if told.refused_by is not None and desired is not None:
+            hands.sink.count(metrics.REJECTED, told.refused_by, told.reason)
+            held = ip_list(desired.addresses)
+            fields = {"code": "addressRefused", "service": str(key), "reason": told.reason, "ips": held, "ago": ago}
+            log.info("%s is not moved: %s", key, told.note, extra=fields)
         if told.reason == reasons.ADDRESS_ASSIGNED and desired is not None:
             ips, took = ip_list(desired.addresses), then - flight.sent_at
             fields = {"code": "addressAssigned", "service": str(key), "ips": ips, "took": took, "ago": ago}

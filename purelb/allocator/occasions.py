@@ -23,7 +23,8 @@ from purelb.kube.model import Condition, Service
 class Occasion(Struct, frozen=True, gc=False):
     """One Event to write about a Service or a group. `apart` and `lasting` as in the table of Events.
 
-    `once`: what it is about, if nothing but the Event itself shows to a later term that it was told.
+    `once`: what it is about, if nothing but the Event itself shows to a later term that it was told. `refused_by`: the group, if it
+    tells of a refusal that no condition shows, and so counts as one when it is told.
     """
 
     reason: str
@@ -33,6 +34,7 @@ class Occasion(Struct, frozen=True, gc=False):
     apart: float = 0.0
     lasting: float = 0.0
     once: str | None = None
+    refused_by: str | None = None
 
 
 def occasion(reason: str, note: str, kind: rules.Kind = "Service") -> Occasion | None:

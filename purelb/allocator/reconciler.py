@@ -248,7 +248,7 @@ class Reconciler:
             state.several[key] = settle.planned.several
         else:
             state.several.pop(key, None)
-        settle, besides = reevaluating.outcome(state, hands, key, settle)
+        settle, besides = reevaluating.outcome(state, key, settle)
         refusal = settle.refusal
         waits = refusal.waits if refusal is not None else ()
         if refusal is not None and settle.wish.sharing_key is not None:

@@ -2,29 +2,23 @@
 """What a Service is told that asked to have its addresses re-evaluated, and could not be given others.
 
 The annotation goes with the write that answers it, and the refusal with the annotation: what the condition says is what it would say
-without. So the refusal is an Event, and a line in the log. Rejected: the refusal in the condition, which the next decision took back with
-a second write at once.
+without. So the refusal is an Event, and with it a line in the log and a count, once the write is applied: until then each decision
+finds the same anew. Rejected: the refusal in the condition, which the next decision took back with a second write at once.
 """
-
-import logging
-from typing import Final
 
 from msgspec.structs import replace
 
-from purelb.allocator import metrics
 from purelb.allocator.decision import Settle
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.occasions import Occasion, occasion
 from purelb.allocator.planning import plan
 from purelb.allocator.refusals import Refusal, ip_list
-from purelb.allocator.state import Hands, State
+from purelb.allocator.state import State
 from purelb.api import annotations as words
 from purelb.api.messages import cut
 
-log: Final = logging.getLogger(__name__)
 
-
-def outcome(state: State, hands: Hands, key: ServiceKey, settle: Settle) -> tuple[Settle, tuple[Occasion, ...]]:
+def outcome(state: State, key: ServiceKey, settle: Settle) -> tuple[Settle, tuple[Occasion, ...]]:
     """What to say once the plan is committed, and the Events of it. A source that is still asked is waited for."""
     refusal = settle.refusal
     if not settle.wish.re_evaluate or refusal is None or refusal.ask is not None:
@@ -46,8 +40,5 @@ def outcome(state: State, hands: Hands, key: ServiceKey, settle: Settle) -> tupl
     if settle.refusal is not None and settle.refusal.reason == refusal.reason:
         return settle, ()  # it is told anyway
     ips = ip_list(record.addresses)
-    hands.sink.count(metrics.REJECTED, refusal.group, refusal.reason)
-    fields = {"code": "addressRefused", "service": str(key), "reason": refusal.reason, "ips": ips}
-    log.info("%s is not moved: %s", key, refusal.text, extra=fields)
     told = occasion(refusal.reason, cut(f"{words.RE_EVALUATE}: {refusal.text}", tail=f"; keeps {ips}"))
-    return settle, (told,) if told is not None else ()
+    return settle, (replace(told, refused_by=refusal.group),) if told is not None else ()

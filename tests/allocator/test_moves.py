@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from purelb.allocator.metrics import REJECTED
 from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.resources import SERVICES
-from tests.allocator.cluster import Cluster, pool
+from purelb.sandbox.apiserver.faults import Answer, Rule
+from tests.allocator.cluster import ALLOCATOR, Cluster, pool
 from tests.allocator.objects import INSTALL
 
 if TYPE_CHECKING:
@@ -240,6 +242,40 @@ async def test_a_refused_re_evaluation_is_told_by_an_event_and_the_one_write_say
         assert told == [("web", reason, note)] * 2
         await cluster.clock.advance(120.0)
         assert cluster.status_writes() == count + 2
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "seconds"), [(409, "Conflict", 1.0), (422, "Invalid", 1800.0)], ids=["conflicts", "a webhook"]
+)
+async def test_a_refused_re_evaluation_is_logged_and_counted_once_however_often_its_write_is_refused(
+    cluster: Cluster, code: int, reason: str, seconds: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    def lines() -> list[str]:
+        return [line.getMessage() for line in caplog.records if getattr(line, "code", "") == "addressRefused"]
+
+    counted = (REJECTED.name, "default", "GroupDraining")
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        await drain(cluster)
+        await cluster.clock.advance(1.0)
+        refused = Answer(code=code, reason=reason)
+        rule = Rule(effect=refused, subject=ALLOCATOR.name, verb="patch", resource="services/status")
+        number = cluster.core.faults.add(rule)
+        count = cluster.status_writes()
+        await edit(cluster, re_evaluate="true")
+        await cluster.clock.advance(seconds)
+        assert cluster.status_writes() > count + 2, "it has been decided more than once"
+        assert (lines(), cluster.sink.counts.get(counted)) == ([], None), "nothing is true of it yet"
+        cluster.core.faults.remove(number)
+        await cluster.clock.advance(600.0)
+        assert await noted(cluster, "re-evaluate") is None
+        text = "purelb.io/re-evaluate: default hands out no new addresses; keeps 192.0.2.10"
+        assert (lines(), cluster.sink.counts[counted]) == ([f"shop/web is not moved: {text}"], 1)
+        await edit(cluster, re_evaluate="true")
+        assert len(lines()) == cluster.sink.counts[counted] == 2, "who asks again is told again"
 
 
 async def test_one_family_that_is_re_evaluated_moves_and_the_other_that_cannot_is_told_by_an_event(
