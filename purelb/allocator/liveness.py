@@ -7,8 +7,8 @@ us after that moment: during an outage of the API nobody is declared dead, for n
 
 A lease that we see for the first time may be that of a node long dead. Its own time of renewal is another machine's, so nobody is
 judged by it: if by the wall clock it is older than the lease lasts, we are *unsure* until the lease changes, or until it has stood still for
-its duration on our own clock, a minute at most, whatever it promises: then it is dead until it changes. From an unsure node nothing is taken away, and for its sake nothing is given. A clock that is wrong costs a wait
-of one renewal.
+its duration on our own clock, a minute at most, whatever it promises: then it is dead until it changes. From an unsure node nothing is
+taken away, and for its sake nothing is given. A clock that is wrong costs a wait of one renewal.
 """
 
 from collections.abc import Callable

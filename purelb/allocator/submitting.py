@@ -44,7 +44,8 @@ def submit(
 ) -> Outcome:
     """Write what the newest known object lacks. `settled`: no write of unknown outcome is left.
 
-    `more` are Events that belong to a first address, `besides` those of whatever is written; `ours` is what was published, where the ledger does not know it.
+    `more` are Events that belong to a first address, `besides` those of whatever is written; `ours` is what was published, where the
+    ledger does not know it.
     """
     found = difference(service, desired)
     wanted = fingerprint_of_desired(desired)

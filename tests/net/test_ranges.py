@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from purelb.net import ranges
@@ -254,6 +254,16 @@ texts = st.one_of(
 
 
 @given(texts)
+@example("192.0.2.01")
+@example("192.0.2.00")
+@example("192.0.2.256")
+@example("192.0.2.0001")
+@example("192.0.2")
+@example("192.0.2.1.")
+@example("192.0.2.1.1")
+@example("192.0.2.+1")
+@example("192.0.2.\u0661")
+@example("::ffff:192.0.2.1")
 def test_the_fast_reading_of_an_address_reads_what_the_slow_one_does(text: str) -> None:
     slow = ranges.parse_address(text)
     assert ranges.parse_bounds(text) == (None if slow is None else (ranges.family_of(slow), int(slow)))
