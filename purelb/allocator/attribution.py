@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from purelb.allocator.claims import Origin
+from purelb.allocator.claims import NOWHERE, Origin
 from purelb.allocator.groups import Groups
 from purelb.allocator.ledger import Ledger
 from purelb.allocator.ranges import Address
@@ -21,7 +21,11 @@ LOCAL: Final = "local"
 
 
 class Home(Struct, frozen=True, gc=False):
-    """All that the functions of this file say of one address in use. `skip_ipv6_dad` as well: of the group, or as it was noted."""
+    """Where an address belongs. `name` also where the group is refused now, `excluded_by` where it is written but not handed out.
+
+    `kind` is how it is announced, `local` or `remote`; empty when it is stray and nobody wrote that down. `origin`: what was noted
+    in its claim.
+    """
 
     group: Group | None
     name: str | None
@@ -31,12 +35,14 @@ class Home(Struct, frozen=True, gc=False):
 
     @property
     def skip_ipv6_dad(self) -> bool:
+        """Of the group, or as it was noted."""
         return self.origin.skip_ipv6_dad if self.group is None else self.group.skip_ipv6_dad
 
 
 def home_of(address: Address, *, ledger: Ledger, groups: Groups) -> Home:
-    """Where an address in use belongs, found in one look."""
-    origin = ledger.claims[address].origin
+    """Where an address belongs: to the accepted group that contains it, else to the one it came from. Found in one look."""
+    claim = ledger.claims.get(address)
+    origin = NOWHERE if claim is None else claim.origin
     place = ledger.pools.where(address)
     group = groups.holding(place)
     if group is not None:
@@ -52,31 +58,6 @@ def origin_of(group: Group) -> Origin:
     return Origin(group.name, group.announce, group.skip_ipv6_dad)
 
 
-def name_of(address: Address, *, ledger: Ledger, groups: Groups) -> str | None:
-    """The group an address belongs to: the accepted one that contains it, or the one it came from, which is refused now."""
-    name = groups.name_at(address)
-    claim = ledger.claims.get(address) if name is None else None
-    if claim is not None and (claim.origin.group in groups.elsewhere or claim.origin.group in groups.refused):
-        return claim.origin.group
-    return name
-
-
-def group_of(address: Address, *, ledger: Ledger, groups: Groups) -> Group | None:
-    """The accepted group an address belongs to: the one that contains it, or the one whose source gave it."""
-    group = groups.holding(ledger.pools.where(address))
-    claim = ledger.claims.get(address) if group is None else None
-    return groups.elsewhere.get(claim.origin.group) if claim is not None else group
-
-
-def kind_of(address: Address, *, ledger: Ledger, groups: Groups) -> str:
-    """How an address is announced: `local` or `remote`; empty when it is stray and nobody wrote it down."""
-    group = group_of(address, ledger=ledger, groups=groups)
-    if group is not None:
-        return group.announce
-    claim = ledger.claims.get(address)
-    return claim.origin.announce if claim is not None else ""
-
-
 def kinds_of(addresses: Iterable[Address], *, ledger: Ledger, groups: Groups) -> tuple[str, ...]:
     """How each of some addresses is announced."""
-    return tuple(kind_of(address, ledger=ledger, groups=groups) for address in addresses)
+    return tuple(home_of(address, ledger=ledger, groups=groups).kind for address in addresses)

@@ -13,7 +13,7 @@ from typing import Final
 
 from purelb.allocator import audit, reservations
 from purelb.allocator.announcements import MISSING_FOR
-from purelb.allocator.attribution import LOCAL, kind_of, origin_of
+from purelb.allocator.attribution import LOCAL, home_of, origin_of
 from purelb.allocator.claims import Claim
 from purelb.allocator.groups import Groups
 from purelb.allocator.keys import AgentsDue, Deadline, LivesChanged, Reported, ServiceKey, StatusDue
@@ -297,7 +297,7 @@ def _unlisted_changed(state: State, *, before: str, now: float) -> Pieces[frozen
         for number, address in enumerate(claims):
             if not number % CHANGES:
                 yield
-            if kind_of(address, ledger=state.ledger, groups=state.groups) != LOCAL:
+            if home_of(address, ledger=state.ledger, groups=state.groups).kind != LOCAL:
                 found.add(address)
     else:  # another node counts as having it still, unless that one withholds it
         found.update(a for a in seen.withheld() if a in claims)

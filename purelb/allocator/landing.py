@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Final, assert_never
 
 from purelb.allocator import metrics, statuses
-from purelb.allocator.attribution import group_of
+from purelb.allocator.attribution import home_of
 from purelb.allocator.flights import CONFLICT_CAP, CONFLICT_WAIT, FAILED_CAP, REFUSED_CAP, REFUSED_FIRST, Flight
 from purelb.allocator.keys import ServiceKey, StatusDue
 from purelb.allocator.observed import published
@@ -250,7 +250,7 @@ def note_use(state: State, hands: Hands, address: Address, now: float | None = N
 
     With `now` no turn is asked for that could only find out that a second is not over yet.
     """
-    group = group_of(address, ledger=state.ledger, groups=state.groups)
+    group = home_of(address, ledger=state.ledger, groups=state.groups).group
     if group is None:
         return
     written_at = state.group_written_at.get((group.namespace, group.name))
@@ -274,7 +274,7 @@ def _wake_for_loan(state: State, hands: Hands, address: Address, name: str, name
 def source_label(state: State, addresses: Iterable[Address]) -> str:
     """Where addresses come from, for a metric: that of the first one."""
     for address in addresses:
-        group = group_of(address, ledger=state.ledger, groups=state.groups)
+        group = home_of(address, ledger=state.ledger, groups=state.groups).group
         return "local" if group is None or group.source == "cluster" else group.source
     return "local"
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from purelb.allocator import refusals as because
-from purelb.allocator.attribution import kinds_of, name_of, origin_of
+from purelb.allocator.attribution import home_of, kinds_of, origin_of
 from purelb.allocator.claims import Contest, Holder, Origin, Plan
 from purelb.allocator.completing import Given, complete
 from purelb.allocator.groups import Groups
@@ -275,7 +275,7 @@ def _satisfied(wish: Wish, held: tuple[Address, ...], ledger: Ledger, groups: Gr
         return set(wish.addresses) <= set(held) and all(
             not wanted or {a for a in held if a[0] == family} >= wanted for family, wanted in asked.items()
         )
-    return wish.group is None or all(name_of(a, ledger=ledger, groups=groups) == wish.group for a in held)
+    return wish.group is None or all(home_of(a, ledger=ledger, groups=groups).name == wish.group for a in held)
 
 
 def _still_wanted(wish: Wish, held: tuple[Address, ...], ledger: Ledger, groups: Groups) -> tuple[Address, ...]:
@@ -284,9 +284,9 @@ def _still_wanted(wish: Wish, held: tuple[Address, ...], ledger: Ledger, groups:
         pinned, seen = {address[0] for address in wish.addresses}, ledger.published(wish.service)
         home = groups.name_at(wish.addresses[0])
         others = (a for a in held if a[0] not in pinned)
-        unmoved = {a for a in others if a in seen or name_of(a, ledger=ledger, groups=groups) == home}
+        unmoved = {a for a in others if a in seen or home_of(a, ledger=ledger, groups=groups).name == home}
         return tuple(a for a in held if a in wish.addresses or a in unmoved)
-    return tuple(a for a in held if wish.group is None or name_of(a, ledger=ledger, groups=groups) == wish.group)
+    return tuple(a for a in held if wish.group is None or home_of(a, ledger=ledger, groups=groups).name == wish.group)
 
 
 def _with_contest(answer: Given, mine: _Mine) -> Given:

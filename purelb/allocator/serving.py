@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from purelb.allocator import multipool
 from purelb.allocator import refusals as because
-from purelb.allocator.attribution import LOCAL, group_of
+from purelb.allocator.attribution import LOCAL, home_of
 from purelb.allocator.borrowing import request as request_elsewhere
 from purelb.allocator.groups import Candidates, Groups
 from purelb.allocator.ledger import Ledger
@@ -83,7 +83,7 @@ class Asker:
         if addresses and self._elsewhere is not None and addresses == self.wish.addresses:
             return self._elsewhere
         for address in addresses:
-            if (group := group_of(address, ledger=self._ledger, groups=self._groups)) is not None:
+            if (group := home_of(address, ledger=self._ledger, groups=self._groups).group) is not None:
                 return group
         claim = self._ledger.claims.get(addresses[0]) if addresses else None
         if claim is None or not claim.origin.group:
@@ -106,7 +106,7 @@ class Asker:
     def could_be_given(self, address: Address) -> bool:
         """Whether a held address could be given to its Service today."""
         wish = self.wish
-        group = group_of(address, ledger=self._ledger, groups=self._groups)
+        group = home_of(address, ledger=self._ledger, groups=self._groups).group
         if group is None or group.drain or self._groups.denial(group, wish.service.namespace) is not None:
             return False
         if wish.addresses:  # a family without a request is filled from the group of the first request

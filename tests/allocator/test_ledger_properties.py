@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from purelb.allocator.attribution import name_of
+from purelb.allocator.attribution import home_of
 from purelb.allocator.claims import Source
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.learning import learn_all
@@ -305,7 +305,7 @@ class AWorldThatKeepsChanging(RuleBasedStateMachine):
 
     def _noted(self, key: ServiceKey) -> dict[str, str]:
         """What the annotations say of the groups of what is published."""
-        names = [name_of(a, ledger=self.desk.ledger, groups=self.desk.groups) or "?" for a in self.published[key]]
+        names = [home_of(a, ledger=self.desk.ledger, groups=self.desk.groups).name or "?" for a in self.published[key]]
         return {"purelb.io/allocated-from": ", ".join(names)}
 
     @rule()
