@@ -2,6 +2,7 @@
 """What a decision looks like from outside: gauges, counters, the log line of a refusal, and what people should be warned of."""
 
 import logging
+from collections.abc import Container
 from typing import TYPE_CHECKING, Final
 
 from purelb.allocator import metrics
@@ -57,13 +58,16 @@ def count(
         log.info("%s: %s", key, refusal.text, extra=fields)
 
 
-def warnings(settle: Settle) -> list[Occasion]:
-    """What a Service that gets an address should know about the way it asked for it."""
+def warnings(settle: Settle, elsewhere: Container[str] = ()) -> list[Occasion]:
+    """What a Service that gets an address should know about the way it asked for it.
+
+    `elsewhere`: the groups whose source is asked for requested addresses; to name one of them has an effect.
+    """
     wish = settle.wish
     texts: list[tuple[str, str]] = []
     if settle.planned is not None and settle.planned.warning:
         texts.append((rules.CONFIGURATION_WARNING, settle.planned.warning))
-    if wish.addresses and wish.group is not None:
+    if wish.addresses and wish.group is not None and wish.group not in elsewhere:
         text = f"{words.ADDRESSES} decides: {words.SERVICE_GROUP} {shown(wish.group)} has no effect"
         texts.append((rules.CONFIGURATION_WARNING, text))
     if wish.deprecated:

@@ -279,7 +279,7 @@ class Reconciler:
             now,
             settled=settled,
             adopted=settle.adopted,
-            more=warnings(settle),
+            more=warnings(settle, state.groups.elsewhere),
             besides=besides,
         )
         if state.restores.contested(key, now) and state.once.new(

@@ -14,7 +14,7 @@ from purelb.allocator.keys import ServiceKey
 from purelb.allocator.landing import fingerprint_of, fingerprint_of_desired, wake, whole
 from purelb.allocator.observed import published
 from purelb.allocator.occasions import Occasion, occasion, of_change
-from purelb.allocator.publish import Desired, difference, patch
+from purelb.allocator.publish import Desired, Difference, difference, patch
 from purelb.allocator.ranges import Address
 from purelb.allocator.state import PRIORITY_ALLOCATE, PRIORITY_FOLD, Hands, Last, State
 from purelb.allocator.wish import rough_wish
@@ -26,6 +26,7 @@ from purelb.kube.owner import After, Done, Outcome
 from purelb.kube.resources import SERVICES
 
 MESSAGE_APART: Final = 60.0
+_OF_THE_WISH: Final = frozenset({rules.CONFIGURATION_WARNING, rules.DEPRECATION_WARNING})
 
 
 def submit(
@@ -44,8 +45,8 @@ def submit(
 ) -> Outcome:
     """Write what the newest known object lacks. `settled`: no write of unknown outcome is left.
 
-    `more` are Events that belong to a first address, `besides` those of whatever is written; `ours` is what was published, where the
-    ledger does not know it.
+    `more` are Events that belong to a new address, those about the wish also to one that is agreed anew; `besides` are those of whatever
+    is written; `ours` is what was published, where the ledger does not know it.
     """
     found = difference(service, desired)
     wanted = fingerprint_of_desired(desired)
@@ -75,6 +76,8 @@ def submit(
         occasions = [told for told in occasions if told.reason != reasons.ADDRESS_CONFLICT]
     if occasions and occasions[0].reason == reasons.ADDRESS_ASSIGNED:
         occasions += more
+    elif not restores and _agreed_anew(service, found):
+        occasions += (told for told in more if told.reason in _OF_THE_WISH)
     occasions += besides
     if restores and last is not None:
         state.restores.restoring(key, now, applied=last.at)
@@ -108,6 +111,12 @@ def submit(
         priority=PRIORITY_ALLOCATE if found.ingress else PRIORITY_FOLD,
     )
     return Done()
+
+
+def _agreed_anew(service: Service, found: Difference) -> bool:
+    """Whether the write records another wish of its user. One that nobody had recorded is only taken over."""
+    recorded = annotations(service).get(words.ALLOCATED_WISH)
+    return recorded is not None and any(name == words.ALLOCATED_WISH and value for name, value in found.annotations)
 
 
 def _asks(service: Service) -> int:

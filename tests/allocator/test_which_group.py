@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which group a Service that names none is given its address from, and where it goes when that one cannot serve it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from purelb.kube.model import LabelSelector
+from tests.allocator.desk import Desk
+from tests.allocator.objects import group, service, v4, v6
+
+if TYPE_CHECKING:
+    from purelb.api.kinds import ServiceGroup
+
+SHOP: dict[str, Any] = {"namespaces": ("shop",)}
+GOLD = LabelSelector(match_labels={"tier": "gold"})
+LABELS = {"tier": "gold"}
+
+
+def numbered(name: str, number: int, **spec: Any) -> ServiceGroup:
+    """A group with one address, which tells it from the others: 198.51.`number`.1."""
+    return group(name, v4(f"198.51.{number}.1/32", f"198.51.{number}.0/24"), **spec)
+
+
+def order(*groups: ServiceGroup, many: int = 1, **asked: Any) -> list[object]:
+    """For one Service after the other, each with the same labels: the number of the group that serves it, or why none does."""
+    desk, found = Desk(*groups), list[object]()
+    for number in range(many):
+        wanted = service(f"s{number}", labels=LABELS, **asked)
+        refusal = desk.ask(wanted)
+        held = desk.held(wanted)
+        found.append(int(held[0].split(".")[2]) if held else refusal.reason if refusal is not None else None)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param(
+            {"service_selector": GOLD},
+            {"namespace_default": True, "priority": 1},
+            id="who selects the Service is first",
+        ),
+        pytest.param({"namespace_default": True}, {"priority": 1}, id="then who is the default of the namespace"),
+        pytest.param({"priority": 10}, {"priority": 20}, id="then who has the lower priority"),
+        pytest.param({"priority": 65535}, {}, id="whoever has none comes last"),
+    ],
+)
+def test_of_two_that_serve_the_namespace(first: dict[str, Any], second: dict[str, Any]) -> None:
+    assert order(numbered("zzz", 1, **SHOP, **first), numbered("aaa", 2, **SHOP, **second)) == [1]
+    assert order(numbered("aaa", 1, **SHOP, **first), numbered("zzz", 2, **SHOP, **second)) == [1]
+
+
+@pytest.mark.parametrize("marks", [{}, {"namespace_default": True}], ids=["unmarked", "both marked"])
+def test_of_two_alike_the_one_named_default_is_taken_and_of_two_others_neither(marks: dict[str, Any]) -> None:
+    alike = {**SHOP, **marks}
+    assert order(numbered("aaa", 1, **alike), numbered("default", 2, **alike)) == [2]
+    assert order(numbered("aaa", 1, **alike), numbered("bbb", 2, **alike)) == ["AmbiguousGroup"]
+
+
+def test_the_message_says_whether_none_or_several_are_marked() -> None:
+    for marks, said in (({}, "none is"), ({"namespace_default": True}, "several are")):
+        desk = Desk(
+            numbered("bbb", 1, **SHOP, **marks), numbered("aaa", 2, **SHOP, **marks), numbered("ccc", 3, **SHOP)
+        )
+        refusal = desk.ask(service())
+        assert refusal is not None
+        names = "aaa, bbb" if marks else "aaa, bbb, ccc"
+        assert refusal.text == f"{names} serve namespace shop and {said} marked namespaceDefault"
+
+
+def test_an_ambiguous_choice_falls_to_the_open_default_unless_the_namespace_is_fenced() -> None:
+    alike = [numbered("aaa", 1, **SHOP), numbered("bbb", 2, **SHOP)]
+    assert order(*alike, numbered("default", 3)) == [3]
+    assert order(*alike, numbered("default", 3, namespaces=("bank",))) == ["AmbiguousGroup"]
+    assert order(*alike, numbered("default", 3, auto_assign=False)) == ["AmbiguousGroup"]
+    fenced = numbered("fence", 4, **SHOP, enforce_namespaces=True, auto_assign=False)
+    assert order(*alike, numbered("default", 3), fenced) == ["AmbiguousGroup"]
+
+
+def test_a_group_that_serves_the_namespace_comes_before_an_open_one_whatever_that_says_of_itself() -> None:
+    assert order(numbered("aaa", 1, **SHOP), numbered("default", 2, priority=1, service_selector=GOLD)) == [1]
+
+
+def test_groups_are_filled_by_priority_and_whoever_has_none_is_no_way_out() -> None:
+    groups = [numbered("a", 1, **SHOP), numbered("b", 2, **SHOP, priority=20), numbered("c", 3, **SHOP, priority=10)]
+    assert order(*groups, many=3) == [3, 2, "PoolExhausted"]
+    desk = Desk(*groups)
+    for number in range(2):
+        desk.get(service(f"s{number}"))
+    refusal = desk.ask(service("late"))
+    assert refusal is not None
+    full = "PoolExhausted (1 of 1 IPv4 addresses in use)"
+    assert refusal.text == f"c: {full}; b: {full}"
+
+
+def test_open_groups_are_filled_one_after_the_other_with_a_priority_or_without() -> None:
+    groups = [
+        numbered("b", 1, auto_assign=True),
+        numbered("default", 2),
+        numbered("a", 3, auto_assign=True),
+        numbered("c", 4, auto_assign=True, priority=7),
+    ]
+    assert order(*groups, many=5) == [4, 2, 3, 1, "PoolExhausted"]
+
+
+def test_a_group_whose_selector_does_not_match_is_no_way_out_either() -> None:
+    other = LabelSelector(match_labels={"tier": "tin"})
+    groups = [numbered("a", 1, **SHOP, priority=1), numbered("b", 2, **SHOP, priority=2, service_selector=other)]
+    assert order(*groups, many=2) == [1, "PoolExhausted"]
+
+
+def test_a_group_that_is_named_needs_neither_selector_nor_permission_to_be_chosen() -> None:
+    other = LabelSelector(match_labels={"tier": "tin"})
+    named: dict[str, Any] = {"annotations": {"purelb.io/service-group": "it"}}
+    it = numbered("it", 1, **SHOP, service_selector=other, auto_assign=False, priority=65535)
+    assert order(it, numbered("default", 2, **SHOP, priority=1), **named) == [1]
+    assert order(it, numbered("default", 2, **SHOP, priority=1), many=2, **named) == [1, "PoolExhausted"]
+
+
+def test_a_fence_names_the_groups_that_are_left() -> None:
+    fence = numbered("fence", 1, **SHOP, enforce_namespaces=True)
+    beside = numbered("beside", 2, namespaces=("shop", "bank"))
+    desk = Desk(fence, beside, numbered("default", 3))
+    refusal = desk.ask(service(annotations={"purelb.io/service-group": "default"}))
+    assert refusal is not None
+    assert (refusal.reason, refusal.text) == ("NamespaceDenied", "namespace shop may use only beside, fence")
+    assert desk.get(service(annotations={"purelb.io/service-group": "beside"})) == ("198.51.2.1",)
+    stranger = desk.ask(service(namespace="bank", annotations={"purelb.io/service-group": "fence"}))
+    assert stranger is not None
+    assert (stranger.reason, stranger.text) == ("NamespaceDenied", "fence does not serve namespace bank")
+
+
+@pytest.mark.parametrize("policy", ["PreferDualStack", "RequireDualStack"])
+def test_who_wants_both_families_gets_them_from_the_first_group_that_has_both(policy: str) -> None:
+    both = group("b", v4("198.51.2.1/32", "198.51.2.0/24"), v6("2001:db8::1"), auto_assign=True, priority=2)
+    dual: dict[str, Any] = {"families": ("IPv4", "IPv6"), "policy": policy}
+    desk = Desk(numbered("a", 1, auto_assign=True, priority=1), both)
+    assert desk.get(service("first", **dual)) == ("198.51.2.1", "2001:db8::1")
+    second = service("second", **dual)
+    expected = ("198.51.1.1",) if policy == "PreferDualStack" else ()
+    assert desk.get(second) == expected, "then one family of the first that has any, or nothing"
+    assert desk.get(service("third")) == (() if expected else ("198.51.1.1",))
+
+
+def test_addresses_stand_in_the_order_of_the_families_and_then_of_the_request() -> None:
+    desk = Desk(group("default", v4("192.0.2.10-192.0.2.19"), v6("2001:db8::10-2001:db8::19")))
+    asked = {"purelb.io/addresses": "192.0.2.15,2001:db8::12,192.0.2.11,2001:db8::11"}
+    wanted = service(families=("IPv6", "IPv4"), annotations=asked)
+    assert desk.get(wanted) == ("2001:db8::12", "2001:db8::11", "192.0.2.15", "192.0.2.11")
