@@ -34,6 +34,11 @@ class Overrides:
             return True
         return False
 
+    def rests_until(self, service: ServiceKey, now: float) -> float | None:
+        """Until when the Service is left alone; None when it is not."""
+        until = self._rest_until.get(service)
+        return until if until is not None and now < until else None
+
     def overridden(self, service: ServiceKey, now: float) -> None:
         """We set Cluster."""
         self._done.setdefault(service, deque(maxlen=TRIES)).append(now)

@@ -289,7 +289,8 @@ class Reconciler:
             log.info(
                 "somebody else writes the status of %s again and again: it is put back ever later", key, extra=fields
             )
-        ends = (seen.due, state.lasting.due(key), said_at if quiet else None, state.loans.ask_again_at(key))
+        rests = state.overrides.rests_until(key, now) if settle.wish.local_policy else None
+        ends = (seen.due, state.lasting.due(key), said_at if quiet else None, state.loans.ask_again_at(key), rests)
         due = min((at for at in ends if at is not None), default=None)
         if isinstance(outcome, Done) and due is not None:
             return After(max(0.0, due - now))
