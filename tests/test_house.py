@@ -43,6 +43,8 @@ DECIDING = (
     "purelb/allocator/serving.py",
     "purelb/allocator/refusals.py",
     "purelb/allocator/announcements.py",
+    "purelb/allocator/folding.py",
+    "purelb/allocator/nodereport.py",
     "purelb/allocator/publish.py",
     "purelb/lbnodeagent/config.py",
     "purelb/lbnodeagent/links.py",

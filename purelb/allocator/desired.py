@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from purelb.allocator import publish
-from purelb.allocator.announcements import Announcements, Wanted
+from purelb.allocator.announcements import Announcements
 from purelb.allocator.attribution import LOCAL, home_of
 from purelb.allocator.decision import Settle
+from purelb.allocator.folding import Wanted, fold
 from purelb.allocator.groups import Groups
 from purelb.allocator.ledger import Ledger
 from purelb.allocator.observed import branded, condition, published
@@ -56,7 +57,7 @@ def outlook(
         Wanted(a, local=home.kind in {LOCAL, ""}, off_subnet=home.group is None or home.group.off_subnet == "Dummy")
         for a, home in zip(addresses, homes, strict=True)
     ]
-    folded = announcements.fold(wanted, _said(told), service=str(settle.wish.service), noted=noted, now=now)
+    folded = fold(announcements, wanted, _said(told), service=str(settle.wish.service), noted=noted, now=now)
     unknown = bool(announcements.unsure) and settle.refusal is not None and is_about_nodes(settle.refusal)
     refusal = None if unknown else settle.refusal
     said: Said | None = None
