@@ -292,9 +292,9 @@ class Reconciler:
         rests = state.overrides.rests_until(key, now) if settle.wish.local_policy else None
         ends = (seen.due, state.lasting.due(key), said_at if quiet else None, state.loans.ask_again_at(key), rests)
         due = min((at for at in ends if at is not None), default=None)
-        if isinstance(outcome, Done) and due is not None:
-            return After(max(0.0, due - now))
-        return outcome
+        if due is None or (isinstance(outcome, After) and now + outcome.delay <= due):
+            return outcome
+        return After(max(0.0, due - now))
 
     def _foreign(self, key: ServiceKey, service: Service, decision: Foreign, now: float, *, settled: bool) -> Outcome:
         """Another controller serves it: what we said while it waited for us is taken back. It is ours when a group comes that has it."""
