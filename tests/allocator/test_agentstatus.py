@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -17,18 +17,7 @@ from tests.allocator.cluster import Cluster, pool
 from tests.allocator.nodes import Node
 from tests.allocator.objects import INSTALL
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 CONFIGURED = {"state": "configured", "source": f"{INSTALL}/lan"}
-
-
-@pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    made = Cluster()
-    async with made.admin:
-        await made.prepare()
-        yield made
 
 
 async def lan(cluster: Cluster, name: str = "lan", namespace: str = INSTALL, **spec: Any) -> None:

@@ -18,7 +18,7 @@ from tests.allocator.cluster import Cluster, pool
 from tests.allocator.objects import INSTALL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import Mapping
 
 ADDRESSES = "purelb.io/addresses"
 GROUP = "purelb.io/service-group"
@@ -26,13 +26,11 @@ LATE = 0.0625
 
 
 @pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    made = Cluster()
-    async with made.admin:
-        await made.prepare()
-        await made.create(SERVICE_GROUPS, pool(text="192.0.2.10-192.0.2.19"), INSTALL)
-        await made.create(SERVICE_GROUPS, pool("other", "192.0.2.30-192.0.2.39"), INSTALL)
-        yield made
+def groups() -> tuple[dict[str, Any], ...]:
+    return (
+        pool(text="192.0.2.10-192.0.2.19"),
+        pool("other", "192.0.2.30-192.0.2.39"),
+    )
 
 
 def writes_are_late(cluster: Cluster) -> None:

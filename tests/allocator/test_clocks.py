@@ -4,30 +4,22 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from purelb.api.kinds import SERVICE_GROUPS
 from purelb.sandbox.apiserver.faults import Reset, Rule
 from tests.allocator.cluster import Cluster, pool
-from tests.allocator.objects import INSTALL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from purelb.kube.model import Service
 
 NAMES = ("a", "b", "c")
 
 
 @pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    made = Cluster()
-    async with made.admin:
-        await made.prepare()
-        await made.create(SERVICE_GROUPS, pool(text="192.0.2.10-192.0.2.19", reuseDelay="1h"), INSTALL)
-        yield made
+def groups() -> tuple[dict[str, Any], ...]:
+    return (pool(text="192.0.2.10-192.0.2.19", reuseDelay="1h"),)
 
 
 async def served(cluster: Cluster) -> list[Service]:

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from purelb.api.kinds import SERVICE_GROUPS
@@ -12,17 +10,6 @@ from purelb.kube.resources import NAMESPACES, NODES, SERVICES
 from purelb.sandbox.apiserver.faults import Answer, Delay, LoseAnswer, Rule
 from tests.allocator.cluster import Cluster, pool
 from tests.allocator.objects import INSTALL
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-
-@pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    made = Cluster()
-    async with made.admin:
-        await made.prepare()
-        yield made
 
 
 async def test_a_service_gets_an_address_with_exactly_one_write(cluster: Cluster) -> None:

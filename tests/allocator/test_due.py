@@ -9,12 +9,12 @@ import pytest
 
 from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.resources import SERVICES
-from tests.allocator.cluster import Cluster
 from tests.allocator.nodes import Node
 from tests.allocator.objects import INSTALL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from tests.allocator.cluster import Cluster
+
 
 DUAL: dict[str, Any] = {"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv4", "IPv6"]}
 
@@ -25,13 +25,9 @@ def entries(six: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    made = Cluster()
-    async with made.admin:
-        await made.prepare()
-        body = {"metadata": {"name": "default"}, "spec": entries("2001:db8::10-2001:db8::11")}
-        await made.create(SERVICE_GROUPS, body, INSTALL)
-        yield made
+def groups() -> tuple[dict[str, Any], ...]:
+    body = {"metadata": {"name": "default"}, "spec": entries("2001:db8::10-2001:db8::11")}
+    return (body,)
 
 
 async def announced(cluster: Cluster) -> tuple[str, str]:

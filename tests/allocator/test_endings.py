@@ -3,30 +3,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
-from purelb.api.kinds import SERVICE_GROUPS
 from purelb.api.leases import ALLOCATOR_LEASE
 from purelb.kube.resources import LEASES, SERVICES
 from purelb.sandbox.apiserver.faults import Answer, Delay, Hang, LoseAnswer, Reset, Rule
 from tests.allocator.cluster import ALLOCATOR, Cluster, pool
 from tests.allocator.objects import INSTALL
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 MOMENT = 1 / 64
 
 
 @pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    made = Cluster()
-    async with made.admin:
-        await made.prepare()
-        await made.create(SERVICE_GROUPS, pool(text="192.0.2.10-192.0.2.14"), INSTALL)
-        yield made
+def groups() -> tuple[dict[str, Any], ...]:
+    return (pool(text="192.0.2.10-192.0.2.14"),)
 
 
 @pytest.mark.parametrize("moments", range(0, 40, 3))

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -13,19 +13,12 @@ from tests.allocator.cluster import Cluster, pool
 from tests.allocator.nodes import Node
 from tests.allocator.objects import INSTALL
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 HOUR = 3600.0
 
 
 @pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    made = Cluster()
-    async with made.admin:
-        await made.prepare()
-        await made.create(SERVICE_GROUPS, pool(), INSTALL)
-        yield made
+def groups() -> tuple[dict[str, Any], ...]:
+    return (pool(),)
 
 
 async def times(cluster: Cluster, reason: str, name: str = "web") -> int:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -14,17 +14,10 @@ from tests.allocator.cluster import Cluster, pool
 from tests.allocator.nodes import Node
 from tests.allocator.objects import INSTALL
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 
 @pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    made = Cluster()
-    async with made.admin:
-        await made.prepare()
-        await made.create(SERVICE_GROUPS, pool(), INSTALL)
-        yield made
+def groups() -> tuple[dict[str, Any], ...]:
+    return (pool(),)
 
 
 async def announced(cluster: Cluster) -> tuple[str, str, str]:

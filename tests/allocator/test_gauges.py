@@ -14,17 +14,7 @@ from tests.allocator.cluster import Cluster, pool
 from tests.allocator.objects import INSTALL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from purelb.allocator.main import Allocator
-
-
-@pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    made = Cluster()
-    async with made.admin:
-        await made.prepare()
-        yield made
 
 
 def gauges(component: Allocator, prefix: str) -> dict[tuple[str, ...], float]:

@@ -3,28 +3,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
-import pytest
 
 from purelb.api.kinds import SERVICE_GROUPS, ServiceGroupStatus
 from purelb.kube.resources import NAMESPACES, SERVICES
 from tests.allocator.cluster import Cluster, pool
 from tests.allocator.objects import INSTALL
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 PATH = "/servicegroups/default/status"
-
-
-@pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    made = Cluster()
-    async with made.admin:
-        await made.prepare()
-        yield made
 
 
 async def status(cluster: Cluster, name: str = "default") -> dict[str, Any]:

@@ -13,7 +13,6 @@ import pytest
 from purelb.allocator.main import Allocator, Deps
 from purelb.allocator.settings import AllocatorSettings
 from purelb.api import leases
-from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.access import fixed_access
 from purelb.kube.resources import LEASES
 from purelb.sandbox.apiserver.faults import Hang, Refuse, Rule
@@ -30,12 +29,8 @@ BUDGET = 10.0
 
 
 @pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    made = Cluster()
-    async with made.admin:
-        await made.prepare()
-        await made.create(SERVICE_GROUPS, pool(text="192.0.2.10-192.0.2.250"), INSTALL)
-        yield made
+def groups() -> tuple[dict[str, Any], ...]:
+    return (pool(text="192.0.2.10-192.0.2.250"),)
 
 
 class Leader:

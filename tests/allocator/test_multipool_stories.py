@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
@@ -15,9 +15,6 @@ from purelb.kube.resources import NAMESPACES, SERVICES
 from tests.allocator.cluster import Cluster, pool
 from tests.allocator.nodes import Node
 from tests.allocator.objects import INSTALL
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 A = {"pool": "192.0.2.10-192.0.2.19", "subnet": "192.0.2.0/24"}
 B = {"pool": "198.51.100.10/32", "subnet": "198.51.100.0/24"}
@@ -30,12 +27,8 @@ def racks(*entries: dict[str, str], **flags: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    made = Cluster()
-    async with made.admin:
-        await made.prepare()
-        await made.create(SERVICE_GROUPS, {"metadata": {"name": "default"}, **racks(A, B)}, INSTALL)
-        yield made
+def groups() -> tuple[dict[str, Any], ...]:
+    return ({"metadata": {"name": "default"}, **racks(A, B)},)
 
 
 async def reason(cluster: Cluster, name: str = "web") -> tuple[str, str]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -15,18 +15,7 @@ from tests.allocator.cluster import ALLOCATOR, Cluster, pool
 from tests.allocator.nodes import Node
 from tests.allocator.objects import INSTALL, service
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 BRAND = {"purelb.io/allocated-by": "PureLB"}
-
-
-@pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    made = Cluster()
-    async with made.admin:
-        await made.prepare()
-        yield made
 
 
 @pytest.mark.parametrize(

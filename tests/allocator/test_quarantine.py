@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
@@ -13,19 +13,12 @@ from purelb.kube.resources import SERVICES
 from tests.allocator.cluster import Cluster, pool
 from tests.allocator.objects import INSTALL, ip, key
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 ONE = "192.0.2.10/32"
 
 
 @pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    made = Cluster()
-    async with made.admin:
-        await made.prepare()
-        await made.create(SERVICE_GROUPS, pool(text=ONE, reuseDelay="10m"), INSTALL)
-        yield made
+def groups() -> tuple[dict[str, Any], ...]:
+    return (pool(text=ONE, reuseDelay="10m"),)
 
 
 async def released(cluster: Cluster) -> None:

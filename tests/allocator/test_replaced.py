@@ -21,7 +21,7 @@ from tests.allocator.cluster import Cluster, pool
 from tests.allocator.objects import INSTALL, ip, service
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import Mapping
 
     from purelb.allocator.refusals import Refusal
 
@@ -29,12 +29,8 @@ SHARED = {"purelb.io/allow-shared-ip": "k"}
 
 
 @pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    made = Cluster()
-    async with made.admin:
-        await made.prepare()
-        await made.create(SERVICE_GROUPS, pool(), INSTALL)
-        yield made
+def groups() -> tuple[dict[str, Any], ...]:
+    return (pool(),)
 
 
 async def put(cluster: Cluster, annotations: Mapping[str, str] | None = None, name: str = "web") -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,7 +15,7 @@ from tests.allocator.nodes import Node
 from tests.allocator.objects import INSTALL, key
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import Mapping
 
     from purelb.allocator.ranges import Address
 
@@ -23,12 +23,8 @@ STRANGER = "02:00:00:00:00:01"
 
 
 @pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    made = Cluster()
-    async with made.admin:
-        await made.prepare()
-        await made.create(SERVICE_GROUPS, pool(text="192.0.2.10-192.0.2.19"), INSTALL)
-        yield made
+def groups() -> tuple[dict[str, Any], ...]:
+    return (pool(text="192.0.2.10-192.0.2.19"),)
 
 
 def duplicate(ip: str, service: str = "shop/web") -> Mapping[str, object]:

@@ -9,20 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from purelb.kube.resources import NAMESPACES, SERVICES
-from tests.allocator.cluster import Cluster
 from tests.allocator.objects import INSTALL
 from tests.purelb_go import OLD_NAMESPACE, Generation, left_by, moved
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import Mapping
 
-
-@pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    made = Cluster()
-    async with made.admin:
-        await made.prepare()
-        yield made
+    from tests.allocator.cluster import Cluster
 
 
 async def leave(cluster: Cluster, generation: Generation) -> None:

@@ -3,28 +3,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
-from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.resources import SERVICES
 from tests.allocator.cluster import Cluster, pool
-from tests.allocator.objects import INSTALL
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 SHARES = {"purelb.io/allow-shared-ip": "k"}
 
 
 @pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    made = Cluster()
-    async with made.admin:
-        await made.prepare()
-        await made.create(SERVICE_GROUPS, pool(text="192.0.2.10/32"), INSTALL)
-        yield made
+def groups() -> tuple[dict[str, Any], ...]:
+    return (pool(text="192.0.2.10/32"),)
 
 
 async def two_sharers_one_of_which_is_being_deleted(cluster: Cluster) -> None:

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from purelb.api.kinds import SERVICE_GROUPS
-from tests.allocator.cluster import Cluster
 from tests.allocator.nodes import Node
-from tests.allocator.objects import INSTALL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from tests.allocator.cluster import Cluster
+
 
 CUT_OFF: dict[str, Any] = {"remote": {"interface": "kube-lb0", "count": 9000, "addresses": ["198.51.100.9/24"]}}
 WHOLE: dict[str, Any] = {"remote": {"interface": "kube-lb0", "count": 1, "addresses": ["198.51.100.9/24"]}}
@@ -21,14 +19,10 @@ ANNOUNCED = ("True", "AnnouncingNonLocal")
 
 
 @pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    made = Cluster()
-    async with made.admin:
-        await made.prepare()
-        entry = {"pool": "198.51.100.1-198.51.100.9", "subnet": "198.51.100.0/24"}
-        body = {"metadata": {"name": "default"}, "spec": {"remote": {"v4pool": entry}}}
-        await made.create(SERVICE_GROUPS, body, INSTALL)
-        yield made
+def groups() -> tuple[dict[str, Any], ...]:
+    entry = {"pool": "198.51.100.1-198.51.100.9", "subnet": "198.51.100.0/24"}
+    body = {"metadata": {"name": "default"}, "spec": {"remote": {"v4pool": entry}}}
+    return (body,)
 
 
 async def announced(cluster: Cluster) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -12,9 +12,6 @@ from purelb.kube.resources import EVENTS, SERVICES
 from tests.allocator.cluster import Cluster, pool
 from tests.allocator.ipam import V4, Ipam, netbox
 from tests.allocator.objects import INSTALL
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 PINNED = "192.0.2.11"
 MOOT = "purelb.io/addresses decides: purelb.io/service-group default has no effect"
@@ -26,12 +23,8 @@ WARNINGS = {"ConfigurationWarning", "DeprecationWarning", "LocalOverride"}
 
 
 @pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    made = Cluster()
-    async with made.admin:
-        await made.prepare()
-        await made.create(SERVICE_GROUPS, pool(), INSTALL)
-        yield made
+def groups() -> tuple[dict[str, Any], ...]:
+    return (pool(),)
 
 
 async def warned(cluster: Cluster, name: str = "web") -> list[tuple[str, str, str, str]]:
