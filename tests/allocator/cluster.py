@@ -18,7 +18,7 @@ from tests.allocator.objects import INSTALL
 from tests.installed import CountingSink, Installed, Recording
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from purelb.allocator.sources.source import Factory
     from purelb.kube.model import Condition, Event, Service
@@ -37,9 +37,12 @@ class Cluster(Installed):
         self.sink = CountingSink()
         self.sources: dict[str, Factory] = {}
 
-    def _deps(self, transport: Recording) -> Deps:
+    def _component(self, settings: Mapping[str, Any]) -> Allocator:
+        transport = Recording(self.core, clock=self.clock, user=ALLOCATOR)
+        transport.writes = self.writes
+        wanted = AllocatorSettings(**{"namespace": INSTALL, "leader_elect": False, **settings})
         access = fixed_access("http://memory")
-        return Deps(self.clock, self.sink, access=access, transport=transport, sources=self.sources)
+        return Allocator(wanted, Deps(self.clock, self.sink, access=access, transport=transport, sources=self.sources))
 
     prepare = Installed.install
     serve = Installed.wish
@@ -62,6 +65,26 @@ class Cluster(Installed):
         conditions = (found.status.conditions if found.status is not None else ()) or ()
         return next((c for c in conditions if c.type == f"purelb.io/{type_}"), None)
 
+    async def says(self, type_: str = "Allocated", name: str = "web", namespace: str = "shop") -> Condition:
+        """A condition that is there."""
+        found = await self.condition(type_, name, namespace)
+        assert found is not None, f"{namespace}/{name} has no condition {type_}"
+        return found
+
+    async def allocated(self, name: str = "web") -> tuple[str, str, str]:
+        """The status, the reason and the message of `Allocated`."""
+        found = await self.says(name=name)
+        return found.status, found.reason, found.message
+
+    async def announced(self, name: str = "web") -> tuple[str, str, str]:
+        """The same of `Announced`."""
+        found = await self.says("Announced", name)
+        return found.status, found.reason, found.message
+
+    async def noted(self, word: str, name: str = "web") -> str | None:
+        """What an annotation of ours says; `word` is its name without our prefix."""
+        return ((await self.service(name)).metadata.annotations or {}).get(f"purelb.io/{word}")
+
     async def events(self) -> list[tuple[str, str, str]]:
         """About whom, the reason, the note; one that was told again stands there again."""
         found: list[Event] = []
@@ -72,10 +95,7 @@ class Cluster(Installed):
     @asynccontextmanager
     async def allocator(self, **settings: Any) -> AsyncIterator[Allocator]:
         """The component, running; stopped at the end."""
-        transport = Recording(self.core, clock=self.clock, user=ALLOCATOR)
-        transport.writes = self.writes
-        wanted = AllocatorSettings(**{"namespace": INSTALL, "leader_elect": False, **settings})
-        component = Allocator(wanted, self._deps(transport))
+        component = self._component(settings)
         async with asyncio.TaskGroup() as group:
             running = group.create_task(component.run())
             await self.clock.advance(1.0)
@@ -89,10 +109,7 @@ class Cluster(Installed):
     @asynccontextmanager
     async def killed_allocator(self, **settings: Any) -> AsyncIterator[Allocator]:
         """The component, running; at the end it is gone in the middle of whatever it did."""
-        transport = Recording(self.core, clock=self.clock, user=ALLOCATOR)
-        transport.writes = self.writes
-        wanted = AllocatorSettings(**{"namespace": INSTALL, "leader_elect": False, **settings})
-        component = Allocator(wanted, self._deps(transport))
+        component = self._component(settings)
         async with asyncio.TaskGroup() as group:
             running = group.create_task(component.run())
             try:

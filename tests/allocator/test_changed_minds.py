@@ -65,8 +65,7 @@ async def test_a_request_for_a_taken_address_made_before_the_first_answer_is_ref
         await ask(cluster, {ADDRESSES: "192.0.2.10"})
         await cluster.clock.advance(2.0)
         assert await cluster.addresses() == ()
-        told = await cluster.condition()
-        assert told is not None
+        told = await cluster.says()
         assert (told.status, told.reason) == ("False", "InUse")
 
 
@@ -115,8 +114,7 @@ async def test_a_third_wish_that_is_refused_keeps_what_is_published_and_not_what
         for _ in range(20):
             await cluster.clock.advance(0.1)
             assert await cluster.addresses() == ("192.0.2.11",)
-        told = await cluster.condition()
-        assert told is not None
+        told = await cluster.says()
         assert (told.status, told.reason) == ("False", "InUse")
         assert "keeps 192.0.2.11" in told.message
 

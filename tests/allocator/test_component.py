@@ -49,8 +49,7 @@ async def test_the_next_in_line_is_served_when_an_address_becomes_free_and_nobod
         for name in ("first", "second", "third"):
             await cluster.serve(name)
             await cluster.clock.advance(1.1)
-        refused = await cluster.condition(name="second")
-        assert refused is not None
+        refused = await cluster.says(name="second")
         assert (refused.reason, refused.message) == ("PoolExhausted", "default: 1 of 1 IPv4 addresses in use")
         await cluster.admin.delete(SERVICES, "first", namespace="shop")
         await cluster.clock.advance(1.0)
@@ -212,8 +211,7 @@ async def test_services_of_others_are_never_touched_and_their_addresses_never_gi
         assert await cluster.service("theirs") == theirs
         await cluster.serve("wants", annotations={"purelb.io/addresses": "192.0.2.10"})
         await cluster.clock.advance(1.0)
-        refused = await cluster.condition(name="wants")
-        assert refused is not None
+        refused = await cluster.says(name="wants")
         assert refused.message == "192.0.2.10 is published for shop/theirs by another controller"
         await cluster.admin.delete(SERVICES, "theirs", namespace="shop")
         await cluster.clock.advance(1.0)
@@ -327,8 +325,7 @@ async def test_a_foreign_address_is_adopted_when_a_group_comes_that_contains_it(
     async with cluster.allocator(default_announcer="PureLB"):
         await cluster.serve(loadBalancerClass=None)
         await cluster.clock.advance(1.0)
-        told = await cluster.condition()
-        assert told is not None
+        told = await cluster.says()
         assert told.reason == "NoMatchingGroup"
         ingress = {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.11"}]}}}
         await cluster.patch(SERVICES, "web", ingress, "shop", subresource="status")
@@ -340,8 +337,7 @@ async def test_a_foreign_address_is_adopted_when_a_group_comes_that_contains_it(
         assert cluster.status_writes() == writes
         await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
         await cluster.clock.advance(1.0)
-        told = await cluster.condition()
-        assert told is not None
+        told = await cluster.says()
         assert (told.reason, told.message) == ("AddressAssigned", "192.0.2.11 from default")
         assert await cluster.addresses() == ("192.0.2.11",)
 
@@ -353,14 +349,12 @@ async def test_groups_may_vanish_and_come_back_and_no_address_changes(cluster: C
         await cluster.clock.advance(1.0)
         await cluster.admin.delete(SERVICE_GROUPS, "default", namespace=INSTALL)
         await cluster.clock.advance(1.0)
-        kept = await cluster.condition()
-        assert kept is not None
+        kept = await cluster.says()
         assert (kept.status, kept.reason) == ("True", "AddressKept")
         assert await cluster.addresses() == ("192.0.2.10",)
         await cluster.create(SERVICE_GROUPS, pool("renamed", "192.0.2.0/24"), INSTALL)
         await cluster.clock.advance(1.0)
-        back = await cluster.condition()
-        assert back is not None
+        back = await cluster.says()
         assert (back.reason, back.message) == ("AddressAssigned", "192.0.2.10 from renamed")
         assert ((await cluster.service()).metadata.annotations or {})["purelb.io/allocated-from"] == "renamed"
 
@@ -406,8 +400,7 @@ async def test_an_unreadable_group_says_so_and_the_others_go_on(cluster: Cluster
         group = await cluster.admin.get(SERVICE_GROUPS, "broken", namespace=INSTALL)
         assert group.status is not None
         assert [(c.status, c.reason) for c in group.status.conditions or ()] == [("False", "InvalidSpec")]
-        refused = await cluster.condition(name="other")
-        assert refused is not None
+        refused = await cluster.says(name="other")
         assert refused.reason == "GroupNotReady"
         assert "192.0.2.99-192.0.2.90" in refused.message
 
@@ -421,8 +414,7 @@ async def test_the_addresses_of_nodes_are_never_handed_out(cluster: Cluster) -> 
         await cluster.serve("wants", annotations={"purelb.io/addresses": "192.0.2.10"})
         await cluster.serve()
         await cluster.clock.advance(1.0)
-        refused = await cluster.condition(name="wants")
-        assert refused is not None
+        refused = await cluster.says(name="wants")
         assert (refused.reason, refused.message) == ("AddressReserved", "192.0.2.10 is an address of node n1")
         assert await cluster.addresses() == ("192.0.2.11",)
 
@@ -471,8 +463,7 @@ async def test_a_relabelled_namespace_is_served_and_shows_in_the_status_of_its_g
     async with cluster.allocator():
         await cluster.serve()
         await cluster.clock.advance(2.0)
-        refused = await cluster.condition()
-        assert refused is not None
+        refused = await cluster.says()
         assert refused.reason == "NoMatchingGroup"
         await cluster.patch(NAMESPACES, "shop", {"metadata": {"labels": {"tier": "gold"}}})
         await cluster.clock.advance(3.0)
@@ -574,8 +565,7 @@ async def test_a_stray_address_without_its_second_family_is_kept_and_says_so(clu
         assert await reasons(cluster, "web") == ["AddressAssignedPartially"]
         await cluster.admin.delete(SERVICE_GROUPS, "old", namespace=INSTALL)
         await cluster.clock.advance(2.0)
-        kept = await cluster.condition()
-        assert kept is not None
+        kept = await cluster.says()
         text = "192.0.2.10; no ServiceGroup contains 192.0.2.10 any more"
         assert (kept.status, kept.reason, kept.message) == ("True", "AddressKept", text)
 

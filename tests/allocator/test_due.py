@@ -30,12 +30,6 @@ def groups() -> tuple[dict[str, Any], ...]:
     return (body,)
 
 
-async def announced(cluster: Cluster) -> tuple[str, str]:
-    found = await cluster.condition("Announced")
-    assert found is not None
-    return found.status, found.reason
-
-
 async def partly_served(cluster: Cluster, node: Node) -> None:
     """A Service lacks a family, and the words about that have changed since they were written: they wait for a minute."""
     await node.renew()
@@ -47,11 +41,10 @@ async def partly_served(cluster: Cluster, node: Node) -> None:
     assert await cluster.addresses() == ("192.0.2.12",)
     await node.report(("192.0.2.12", "eth0"))
     await cluster.clock.advance(1.0)
-    assert await announced(cluster) == ("True", "AnnouncingLocal")
+    assert (await cluster.announced())[:2] == ("True", "AnnouncingLocal")
     await cluster.patch(SERVICE_GROUPS, "default", {"spec": entries("2001:db8::10")}, INSTALL)
     await cluster.clock.advance(2.0)
-    told = await cluster.condition()
-    assert told is not None
+    told = await cluster.says()
     assert told.message.endswith("2 of 2 IPv6 addresses in use")
 
 
@@ -61,9 +54,9 @@ async def test_that_an_address_is_missing_does_not_wait_for_words_that_do(cluste
         await partly_served(cluster, node)
         await node.report()
         await cluster.clock.advance(1.5)
-        assert await announced(cluster) == ("True", "AnnouncingLocal")
+        assert (await cluster.announced())[:2] == ("True", "AnnouncingLocal")
         await cluster.clock.advance(1.0)
-        assert await announced(cluster) == ("False", "AwaitingNode")
+        assert (await cluster.announced())[:2] == ("False", "AwaitingNode")
 
 
 async def test_the_words_are_told_after_their_minute_all_the_same(cluster: Cluster) -> None:
@@ -71,8 +64,7 @@ async def test_the_words_are_told_after_their_minute_all_the_same(cluster: Clust
     async with cluster.allocator():
         await partly_served(cluster, node)
         await node.live(70)
-        told = await cluster.condition()
-        assert told is not None
+        told = await cluster.says()
         assert told.message.endswith("1 of 1 IPv6 addresses in use")
 
 

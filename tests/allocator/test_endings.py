@@ -161,8 +161,7 @@ async def test_two_published_services_on_one_address_the_older_keeps_it_and_the_
         assert await cluster.addresses("older") == ("192.0.2.10",)
         assert await cluster.addresses("younger") == ("192.0.2.11",)
         assert await cluster.addresses("beside") == ("192.0.2.10",)
-        contested = await cluster.condition(name="beside")
-        assert contested is not None
+        contested = await cluster.says(name="beside")
         assert (contested.status, contested.reason) == ("False", "AddressConflict")
         assert contested.message.endswith("; keeps 192.0.2.10")
         assert await conflicts(cluster) == ["beside", "younger"]
@@ -206,8 +205,7 @@ async def test_a_former_leaders_late_write_takes_the_address_from_a_younger_one_
         await cluster.patch(SERVICES, "older", LATE, "shop", subresource="status")
         await cluster.clock.advance(2.0)
         assert (await cluster.addresses("older"), await cluster.addresses("younger")) == (("192.0.2.10",), ())
-        told = await cluster.condition(name="younger")
-        assert told is not None
+        told = await cluster.says(name="younger")
         expected = ("AddressConflict", "192.0.2.10 was also published for shop/older, which is older")
         assert (told.reason, told.message) == expected
         assert await conflicts(cluster) == ["younger"]
@@ -276,8 +274,7 @@ async def test_a_younger_service_that_insists_on_the_address_of_an_older_one_is_
     async with cluster.allocator():
         await cluster.clock.advance(2.0)
         assert (await cluster.addresses("older"), await cluster.addresses("younger")) == (("192.0.2.10",), ())
-        told = await cluster.condition(name="younger")
-        assert told is not None
+        told = await cluster.says(name="younger")
         expected = ("AddressConflict", "192.0.2.10 was also published for shop/older, which is older")
         assert (told.reason, told.message) == expected
         assert await conflicts(cluster) == ["younger"]
@@ -297,8 +294,7 @@ async def test_a_wish_that_cannot_be_read_does_not_hide_the_ports_that_changed_w
         edit = {"metadata": {"annotations": {"purelb.io/addresses": "foo"}}, "spec": {"ports": [{"port": 80}]}}
         await cluster.patch(SERVICES, "two", edit, "shop")
         await cluster.clock.advance(1.0)
-        told = await cluster.condition(name="two")
-        assert told is not None
+        told = await cluster.says(name="two")
         assert told.reason == "InvalidRequest"
         assert told.message.endswith("; TCP/80 on 192.0.2.10 is taken by shop/one")
         assert ("two", "AddressReleased", "192.0.2.10") in await cluster.events()

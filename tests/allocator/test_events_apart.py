@@ -162,8 +162,7 @@ async def test_who_has_lost_its_address_says_so_and_nobody_is_told_by_an_event(c
         await cluster.patch(SERVICES, "web", {"spec": {"ports": [{"port": 80}]}}, "shop")
         await cluster.clock.advance(60.0)
         assert await cluster.addresses() == ()
-        announced = await cluster.condition("Announced")
-        assert announced is not None
+        announced = await cluster.says("Announced")
         assert (announced.status, announced.reason, announced.message) == ("False", "NotAllocated", "no address")
         assert ("web", "AddressReleased", "192.0.2.10") in await cluster.events()
         assert await times(cluster, "NotAllocated") == 0

@@ -20,27 +20,17 @@ def groups() -> tuple[dict[str, Any], ...]:
     return (pool(),)
 
 
-async def announced(cluster: Cluster) -> tuple[str, str, str]:
-    found = await cluster.condition("Announced")
-    assert found is not None
-    return found.status, found.reason, found.message
-
-
-async def note(cluster: Cluster) -> str | None:
-    return ((await cluster.service()).metadata.annotations or {}).get("purelb.io/announcing-IPv4")
-
-
 async def test_a_report_makes_a_service_announced_with_one_more_write(cluster: Cluster) -> None:
     node = Node(cluster, "n1")
     await node.renew()
     async with cluster.allocator():
         await cluster.serve()
         await cluster.clock.advance(0.5)
-        assert await announced(cluster) == ("False", "AwaitingNode", "no node has reported 192.0.2.10 yet")
+        assert await cluster.announced() == ("False", "AwaitingNode", "no node has reported 192.0.2.10 yet")
         await node.report(("192.0.2.10", "eth0"))
         await cluster.clock.advance(0.5)
-        assert await announced(cluster) == ("True", "AnnouncingLocal", "192.0.2.10 by n1 on eth0")
-        assert await note(cluster) == "n1,eth0,192.0.2.10"
+        assert await cluster.announced() == ("True", "AnnouncingLocal", "192.0.2.10 by n1 on eth0")
+        assert await cluster.noted("announcing-IPv4") == "n1,eth0,192.0.2.10"
         assert cluster.status_writes() == 2
         await node.live(60)
         assert cluster.status_writes() == 2
@@ -60,8 +50,8 @@ async def test_a_move_between_two_nodes_is_one_change(cluster: Cluster) -> None:
         await cluster.clock.advance(0.5)
         await two.report(("192.0.2.10", "eth1"))
         await cluster.clock.advance(1.0)
-        assert await announced(cluster) == ("True", "AnnouncingLocal", "192.0.2.10 by n2 on eth1")
-        assert await note(cluster) == "n2,eth1,192.0.2.10"
+        assert await cluster.announced() == ("True", "AnnouncingLocal", "192.0.2.10 by n2 on eth1")
+        assert await cluster.noted("announcing-IPv4") == "n2,eth1,192.0.2.10"
         assert cluster.status_writes() == count + 1
 
 
@@ -74,10 +64,10 @@ async def test_an_address_that_nobody_answers_for_any_more_is_told_after_two_sec
         await cluster.clock.advance(1.0)
         await node.report()
         await cluster.clock.advance(1.5)
-        assert (await announced(cluster))[0] == "True"
+        assert (await cluster.announced())[0] == "True"
         await cluster.clock.advance(1.0)
-        assert (await announced(cluster))[:2] == ("False", "AwaitingNode")
-        assert await note(cluster) is None
+        assert (await cluster.announced())[:2] == ("False", "AwaitingNode")
+        assert await cluster.noted("announcing-IPv4") is None
 
 
 async def test_the_report_of_a_dead_node_does_not_count(cluster: Cluster) -> None:
@@ -88,15 +78,15 @@ async def test_the_report_of_a_dead_node_does_not_count(cluster: Cluster) -> Non
         await node.report(("192.0.2.10", "eth0"))
         await cluster.serve()
         await cluster.clock.advance(1.0)
-        assert (await announced(cluster))[0] == "True"
+        assert (await cluster.announced())[0] == "True"
         await other.live(20)
-        assert await announced(cluster) == (
+        assert await cluster.announced() == (
             "False",
             "NoNodeInSubnet",
             "no live node advertises a subnet containing 192.0.2.10",
         )
         await node.live(2)
-        assert (await announced(cluster))[0] == "True"
+        assert (await cluster.announced())[0] == "True"
 
 
 @pytest.mark.parametrize("phase", [0.1, 0.7, 1.3, 1.9])
@@ -118,7 +108,7 @@ async def test_a_node_that_dies_and_its_heir_are_one_change_though_our_lease_is_
         await two.renew()
         await two.report(("192.0.2.10", "eth1"))  # it saw the other's lease run out at this moment
         await cluster.clock.advance(1.0)
-        assert await note(cluster) == "n2,eth1,192.0.2.10"
+        assert await cluster.noted("announcing-IPv4") == "n2,eth1,192.0.2.10"
         assert cluster.status_writes() == count + 1
 
 
@@ -135,7 +125,7 @@ async def test_what_a_node_withholds_is_told_with_its_reason(cluster: Cluster) -
         await node.report(withheld=[withheld])
         await cluster.clock.advance(1.0)
         expected = ("False", "DuplicateOnLAN", "another host answers for 192.0.2.10: 02:00:00:00:00:01")
-        assert await announced(cluster) == expected
+        assert await cluster.announced() == expected
 
 
 async def test_a_remote_address_needs_one_node_and_no_annotation(cluster: Cluster) -> None:
@@ -147,12 +137,12 @@ async def test_a_remote_address_needs_one_node_and_no_annotation(cluster: Cluste
         await cluster.serve(annotations={"purelb.io/service-group": "far"})
         await node.report(remote={"interface": "kube-lb0", "count": 1, "addresses": ["198.51.100.1/24"]})
         await cluster.clock.advance(1.0)
-        assert await announced(cluster) == (
+        assert await cluster.announced() == (
             "True",
             "AnnouncingNonLocal",
             "198.51.100.1 on the dummy interface of the nodes",
         )
-        assert await note(cluster) is None
+        assert await cluster.noted("announcing-IPv4") is None
         assert ((await cluster.service()).metadata.annotations or {})["purelb.io/pool-type"] == "remote"
 
 
@@ -211,8 +201,7 @@ async def test_a_service_that_gets_one_of_two_families_is_served_and_its_policy_
         dual: dict[str, Any] = {"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv4", "IPv6"]}
         await cluster.serve(externalTrafficPolicy="Local", **dual)
         await cluster.clock.advance(1.0)
-        told = await cluster.condition()
-        assert told is not None
+        told = await cluster.says()
         assert (told.status, told.reason) == ("True", "AddressAssignedPartially")
         assert await policy(cluster) == "Cluster"
 
@@ -265,17 +254,17 @@ async def test_two_nodes_that_answer_for_one_address_are_told_after_fifteen_seco
             await node.renew()
             await node.report(("192.0.2.10", "eth0"))
         await cluster.clock.advance(1.0)
-        assert (await announced(cluster))[1] == "AnnouncingLocal"
-        assert await note(cluster) == "n1,eth0,192.0.2.10 n2,eth0,192.0.2.10"
+        assert (await cluster.announced())[1] == "AnnouncingLocal"
+        assert await cluster.noted("announcing-IPv4") == "n1,eth0,192.0.2.10 n2,eth0,192.0.2.10"
         for _ in range(10):
             await one.renew()
             await two.renew()
             await cluster.clock.advance(2.0)
-        assert await announced(cluster) == ("True", "AnnouncedTwice", "192.0.2.10 by n1 and n2")
+        assert await cluster.announced() == ("True", "AnnouncedTwice", "192.0.2.10 by n1 and n2")
         await two.report()
         await one.renew()
         await cluster.clock.advance(1.0)
-        assert (await announced(cluster))[1] == "AnnouncingLocal"
+        assert (await cluster.announced())[1] == "AnnouncingLocal"
 
 
 async def test_a_report_for_the_service_that_had_the_address_before_does_not_count_for_the_next(
@@ -290,11 +279,11 @@ async def test_a_report_for_the_service_that_had_the_address_before_does_not_cou
     async with cluster.allocator():
         await cluster.serve()
         await cluster.clock.advance(1.0)
-        assert await note(cluster) is None
-        assert (await announced(cluster))[1] == "AwaitingNode"
+        assert await cluster.noted("announcing-IPv4") is None
+        assert (await cluster.announced())[1] == "AwaitingNode"
         await n1.report(announced=[entry | {"services": ["shop/web"]}])
         await cluster.clock.advance(1.0)
-        assert await note(cluster) == "n1,eth0,192.0.2.10"
+        assert await cluster.noted("announcing-IPv4") == "n1,eth0,192.0.2.10"
 
 
 FAR = {
@@ -388,16 +377,16 @@ async def test_what_a_former_leader_saw_announced_is_missing_for_two_seconds_bef
         await cluster.serve()
         await node.report(("192.0.2.10", "eth0"))
         await cluster.clock.advance(1.0)
-        assert (await announced(cluster))[0] == "True"
+        assert (await cluster.announced())[0] == "True"
     await node.report()
     await node.renew()
     async with cluster.allocator():  # one second has passed
-        assert (await announced(cluster))[0] == "True"
-        assert await note(cluster) == "n1,eth0,192.0.2.10"
+        assert (await cluster.announced())[0] == "True"
+        assert await cluster.noted("announcing-IPv4") == "n1,eth0,192.0.2.10"
         await node.renew()
         await cluster.clock.advance(1.5)
-        assert (await announced(cluster))[:2] == ("False", "AwaitingNode")
-        assert await note(cluster) is None
+        assert (await cluster.announced())[:2] == ("False", "AwaitingNode")
+        assert await cluster.noted("announcing-IPv4") is None
 
 
 async def test_an_address_that_was_never_announced_is_told_at_once(cluster: Cluster) -> None:
@@ -414,12 +403,12 @@ async def test_an_address_that_was_never_announced_is_told_at_once(cluster: Clus
         )
         await node.report(("192.0.2.40", "eth0"))
         await cluster.clock.advance(1.0)
-        assert (await announced(cluster))[0] == "True"
+        assert (await cluster.announced())[0] == "True"
         wider = {"spec": {"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv4", "IPv6"]}}
         await cluster.patch(SERVICES, "web", wider, "shop")
         await cluster.clock.advance(0.5)
         assert await cluster.addresses() == ("192.0.2.40", "2001:db8::10")
-        assert (await announced(cluster))[:2] == ("False", "AwaitingNode")
+        assert (await cluster.announced())[:2] == ("False", "AwaitingNode")
 
 
 async def test_of_two_nodes_for_one_address_the_annotation_names_both_and_waits_for_more(cluster: Cluster) -> None:
@@ -435,7 +424,7 @@ async def test_of_two_nodes_for_one_address_the_annotation_names_both_and_waits_
             await node.report(("192.0.2.10", "eth0"))
             await cluster.clock.advance(0.05)
         await cluster.clock.advance(1.0)
-        assert await note(cluster) == " ".join(f"n{n},eth0,192.0.2.10" for n in range(4))
+        assert await cluster.noted("announcing-IPv4") == " ".join(f"n{n},eth0,192.0.2.10" for n in range(4))
         assert cluster.status_writes() == count + 1, "three reports within 200 ms are one write"
 
 
@@ -452,9 +441,8 @@ async def test_a_remote_list_that_is_cut_off_counts_as_complete_but_for_what_is_
             remote={"interface": "kube-lb0", "count": 9000, "addresses": ["198.51.100.9/24"]}, withheld=[failed]
         )
         await cluster.clock.advance(3.0)
-        assert (await announced(cluster))[:2] == ("True", "AnnouncingNonLocal")
-        other = await cluster.condition("Announced", "other")
-        assert other is not None
+        assert (await cluster.announced())[:2] == ("True", "AnnouncingNonLocal")
+        other = await cluster.says("Announced", "other")
         assert (other.status, other.reason, other.message) == ("False", "AnnouncementFailed", "n1: kube-lb0 is gone")
 
 
@@ -471,7 +459,7 @@ async def test_the_reason_of_the_first_node_by_name_is_told_and_a_word_we_do_not
     async with cluster.allocator():
         await cluster.serve()
         await cluster.clock.advance(1.0)
-        assert await announced(cluster) == ("False", "AnnouncementFailed", "n1: Whatever something?else")
+        assert await cluster.announced() == ("False", "AnnouncementFailed", "n1: Whatever something?else")
 
 
 async def test_bookkeeping_of_a_failover_does_not_hold_back_an_allocation(cluster: Cluster) -> None:

@@ -26,16 +26,6 @@ async def edit(cluster: Cluster, name: str = "web", **annotations: str | None) -
     await cluster.clock.advance(1.0)
 
 
-async def noted(cluster: Cluster, word: str, name: str = "web") -> str | None:
-    return ((await cluster.service(name)).metadata.annotations or {}).get(f"purelb.io/{word}")
-
-
-async def said(cluster: Cluster, name: str = "web") -> tuple[str, str, str]:
-    found = await cluster.condition(name=name)
-    assert found is not None
-    return found.status, found.reason, found.message
-
-
 async def resize(cluster: Cluster, name: str, text: str) -> None:
     await cluster.patch(SERVICE_GROUPS, name, {"spec": {"local": {"v4pool": {"pool": text}}}}, INSTALL)
     await cluster.clock.advance(1.0)
@@ -52,14 +42,14 @@ async def test_who_leaves_a_share_for_a_full_group_still_goes_there_when_it_has_
         await cluster.clock.advance(1.0)
         assert await cluster.addresses() == await cluster.addresses("stays") == ("192.0.2.10",)
         await edit(cluster, allow_shared_ip=None, service_group="small")
-        assert (await said(cluster))[0] == "False"
-        assert await noted(cluster, "allocated-wish") == "any", "it has not got what it asks for"
+        assert (await cluster.allocated())[0] == "False"
+        assert await cluster.noted("allocated-wish") == "any", "it has not got what it asks for"
         await cluster.admin.delete(SERVICES, "stays", namespace="shop")
         await cluster.clock.advance(1.0)
-        assert (await said(cluster))[1] == "PoolExhausted"
+        assert (await cluster.allocated())[1] == "PoolExhausted"
         await resize(cluster, "small", "192.0.2.50-192.0.2.51")
         assert await cluster.addresses() == ("192.0.2.51",)
-        assert await noted(cluster, "allocated-wish") == "group=small"
+        assert await cluster.noted("allocated-wish") == "group=small"
 
 
 async def test_a_service_that_is_replaced_as_a_whole_moves_if_its_user_asks_and_only_then(cluster: Cluster) -> None:
@@ -70,13 +60,13 @@ async def test_a_service_that_is_replaced_as_a_whole_moves_if_its_user_asks_and_
         await cluster.clock.advance(1.0)
         await edit(cluster, "web", **ours)
         assert await cluster.addresses() == ("192.0.2.10",)
-        assert await noted(cluster, "allocated-wish") == "any"
+        assert await cluster.noted("allocated-wish") == "any"
         await edit(cluster, "web", **ours, service_group="gone")
-        assert (await said(cluster))[1] == "UnknownGroup"
-        assert await noted(cluster, "allocated-wish") == "any", "what was refused is not what was agreed"
+        assert (await cluster.allocated())[1] == "UnknownGroup"
+        assert await cluster.noted("allocated-wish") == "any", "what was refused is not what was agreed"
         await edit(cluster, "web", **ours, service_group="other")
         assert await cluster.addresses() == ("192.0.2.50",)
-        assert await noted(cluster, "allocated-wish") == "group=other"
+        assert await cluster.noted("allocated-wish") == "group=other"
 
 
 async def test_who_names_a_full_group_keeps_what_it_has_until_that_group_grows(cluster: Cluster) -> None:
@@ -87,18 +77,18 @@ async def test_who_names_a_full_group_keeps_what_it_has_until_that_group_grows(c
         await cluster.clock.advance(1.0)
         await edit(cluster, service_group="small")
         assert await cluster.addresses() == ("192.0.2.10",)
-        assert await said(cluster) == (
+        assert await cluster.allocated() == (
             "False",
             "PoolExhausted",
             "small: 1 of 1 IPv4 addresses in use; keeps 192.0.2.10",
         )
-        assert await noted(cluster, "allocated-wish") == "any", "what was agreed is still the old wish"
+        assert await cluster.noted("allocated-wish") == "any", "what was agreed is still the old wish"
         count = cluster.status_writes()
         await resize(cluster, "small", "192.0.2.50-192.0.2.51")
         assert await cluster.addresses() == ("192.0.2.51",)
         assert cluster.status_writes() == count + 1, "it moves in one write"
-        assert await said(cluster) == ("True", "AddressAssigned", "192.0.2.51 from small")
-        assert await noted(cluster, "allocated-wish") == "group=small"
+        assert await cluster.allocated() == ("True", "AddressAssigned", "192.0.2.51 from small")
+        assert await cluster.noted("allocated-wish") == "group=small"
         await cluster.serve("next")
         await cluster.clock.advance(1.0)
         assert await cluster.addresses("next") == ("192.0.2.10",), "the old one is free once the move is confirmed"
@@ -125,7 +115,7 @@ async def test_who_asks_for_another_address_moves_or_keeps(
         await cluster.clock.advance(1.0)
         await edit(cluster, addresses=asked)
         assert await cluster.addresses() == (addresses,)
-        status, why, text = await said(cluster)
+        status, why, text = await cluster.allocated()
         assert (status == "True", why) == (reason == "AddressAssigned", reason)
         assert text.endswith("; keeps 192.0.2.10") == (reason != "AddressAssigned")
 
@@ -142,7 +132,7 @@ async def test_who_takes_a_wish_back_keeps_its_address(cluster: Cluster, word: s
         given_up: dict[str, str | None] = {word: None}
         await edit(cluster, "web", **given_up)
         assert await cluster.addresses() == held
-        assert await noted(cluster, "allocated-wish") == "any"
+        assert await cluster.noted("allocated-wish") == "any"
 
 
 async def test_ranges_that_change_groups_take_their_services_along_on_paper(cluster: Cluster) -> None:
@@ -154,8 +144,8 @@ async def test_ranges_that_change_groups_take_their_services_along_on_paper(clus
         await cluster.create(SERVICE_GROUPS, pool("renamed"), INSTALL)
         await cluster.clock.advance(2.0)
         assert await cluster.addresses() == ("192.0.2.10",)
-        assert await noted(cluster, "allocated-from") == "renamed"
-        assert await said(cluster) == ("True", "AddressAssigned", "192.0.2.10 from renamed")
+        assert await cluster.noted("allocated-from") == "renamed"
+        assert await cluster.allocated() == ("True", "AddressAssigned", "192.0.2.10 from renamed")
         assert before is not None
         now = (await cluster.service()).status
         assert now is not None
@@ -193,7 +183,7 @@ async def test_a_re_evaluated_address_that_is_good_stays_and_the_annotation_goes
         count = cluster.status_writes()
         await edit(cluster, re_evaluate="true")
         assert await cluster.addresses() == ("192.0.2.10",)
-        assert await noted(cluster, "re-evaluate") is None
+        assert await cluster.noted("re-evaluate") is None
         assert cluster.status_writes() == count + 1
 
 
@@ -222,13 +212,13 @@ async def test_a_refused_re_evaluation_is_told_by_an_event_and_the_one_write_say
         await cluster.clock.advance(1.0)
         await meanwhile(cluster)
         await cluster.clock.advance(1.0)
-        before, count = await said(cluster), cluster.status_writes()
+        before, count = await cluster.allocated(), cluster.status_writes()
         assert before[0] == "True"
         for _ in range(2):  # who asks again is told again
             await edit(cluster, re_evaluate="true")
             assert await cluster.addresses() == ("192.0.2.10",)
-            assert await noted(cluster, "re-evaluate") is None
-            assert await said(cluster) == before
+            assert await cluster.noted("re-evaluate") is None
+            assert await cluster.allocated() == before
         assert cluster.status_writes() == count + 2
         note = f"purelb.io/re-evaluate: {refusal}; keeps 192.0.2.10"
         told = [event for event in await cluster.events() if event[0] == "web" and "re-evaluate" in event[2]]
@@ -264,7 +254,7 @@ async def test_a_refused_re_evaluation_is_logged_and_counted_once_however_often_
         assert (lines(), cluster.sink.counts.get(counted)) == ([], None), "nothing is true of it yet"
         cluster.core.faults.remove(number)
         await cluster.clock.advance(600.0)
-        assert await noted(cluster, "re-evaluate") is None
+        assert await cluster.noted("re-evaluate") is None
         text = "purelb.io/re-evaluate: default hands out no new addresses; keeps 192.0.2.10"
         assert (lines(), cluster.sink.counts[counted]) == ([f"shop/web is not moved: {text}"], 1)
         await edit(cluster, re_evaluate="true")
@@ -295,7 +285,7 @@ async def test_one_family_that_is_re_evaluated_moves_and_the_other_that_cannot_i
         assert await cluster.addresses() == ("192.0.2.12", "2001:db8::10")
         assert cluster.status_writes() == count + 1
         kept = "192.0.2.12, 2001:db8::10; no ServiceGroup contains 2001:db8::10 any more"
-        assert await said(cluster) == ("True", "AddressKept", kept)
+        assert await cluster.allocated() == ("True", "AddressKept", kept)
         told = [note for name, reason, note in await cluster.events() if (name, reason) == ("web", "PoolExhausted")]
         assert told == ["purelb.io/re-evaluate: default: 1 of 1 IPv6 addresses in use; keeps 192.0.2.12, 2001:db8::10"]
 
@@ -305,8 +295,8 @@ async def test_a_re_evaluation_of_whom_nothing_can_be_given_stays_refused(cluste
     async with cluster.allocator():
         await cluster.serve(annotations={"purelb.io/re-evaluate": "true"})
         await cluster.clock.advance(1.0)
-        assert (await said(cluster))[:2] == ("False", "GroupDraining")
-        assert await noted(cluster, "re-evaluate") is None
+        assert (await cluster.allocated())[:2] == ("False", "GroupDraining")
+        assert await cluster.noted("re-evaluate") is None
         assert cluster.status_writes() == 1
         told = [reason for name, reason, _ in await cluster.events() if name == "web"]
         assert told == ["GroupDraining"]
@@ -322,7 +312,7 @@ async def test_who_waits_for_its_quota_is_not_woken_by_an_address_of_another_nam
         for number in range(20):
             await cluster.serve(f"waits{number}")
         await cluster.clock.advance(2.0)
-        assert await said(cluster, "waits0") == (
+        assert await cluster.allocated("waits0") == (
             "False",
             "QuotaExceeded",
             "default: namespace shop holds 1 of 1 IPv4 addresses",
@@ -345,7 +335,7 @@ async def test_an_address_that_its_group_excludes_now_is_kept_and_says_who_exclu
         await cluster.patch(SERVICE_GROUPS, "default", body, INSTALL)
         await cluster.clock.advance(70.0)  # a message alone waits for a minute
         assert await cluster.addresses() == ("192.0.2.10",)
-        return await said(cluster)
+        return await cluster.allocated()
 
     gone = ("True", "AddressKept", "192.0.2.10; no ServiceGroup contains 192.0.2.10 any more")
     excluded = ("True", "AddressKept", "192.0.2.10; 192.0.2.10 is excluded by default")
@@ -353,7 +343,7 @@ async def test_an_address_that_its_group_excludes_now_is_kept_and_says_who_exclu
         await cluster.serve()
         await cluster.clock.advance(1.0)
         assert await edited(entry(exclude=["192.0.2.10"])) == excluded
-        assert await noted(cluster, "allocated-from") == "default"
+        assert await cluster.noted("allocated-from") == "default"
         assert await edited(entry(pool="192.0.2.12/32")) == gone
         assert await edited(entry(exclude=["192.0.2.10"])) == excluded, "from outside of the pool as well"
         count = cluster.status_writes()

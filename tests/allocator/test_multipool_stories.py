@@ -32,8 +32,7 @@ def groups() -> tuple[dict[str, Any], ...]:
 
 
 async def reason(cluster: Cluster, name: str = "web") -> tuple[str, str]:
-    found = await cluster.condition(name=name)
-    assert found is not None
+    found = await cluster.says(name=name)
     return found.reason, found.message or ""
 
 

@@ -174,8 +174,7 @@ async def test_addresses_of_nodes_gateways_and_the_cluster_are_reserved_and_say_
         assert await cluster.addresses() == ("192.0.2.12",)
         said = {}
         for name in ("node", "gateway", "inside"):
-            found = await cluster.condition(name=name)
-            assert found is not None
+            found = await cluster.says(name=name)
             assert found.reason == "AddressReserved"
             said[name] = found.message
         assert said == {

@@ -42,8 +42,7 @@ async def test_a_fresh_address_that_another_host_has_is_left_for_the_next_one(cl
         await node.report(withheld=[duplicate("192.0.2.10")])
         await cluster.clock.advance(1.0)
         assert await cluster.addresses() == ("192.0.2.11",)
-        allocated = await cluster.condition()
-        assert allocated is not None
+        allocated = await cluster.says()
         assert (allocated.reason, allocated.message) == ("AddressAssigned", "192.0.2.11 from default")
         told = [reason for name, reason, _ in await cluster.events() if name == "web"]
         assert told.count("DuplicateOnLAN") == 1, "who wonders why an address went away finds out"
@@ -53,8 +52,7 @@ async def test_a_fresh_address_that_another_host_has_is_left_for_the_next_one(cl
         await cluster.serve("wants", annotations={"purelb.io/addresses": "192.0.2.10"})
         await cluster.clock.advance(1.0)
         assert await cluster.addresses("next") == ("192.0.2.12",), "nobody gets it meanwhile"
-        refused = await cluster.condition(name="wants")
-        assert refused is not None
+        refused = await cluster.says(name="wants")
         assert (refused.reason, refused.message) == (
             "AddressReserved",
             "another host on the LAN answers for 192.0.2.10",
@@ -84,8 +82,7 @@ async def test_a_requested_address_stays_and_its_condition_says_who_answers(
         await node.report(withheld=[duplicate("192.0.2.10")])
         await node.live(90)
         assert await cluster.addresses() == ("192.0.2.10",)
-        announced = await cluster.condition("Announced")
-        assert announced is not None
+        announced = await cluster.says("Announced")
         assert (announced.status, announced.reason) == ("False", "DuplicateOnLAN")
         assert STRANGER in announced.message
 
@@ -169,8 +166,7 @@ async def test_a_service_moves_three_times_an_hour_and_then_stays(cluster: Clust
             await node.live(2)
         await node.live(10)
         assert await cluster.addresses() == ("192.0.2.13",)
-        announced = await cluster.condition("Announced")
-        assert announced is not None
+        announced = await cluster.says("Announced")
         assert announced.reason == "DuplicateOnLAN"
 
 
@@ -184,8 +180,7 @@ async def test_without_another_address_it_is_kept_and_moves_when_there_is_one(cl
         await node.report(withheld=[duplicate("192.0.2.30")])
         await node.live(4)
         assert await cluster.addresses() == ("192.0.2.30",)
-        allocated = await cluster.condition()
-        assert allocated is not None
+        allocated = await cluster.says()
         assert (allocated.status, allocated.reason) == ("False", "PoolExhausted")
         assert allocated.message.endswith("; keeps 192.0.2.30")
         wider = {"spec": {"local": {"v4pool": {"pool": "192.0.2.30-192.0.2.31", "subnet": "192.0.2.0/24"}}}}
@@ -207,8 +202,7 @@ async def test_who_waits_to_move_stays_once_its_user_insists_on_the_address(clus
         await cluster.patch(SERVICES, "web", pinned, "shop")
         await node.live(4)
         assert await cluster.addresses() == ("192.0.2.30",)
-        allocated = await cluster.condition()
-        assert allocated is not None
+        allocated = await cluster.says()
         assert (allocated.status, allocated.reason) == ("True", "AddressAssigned")
         await cluster.patch(SERVICES, "web", {"metadata": {"annotations": {"purelb.io/addresses": None}}}, "shop")
         await cluster.create(SERVICE_GROUPS, pool("more", "192.0.2.40/32", autoAssign=True), INSTALL)
@@ -235,8 +229,7 @@ async def test_who_waits_to_move_stays_once_a_node_announces_the_address(cluster
         await cluster.patch(SERVICE_GROUPS, "tiny", wider, INSTALL)
         await node.live(4)
         assert await cluster.addresses() == ("192.0.2.30",)
-        allocated = await cluster.condition()
-        assert allocated is not None
+        allocated = await cluster.says()
         assert allocated.status == "True"
 
 

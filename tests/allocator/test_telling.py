@@ -37,8 +37,7 @@ async def test_who_corrects_a_mistake_by_another_is_told_of_the_other_at_once() 
                 edit = {"metadata": {"annotations": {"purelb.io/service-group": name}}}
                 await cluster.patch(SERVICES, "web", edit, "shop")
                 await cluster.clock.advance(1.0)
-                told = await cluster.condition()
-                assert told is not None
+                told = await cluster.says()
                 assert told.message == f'ServiceGroup "{name}" does not exist in namespace {INSTALL}'
             writes = cluster.status_writes()
             for number in range(5):
@@ -59,10 +58,8 @@ async def test_a_message_that_others_change_waits_for_a_minute() -> None:
             shrunk = {"spec": {"local": {"v4pool": {"pool": "192.0.2.10"}}}}
             await cluster.patch(SERVICE_GROUPS, "default", shrunk, INSTALL)
             await cluster.clock.advance(30.0)
-            waiting = await cluster.condition()
-            assert waiting is not None
+            waiting = await cluster.says()
             assert waiting.message == "default: 2 of 2 IPv4 addresses in use"
             await cluster.clock.advance(31.0)
-            waiting = await cluster.condition()
-            assert waiting is not None
+            waiting = await cluster.says()
             assert waiting.message == "default: 1 of 1 IPv4 addresses in use"

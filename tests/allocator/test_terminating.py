@@ -43,8 +43,7 @@ async def test_an_edit_that_disturbs_nobody_takes_nothing_and_its_ports_of_now_c
         await cluster.serve("next", port=82, annotations=SHARES)
         await cluster.serve("other", port=80, annotations=SHARES)
         await cluster.clock.advance(1.0)
-        refused = await cluster.condition(name="next")
-        assert refused is not None
+        refused = await cluster.says(name="next")
         assert (refused.reason, await cluster.addresses("next")) == ("SharingPortClash", ())
         assert await cluster.addresses("other") == ("192.0.2.10",)
     async with cluster.allocator():
@@ -57,8 +56,7 @@ async def test_an_edit_into_anothers_port_costs_the_address_and_a_restart_change
         await two_sharers_one_of_which_is_being_deleted(cluster)
         await port(cluster, "leaving", 81)
         assert (await cluster.addresses("leaving"), await cluster.addresses("staying")) == ((), ("192.0.2.10",))
-        told = await cluster.condition(name="leaving")
-        assert told is not None
+        told = await cluster.says(name="leaving")
         assert told.reason == "SharingPortClash"
         await port(cluster, "leaving", 83)
         assert await cluster.addresses("leaving") == (), "it gets nothing more"

@@ -23,16 +23,6 @@ def groups() -> tuple[dict[str, Any], ...]:
     return (pool(),)
 
 
-async def announced(cluster: Cluster) -> tuple[str, str, str]:
-    found = await cluster.condition("Announced")
-    assert found is not None
-    return found.status, found.reason, found.message
-
-
-async def note(cluster: Cluster) -> str | None:
-    return ((await cluster.service()).metadata.annotations or {}).get("purelb.io/announcing-IPv4")
-
-
 async def live_beside(cluster: Cluster, seconds: float, *nodes: Node) -> None:
     """Time passes in which these nodes live, and no others."""
     for _ in range(int(seconds / 2)):
@@ -101,14 +91,14 @@ async def test_what_was_told_of_a_dead_node_is_not_told_again_after_a_start(clus
         else:
             await died.report(("192.0.2.10", "eth0"))
         await cluster.clock.advance(1.0)
-        assert (await announced(cluster))[0] == "True"
+        assert (await cluster.announced())[0] == "True"
         await cluster.clock.advance(60.0)
-        assert await announced(cluster) == ("False", "NoLiveAgent", "no node agent is alive")
+        assert await cluster.announced() == ("False", "NoLiveAgent", "no node agent is alive")
     told = await cluster.events()
     cluster.writes.clear()
     async with cluster.allocator(leader_elect=True):
         await cluster.clock.advance(60.0)
-        assert await announced(cluster) == ("False", "NoLiveAgent", "no node agent is alive")
+        assert await cluster.announced() == ("False", "NoLiveAgent", "no node agent is alive")
         assert cluster.status_writes() == 0
         assert await cluster.events() == told
 
@@ -129,13 +119,13 @@ async def test_a_node_whose_clock_is_wrong_loses_nothing_by_a_start(cluster: Clu
         else:
             await node.report(("192.0.2.10", "eth0"))
         await node.live(4)
-        before = await announced(cluster), await note(cluster)
+        before = await cluster.announced(), await cluster.noted("announcing-IPv4")
         assert before[0][0] == "True"
     told = await cluster.events()
     cluster.writes.clear()
     async with cluster.allocator(leader_elect=True):
         for _ in range(10):
-            assert (await announced(cluster), await note(cluster)) == before
+            assert (await cluster.announced(), await cluster.noted("announcing-IPv4")) == before
             await node.live(2)
         await cluster.serve("next")
         await cluster.clock.advance(1.0)
@@ -156,8 +146,8 @@ async def test_an_address_that_moved_to_a_living_node_is_its_own_at_once(cluster
     cluster.writes.clear()
     async with cluster.allocator(leader_elect=True):
         await live_beside(cluster, 30, heir)
-        assert await announced(cluster) == ("True", "AnnouncingLocal", "192.0.2.10 by n2 on eth1")
-        assert await note(cluster) == "n2,eth1,192.0.2.10"
+        assert await cluster.announced() == ("True", "AnnouncingLocal", "192.0.2.10 by n2 on eth1")
+        assert await cluster.noted("announcing-IPv4") == "n2,eth1,192.0.2.10"
         assert cluster.status_writes() == 1
 
 
@@ -168,9 +158,9 @@ async def test_a_new_service_waits_for_a_node_of_which_it_is_not_known_whether_i
     async with cluster.allocator(leader_elect=True):
         await cluster.serve()
         await cluster.clock.advance(1.0)
-        assert await announced(cluster) == ("False", "AwaitingNode", "no node has reported 192.0.2.10 yet")
+        assert await cluster.announced() == ("False", "AwaitingNode", "no node has reported 192.0.2.10 yet")
         await cluster.clock.advance(20.0)
-        assert await announced(cluster) == ("False", "NoLiveAgent", "no node agent is alive")
+        assert await cluster.announced() == ("False", "NoLiveAgent", "no node agent is alive")
         assert cluster.status_writes() == 2
 
 
@@ -180,11 +170,11 @@ async def test_another_address_is_not_told_what_was_said_of_the_one_before(clust
     async with cluster.allocator(leader_elect=True):
         await cluster.serve()
         await cluster.clock.advance(1.0)
-        assert (await announced(cluster))[2] == "no node has reported 192.0.2.10 yet"
+        assert (await cluster.announced())[2] == "no node has reported 192.0.2.10 yet"
     await cluster.patch(SERVICES, "web", {"metadata": {"annotations": {"purelb.io/addresses": "192.0.2.12"}}}, "shop")
     await cluster.clock.advance(60.0)
     async with cluster.allocator(leader_elect=True):
-        assert await announced(cluster) == ("False", "AwaitingNode", "no node has reported 192.0.2.12 yet")
+        assert await cluster.announced() == ("False", "AwaitingNode", "no node has reported 192.0.2.12 yet")
 
 
 async def test_the_status_of_an_agent_waits_until_it_is_known_who_uses_it(cluster: Cluster) -> None:
@@ -221,7 +211,7 @@ async def test_what_a_report_ceases_to_say_while_its_node_is_unsure_is_not_told_
         await cluster.serve()
         await node.report(("192.0.2.10", "eth0"))
         await cluster.clock.advance(1.0)
-        assert (await announced(cluster))[0] == "True"
+        assert (await cluster.announced())[0] == "True"
     await cluster.clock.advance(60.0)
     await other.renew()
     async with cluster.allocator(leader_elect=True):
@@ -231,8 +221,8 @@ async def test_what_a_report_ceases_to_say_while_its_node_is_unsure_is_not_told_
             await node.report()
         await cluster.clock.advance(0.1)
         await live_beside(cluster, 30, other, *([node] if how.endswith("lives") else []))
-        assert await announced(cluster) == ("False", "AwaitingNode", "no node has reported 192.0.2.10 yet")
-        assert await note(cluster) is None
+        assert await cluster.announced() == ("False", "AwaitingNode", "no node has reported 192.0.2.10 yet")
+        assert await cluster.noted("announcing-IPv4") is None
 
 
 async def test_a_list_that_is_cut_off_counts_no_longer_than_its_node_is_unsure(cluster: Cluster) -> None:
@@ -244,13 +234,13 @@ async def test_a_list_that_is_cut_off_counts_no_longer_than_its_node_is_unsure(c
         await cluster.serve(annotations={"purelb.io/service-group": "far"})
         await node.report(remote={"interface": "kube-lb0", "count": 9000, "addresses": ["203.0.113.9/24"]})
         await cluster.clock.advance(1.0)
-        assert (await announced(cluster))[0] == "True"
+        assert (await cluster.announced())[0] == "True"
     await cluster.clock.advance(60.0)
     await other.renew()
     async with cluster.allocator(leader_elect=True):
-        assert (await announced(cluster))[0] == "True"
+        assert (await cluster.announced())[0] == "True"
         await live_beside(cluster, 30, other)
-        assert await announced(cluster) == ("False", "AwaitingNode", "no node has reported 203.0.113.1 yet")
+        assert await cluster.announced() == ("False", "AwaitingNode", "no node has reported 203.0.113.1 yet")
 
 
 @pytest.mark.parametrize("behind", [0.0, 86_400.0])
@@ -265,20 +255,20 @@ async def test_that_two_nodes_answer_for_an_address_is_not_told_again_after_a_st
         for node in nodes:
             await node.report(("192.0.2.10", "eth0"))
         await live_beside(cluster, 40, *nodes)
-        assert await announced(cluster) == ("True", "AnnouncedTwice", "192.0.2.10 by n1 and n2")
+        assert await cluster.announced() == ("True", "AnnouncedTwice", "192.0.2.10 by n1 and n2")
     for node in nodes:
         await node.renew()
     told = await cluster.events()
     cluster.writes.clear()
     async with cluster.allocator(leader_elect=True):
         await live_beside(cluster, 40, *nodes)
-        assert await announced(cluster) == ("True", "AnnouncedTwice", "192.0.2.10 by n1 and n2")
-        assert await note(cluster) == "n1,eth0,192.0.2.10 n2,eth0,192.0.2.10"
+        assert await cluster.announced() == ("True", "AnnouncedTwice", "192.0.2.10 by n1 and n2")
+        assert await cluster.noted("announcing-IPv4") == "n1,eth0,192.0.2.10 n2,eth0,192.0.2.10"
         assert cluster.status_writes() == 0
         assert await cluster.events() == told
         await nodes[0].report()
         await live_beside(cluster, 4, *nodes)
-        assert await announced(cluster) == ("True", "AnnouncingLocal", "192.0.2.10 by n2 on eth0")
+        assert await cluster.announced() == ("True", "AnnouncingLocal", "192.0.2.10 by n2 on eth0")
 
 
 @pytest.mark.parametrize("renewed", [False, True])
@@ -323,8 +313,7 @@ async def test_a_new_service_is_not_told_that_no_node_lives_where_nobody_knows_i
         assert cluster.status_writes() == 0
         assert not [event for event in await cluster.events() if event[0] == "web"]
         await live_beside(cluster, 20, *(nodes if renewed else ()))
-        found = await cluster.condition()
-        assert found is not None
+        found = await cluster.says()
         text = "racks: no live node advertises any of 192.0.2.0/24, 198.51.100.0/24"
         assigned = ("True", "AddressAssigned", "192.0.2.50, 198.51.100.10 from racks")
         assert (found.status, found.reason, found.message) == (
@@ -342,8 +331,7 @@ async def test_who_gets_some_of_its_addresses_is_told_what_is_missing_once_that_
     await lives.renew()
 
     async def allocated() -> tuple[str, str]:
-        found = await cluster.condition()
-        assert found is not None
+        found = await cluster.says()
         return found.reason, found.message
 
     async with cluster.allocator(leader_elect=True):

@@ -186,7 +186,6 @@ async def test_who_asks_for_several_is_told_when_its_group_begins_to_balance() -
             await cluster.clock.advance(1.0)
             await cluster.patch(SERVICE_GROUPS, "default", {"spec": {"local": {"balancePools": True}}}, INSTALL)
             await cluster.clock.advance(1.0)
-            told = await cluster.condition()
-            assert told is not None
+            told = await cluster.says()
             assert (told.status, told.reason) == ("False", "MultiPoolRefused")
             assert await cluster.addresses() == ("192.0.2.10",)
