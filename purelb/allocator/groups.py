@@ -51,7 +51,10 @@ class Candidates(Struct, frozen=True, gc=False):
 
 
 class Groups:
-    """All groups as they stand. Immutable; `labels_of` answers the labels a Namespace has at the moment of asking."""
+    """All groups as they stand. Immutable.
+
+    `labels_of` answers the labels a Namespace has at the moment of asking, None when no such Namespace was seen yet.
+    """
 
     def __init__(
         self,
@@ -59,7 +62,7 @@ class Groups:
         *,
         install_namespace: str = "",
         scope: Scope = "install",
-        labels_of: Callable[[str], Labels] = lambda _: {},
+        labels_of: Callable[[str], Labels | None] = lambda _: {},
         sources: Container[str] = (),
     ) -> None:
         self._labels_of = labels_of
@@ -75,6 +78,7 @@ class Groups:
         self.layouts: dict[EntryId, Layout] = {}
         self.atlas = Atlas()
         self.several = False
+        self._selects = False
         self.fenced: dict[str, Group] = {}
         at_once(self._fill(list(stored), before=None))
 
@@ -85,7 +89,7 @@ class Groups:
         *,
         install_namespace: str,
         scope: Scope,
-        labels_of: Callable[[str], Labels],
+        labels_of: Callable[[str], Labels | None],
         sources: Container[str],
         before: "Groups | None" = None,
     ) -> "Pieces[Groups]":
@@ -128,6 +132,7 @@ class Groups:
                 self.refused[name] = namespace
         self.elsewhere = {name: group for name, group in self.accepted.items() if group.source != "cluster"}
         self.layouts, self.atlas = yield from _lay_out(self.accepted.values())
+        self._selects = any(group.namespace_selector is not None for group in self.accepted.values())
         self.several = any(group.multi_pool for group in self.accepted.values())
         self.fenced = {
             name: group for group in self.accepted.values() if group.enforce_namespaces for name in group.namespaces
@@ -170,7 +175,8 @@ class Groups:
         if namespace in group.namespaces:
             return True
         selector = group.namespace_selector
-        return selector is not None and selectors.matches(selector, self._labels_of(namespace))
+        labels = self._labels_of(namespace) if selector is not None else None
+        return selector is not None and labels is not None and selectors.matches(selector, labels)
 
     def denial(self, group: Group, namespace: str) -> Refusal | None:
         """Why Services of a namespace may not use the group; None when they may."""
@@ -188,6 +194,10 @@ class Groups:
         if named is not None:
             group = self.named(named, namespace)
             return group if isinstance(group, Refusal) else Candidates((group,))
+        if (
+            self._selects and self._labels_of(namespace) is None
+        ):  # it is not without labels: nobody has told us of it yet
+            return because.namespace_unseen(namespace)
         allowed = [
             group
             for group in self.accepted.values()

@@ -56,6 +56,7 @@ from purelb.allocator.refusals import (
     KeyMoves,
     PoolHasRoom,
     ip_list,
+    is_about_namespace,
 )
 from purelb.allocator.refusals import Wait as WaitFor
 from purelb.allocator.state import Hands, State
@@ -71,6 +72,8 @@ from purelb.kube.owner import After, Done, Outcome
 from purelb.kube.queue import INITIAL
 
 log: Final = logging.getLogger(__name__)
+
+UNSEEN_FOR: Final = 2.0  # for so long nobody is told that the news of its namespace is late
 
 
 class Reconciler:
@@ -256,6 +259,8 @@ class Reconciler:
         state.waiting.put(key, settle.wish.created, waits)
         lending.settled(state, hands, key, refusal, now)
         said_at = state.loans.says_so_at(key, refusal)
+        if refusal is not None and is_about_namespace(refusal):
+            said_at = state.tally.first_seen(key, now) + UNSEEN_FOR
         quiet = said_at is not None and now < said_at
         if override(state, hands, key, service, settle, now):
             return Done()

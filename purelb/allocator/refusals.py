@@ -75,13 +75,21 @@ class KeyMoves(Struct, frozen=True, gc=False):
     key: str
 
 
+class NamespaceSeen(Struct, frozen=True, gc=False):
+    """The Namespace of a Service is seen, which nobody has told us of yet."""
+
+    name: str
+
+
 class GroupsChange(Struct, frozen=True, gc=False):
     """Some group changes, or the labels of the Service's namespace."""
 
     reason: str
 
 
-Wait = PoolHasRoom | EntryHasRoom | QuotaHasRoom | SubnetActive | AddressChanges | KeyMoves | GroupsChange
+Wait = (
+    PoolHasRoom | EntryHasRoom | QuotaHasRoom | SubnetActive | AddressChanges | KeyMoves | NamespaceSeen | GroupsChange
+)
 
 
 class Considered(Struct, frozen=True, gc=False):
@@ -198,6 +206,17 @@ def no_matching_group(namespace: str, why_not: Sequence[str] = ()) -> Refusal:
     listed = [*why_not[:_LISTED_MAX], *([f"and {len(why_not) - _LISTED_MAX} more"] if why_not[_LISTED_MAX:] else [])]
     text = _say(reasons.NO_MATCHING_GROUP, 1 if why_not else 0, ns=namespace, groups="; ".join(listed))
     return Refusal(reasons.NO_MATCHING_GROUP, text, (GroupsChange(reasons.NO_MATCHING_GROUP),))
+
+
+def namespace_unseen(namespace: str) -> Refusal:
+    """Some group selects namespaces by their labels, and those of this one are not known."""
+    text = _say(reasons.NO_MATCHING_GROUP, 2, ns=namespace)
+    return Refusal(reasons.NO_MATCHING_GROUP, text, (NamespaceSeen(namespace), GroupsChange(reasons.NO_MATCHING_GROUP)))
+
+
+def is_about_namespace(refusal: Refusal) -> bool:
+    """Whether the Service was only quicker than the news of its namespace."""
+    return any(isinstance(wait, NamespaceSeen) for wait in refusal.waits)
 
 
 def ambiguous_group(names: Iterable[str], namespace: str, *, marked: bool) -> Refusal:

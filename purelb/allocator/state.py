@@ -60,10 +60,10 @@ class Stores(Struct, frozen=True):
     reports: Store[LBNodeStatus]
     leases: Store[Lease]
 
-    def labels_of(self, namespace: str) -> Mapping[str, str]:
-        """The labels a Namespace has now."""
+    def labels_of(self, namespace: str) -> Mapping[str, str] | None:
+        """The labels a Namespace has now; None when it was not seen yet."""
         found = self.namespaces.get(namespace)
-        return (found.metadata.labels or {}) if found is not None else {}
+        return (found.metadata.labels or {}) if found is not None else None
 
 
 class Hands(Protocol):

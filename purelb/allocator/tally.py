@@ -72,6 +72,10 @@ class Tally:
         since = self._unwritten.get(service)
         return None if since is None or now < since + UNWRITTEN_FOR else since
 
+    def first_seen(self, service: ServiceKey, now: float) -> float:
+        """Since when a Service without an address is known."""
+        return self._first_seen.get(service, now)
+
     def seen(self, service: ServiceKey, now: float) -> None:
         """A Service without an address was seen."""
         self._first_seen.setdefault(service, now)

@@ -135,6 +135,7 @@ ALLOCATED_REASONS: Final = _table(
         (
             "no ServiceGroup serves namespace {ns} and none is named default",
             "no ServiceGroup can be chosen for namespace {ns}: {groups}",
+            "no ServiceGroup can be chosen for namespace {ns} before its labels are known",
         ),
         "create a ServiceGroup, repair one, or name one",
     ),
