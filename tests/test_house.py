@@ -39,6 +39,7 @@ DECIDING = (
     "purelb/allocator/ranges.py",
     "purelb/allocator/ledger.py",
     "purelb/allocator/planning.py",
+    "purelb/allocator/keeping.py",
     "purelb/allocator/sharing.py",
     "purelb/allocator/serving.py",
     "purelb/allocator/refusals.py",

@@ -22,12 +22,15 @@ from purelb.allocator.observed import age, condition, noted_origins, published, 
 from purelb.allocator.ranges import Address, ip_text
 from purelb.allocator.refusals import address_conflict
 from purelb.allocator.serving import Rules, effective_local
-from purelb.allocator.sharing import Facts, clash
+from purelb.allocator.sharing import Crowd, Facts, clash
 from purelb.allocator.wish import Wish, rough_wish
 from purelb.api import reasons
 from purelb.kube.model import Service
 
-_SHARING: Final = frozenset({reasons.IN_USE, reasons.SHARING_KEY_MISMATCH, reasons.SHARING_POLICY_MISMATCH})
+_NOT_ALONE: Final = frozenset(
+    {reasons.IN_USE, reasons.SHARING_KEY_MISMATCH, reasons.SHARING_POLICY_MISMATCH, reasons.ADDRESS_CONFLICT}
+)
+_NO_CONTEST: Final[Contest] = ""
 
 
 class Conflict(Struct, frozen=True, gc=False):
@@ -93,32 +96,34 @@ def learn(
 def blame(ledger: Ledger, address: Address, service_of: Callable[[ServiceKey], Service | None]) -> None:
     """Of those on a contested address that was learnt, who has to go: whoever was told so, if what it was told is true now.
 
-    It goes on from where it was: it stays until there is an address for it. Where nobody was told, it is as learnt, by age.
+    It goes on from where it was: it stays until there is an address for it. Who was told nothing stays if it can, by age; then
+    whoever was told `AddressConflict`, and last whoever was told to go. Who has to go is in nobody's way.
     """
-    holders = ledger.claims[address].holders
-    staying = (key for key, holder in holders.items() if holder.state != "leaving")
-    told = {key: why for key in staying if (why := _told_to_go(service_of(key)))}
-    untold = [holder for key, holder in holders.items() if key not in told]
-    goes: set[ServiceKey] = set()
-    for key, why in told.items():  # what it was told may be about another one that has to go as well
-        facts = holders[key].facts
-        true = any(clash(facts, other.facts) == why for other_key, other in holders.items() if other_key != key)
-        if true and any(clash(facts, other.facts) is not None for other in untold):
-            goes.add(key)
-    stays: list[Facts] = []
-    for key, holder in tuple(holders.items()) if goes else ():  # in the order in which they were learnt: by age
-        if key in goes:
-            ledger.contest(key, address, "changed")
-            continue
-        if holder.contest and all(clash(holder.facts, facts) is None for facts in stays):
-            ledger.contest(key, address, "")
-        stays.append(holder.facts)
+    holders = {key: holder for key, holder in ledger.claims[address].holders.items() if holder.state != "leaving"}
+    told = {key: why for key in holders if (why := _told(service_of(key)))}
+    if not told:
+        return  # it is as learnt, by age
+    everybody, staying = Crowd(holder.facts for holder in holders.values()), Crowd()
+    ranked: tuple[list[ServiceKey], ...] = ([], [], [])
+    for key, holder in holders.items():  # in the order in which they were learnt: by age
+        why = told.get(key, "")
+        true = why in everybody.clashes(holder.facts, member=True)
+        ranked[2 if true else int(why == reasons.ADDRESS_CONFLICT)].append(key)
+    for rank, keys in enumerate(ranked):
+        for key in keys:
+            holder, contest = holders[key], _NO_CONTEST
+            if staying.clashes(holder.facts):
+                contest = "changed" if rank == len(ranked) - 1 else "learnt"
+            else:
+                staying.add(holder.facts)
+            if contest != holder.contest:
+                ledger.contest(key, address, contest)
 
 
-def _told_to_go(service: Service | None) -> str:
+def _told(service: Service | None) -> str:
     """Why the Service may not stay where it is, in the words of its condition: of one of its own addresses, which it keeps."""
     told = condition(service, reasons.ALLOCATED) if service is not None else None
-    if service is None or told is None or told.status == "True" or told.reason not in _SHARING:
+    if service is None or told is None or told.status == "True" or told.reason not in _NOT_ALONE:
         return ""
     named = told.message.partition(" ")[0]
     own = says_we_gave(service) and any(named == ip_text(address) for address in published(service))
@@ -174,12 +179,13 @@ def _as_published(
 
 
 def _contest(ledger: Ledger, address: Address, facts: Facts, but: frozenset[ServiceKey]) -> Contest | ServiceKey:
-    """How the address is taken: freely, contested, or not at all, for the older Service has it."""
+    """How the address is taken: freely, contested, or not at all, for the older Service has it. Who is contested has to go itself."""
     claim = ledger.claims.get(address)
     contest: Contest = ""
     for key, holder in claim.holders.items() if claim is not None else ():
         if key not in but and clash(facts, holder.facts) is not None:
             if not facts.ports.isdisjoint(holder.facts.ports):
                 return key
-            contest = "learnt"
+            if not holder.contest:
+                contest = "learnt"
     return contest

@@ -9,22 +9,21 @@ Families follow `ipFamilyPolicy`: exactly the first, all or none, or whatever ca
 allocation come from one group. Which group is asked next is `groups.py`; whether it can serve is `serving.py`.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from purelb.allocator import refusals as because
 from purelb.allocator.attribution import home_of, kinds_of, origin_of
-from purelb.allocator.claims import Contest, Holder, Origin, Plan
+from purelb.allocator.claims import Origin, Plan
 from purelb.allocator.completing import Given, complete
 from purelb.allocator.groups import Groups
-from purelb.allocator.keys import ServiceKey
+from purelb.allocator.keeping import Mine, mine_of
 from purelb.allocator.ledger import Ledger
 from purelb.allocator.ranges import Address
 from purelb.allocator.refusals import Refusal
 from purelb.allocator.serving import Asker, Rules, effective_local
-from purelb.allocator.sharing import Facts, clash, ports_in_common
 from purelb.allocator.sources.loans import Loans
 from purelb.allocator.wish import Wish
 from purelb.net.ranges import IPNetwork
@@ -45,25 +44,6 @@ class Planned(Struct, frozen=True, gc=False):
     several: str = ""
 
 
-class _Mine(Struct, frozen=True, gc=False):
-    """Held addresses by what the Service's own present facts do to them."""
-
-    kept: tuple[Address, ...] = ()
-    contests: tuple[tuple[Address, Contest], ...] = ()
-    movable: tuple[Address, ...] = ()
-    objections: tuple[tuple[Address, Refusal], ...] = ()
-
-    @property
-    def objection(self) -> Refusal | None:
-        """What is wrong with the first of them."""
-        return self.objections[0][1] if self.objections else None
-
-    def staying(self, addresses: Collection[Address]) -> "_Mine":
-        """The same, of what stays: the others were moved away from."""
-        contests = tuple((a, contest) for a, contest in self.contests if a in addresses)
-        return _Mine(self.kept, contests, objections=tuple((a, why) for a, why in self.objections if a in addresses))
-
-
 def plan(
     wish: Wish,
     *,
@@ -82,7 +62,7 @@ def plan(
     """
     re_evaluate = wish.re_evaluate and not evaluated
     asker = Asker(wish, ledger=ledger, groups=groups, rules=rules, advertised=advertised, loans=loans)
-    mine = _mine(wish, ledger=ledger, groups=groups, rules=rules)
+    mine = mine_of(wish, ledger=ledger, groups=groups, rules=rules)
     if re_evaluate:
         mine = _re_evaluated(mine, asker)
     if recorded is None and wish.service in ledger.records and not ledger.published(wish.service):
@@ -90,7 +70,7 @@ def plan(
             ledger.records[wish.service].wish or None
         )  # nobody has seen what it holds, so nobody has agreed to it
         if recorded not in {None, wish.text} and not _satisfied(wish, mine.kept, ledger, groups):
-            mine = _Mine()
+            mine = Mine()
     changed = recorded is not None and recorded != wish.text
     if mine.kept and changed and not _satisfied(wish, mine.kept, ledger, groups):
         answer = complete(asker, _still_wanted(wish, mine.kept, ledger, groups), changed=True)
@@ -142,7 +122,7 @@ def keep(
         return None
     if standing is None:
         standing = ledger.standing(wish.service, wish.asked)
-    mine = _mine(wish, ledger=ledger, groups=groups, rules=rules, standing=standing)
+    mine = mine_of(wish, ledger=ledger, groups=groups, rules=rules, standing=standing)
     staying = {*mine.kept, *mine.movable}
     if mine.objection is not None and not staying.issuperset(standing):  # why an address is gone
         objection = mine.objection
@@ -155,7 +135,7 @@ def keep(
 def _planned(
     wish: Wish,
     given: Given,
-    mine: _Mine,
+    mine: Mine,
     *,
     ledger: Ledger,
     groups: Groups,
@@ -202,70 +182,11 @@ def _lent(
             yield address, origin_of(group)
 
 
-def _mine(
-    wish: Wish, *, ledger: Ledger, groups: Groups, rules: Rules, standing: tuple[Address, ...] | None = None
-) -> _Mine:
-    """Sort the held addresses: kept, kept in spite of a contest, to be moved away from; the rest is lost."""
-    record = ledger.records.get(wish.service)
-    if record is None or record.uid != wish.uid:
-        return _Mine()
-    if standing is None:
-        standing = ledger.standing(wish.service, wish.asked)
-    local = wish.local_policy and effective_local(wish, kinds_of(standing, ledger=ledger, groups=groups), rules)
-    facts = wish.facts(local=local)
-    kept: list[Address] = []
-    movable: list[Address] = []
-    contests: list[tuple[Address, Contest]] = []
-    objections: list[tuple[Address, Refusal]] = []
-    for address in standing:
-        holders = ledger.claims[address].holders
-        own = holders[wish.service]
-        if ledger.on_lan(address) and address not in wish.addresses:
-            movable.append(address)
-            continue
-        if own.facts == facts and not own.contest and own.state != "leaving":  # who leaves, others did not look at
-            kept.append(address)
-            continue
-        clashes = [
-            (reason, key, other)
-            for key, other in holders.items()
-            if key != wish.service and other.state != "leaving" and (reason := clash(facts, other.facts)) is not None
-        ]
-        if not clashes:
-            kept.append(address)
-            continue
-        reason, key, other = clashes[0]
-        blameless = own.contest in {"", "learnt"} and own.state != "leaving" and _as_before(own.facts, facts, clashes)
-        if blameless or (own.contest == "learnt" and own.facts == facts):
-            kept.append(address)
-            if own.contest:
-                contests.append((address, "learnt"))
-                objections.append((address, because.address_conflict(address, key)))
-            continue
-        if own.contest == "taken":  # an older Service turned out to have it
-            objections.append((address, because.address_conflict(address, key)))
-            continue
-        common, has_key = ports_in_common(facts, other.facts), other.facts.key is not None
-        objections.append((address, because.sharing(reason, address, key, ports=common, has_key=has_key)))
-        if any(reason == "SharingPortClash" or not facts.ports.isdisjoint(o.facts.ports) for reason, _, o in clashes):
-            continue  # its change disturbs somebody else's live traffic: lost at once
-        contests.append((address, "changed"))
-        (kept if address in wish.addresses else movable).append(address)
-    return _Mine(tuple(kept), tuple(contests), tuple(movable), tuple(objections))
-
-
-def _as_before(was: Facts, facts: Facts, clashes: Iterable[tuple[str, ServiceKey, Holder]]) -> bool:
-    """Whether all of it stood in the way before: then somebody else's change did, and its own took no port of theirs."""
-    return all(
-        clash(was, other.facts) is not None and facts.ports.isdisjoint(other.facts.ports) for _, _, other in clashes
-    )
-
-
-def _re_evaluated(mine: _Mine, asker: Asker) -> _Mine:
+def _re_evaluated(mine: Mine, asker: Asker) -> Mine:
     """What could not be given today is to be left, if there is somewhere to go."""
     fine = tuple(a for a in mine.kept if asker.could_be_given(a))
     unfit = tuple(a for a in mine.kept if a not in fine)
-    return _Mine(fine, mine.contests, (*mine.movable, *unfit), mine.objections)
+    return Mine(fine, mine.contests, (*mine.movable, *unfit), mine.objections)
 
 
 def _satisfied(wish: Wish, held: tuple[Address, ...], ledger: Ledger, groups: Groups) -> bool:
@@ -289,7 +210,7 @@ def _still_wanted(wish: Wish, held: tuple[Address, ...], ledger: Ledger, groups:
     return tuple(a for a in held if wish.group is None or home_of(a, ledger=ledger, groups=groups).name == wish.group)
 
 
-def _with_contest(answer: Given, mine: _Mine) -> Given:
+def _with_contest(answer: Given, mine: Mine) -> Given:
     """What is wrong with what stays comes before what is missing: who is contested has not got what it asks for, whatever its policy."""
     objection, missing = mine.objection if mine.contests else None, answer.shortfall
     if objection is None:
@@ -300,7 +221,7 @@ def _with_contest(answer: Given, mine: _Mine) -> Given:
     return replace(answer, shortfall=because.with_waits(told, (*objection.waits, *missing.waits)), partial=False)
 
 
-def _move_or_stay(answer: Given | Refusal, mine: _Mine) -> Given | Refusal:
+def _move_or_stay(answer: Given | Refusal, mine: Mine) -> Given | Refusal:
     """Addresses of its own, or else the ones it should not share any more."""
     refusal = answer if isinstance(answer, Refusal) else answer.shortfall
     if refusal is None:

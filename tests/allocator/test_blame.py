@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING
+from random import Random
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec.structs import replace
 
+from purelb.allocator.keys import ServiceKey
 from purelb.allocator.observed import condition, published
 from purelb.allocator.ranges import ip_text
 from purelb.kube.model import ServicePort
@@ -184,3 +187,119 @@ def test_who_took_a_port_while_nobody_led_is_judged_by_age_whatever_was_said() -
     world.edit("shop/young", take)
     restart(world)
     assert (addresses(world, "old"), addresses(world, "young")) == (["192.0.2.10"], [])
+
+
+def test_who_comes_back_to_the_key_of_those_who_stay_is_told_so_at_once_and_not_by_a_restart() -> None:
+    world = on_stage(names=("a", "b", "c"))
+    for who, key in (("c", "k2"), ("b", "k2"), ("c", "k")):
+        note(world, who, key)
+        world.heal(seconds=70.0)
+    before = {name: said(world, name)[:2] for name in "abc"}
+    assert before == {
+        "a": ("True", "AddressAssigned"),
+        "b": ("False", "SharingKeyMismatch"),
+        "c": ("True", "AddressAssigned"),
+    }
+    restart(world)
+    assert {name: said(world, name)[:2] for name in "abc"} == before
+
+
+def test_who_takes_a_port_of_one_that_has_to_go_loses_the_address_all_the_same() -> None:
+    world = on_stage(names=("a", "b", "c"))
+    note(world, "b", "k2")
+    world.heal(seconds=5.0)
+
+    def take(found: Service) -> Service:
+        assert found.spec is not None
+        return replace(found, spec=replace(found.spec, ports=(ServicePort(protocol="TCP", port=81),)))
+
+    world.edit("shop/c", take)
+    world.heal(seconds=5.0)
+    assert (addresses(world, "b"), addresses(world, "c")) == (["192.0.2.10"], [])
+
+
+@pytest.mark.parametrize("first", ["b", "c"])
+def test_when_the_one_that_stayed_is_gone_one_of_those_that_had_to_go_stays(first: str) -> None:
+    world = on_stage(names=("a", "b", "c"))
+    for who, key in (("b", "k2"), ("c", "k3")):
+        note(world, who, key)
+        world.heal(seconds=70.0)
+    world.edit(f"shop/{first}", lambda found: replace(found, metadata=replace(found.metadata, labels={"v": "2"})))
+    world.delete("shop/a")
+    world.heal(seconds=70.0)
+    before = {name: said(world, name) for name in "bc"}
+    assert sorted(told[0] for told in before.values()) == ["False", "True"]
+    world.told.clear()
+    restart(world)
+    assert {name: said(world, name) for name in "bc"} == before
+    assert world.told == []
+
+
+def test_of_those_nobody_was_told_about_the_oldest_stays_whoever_is_asked_first() -> None:
+    world = on_stage(names=("a", "b", "c"))
+    for who, key in (("b", "k2"), ("c", "k3")):
+        note(world, who, key)
+    restart(world)  # the edits were made while nobody led
+    assert [said(world, name)[1] for name in "abc"] == ["AddressAssigned", "AddressConflict", "AddressConflict"]
+    world.delete("shop/a")
+    world.deliver("services")
+    world.step(ServiceKey("shop", "a"))
+    for name in "cb":
+        world.step(ServiceKey("shop", name))
+    world.heal(seconds=70.0)
+    assert [said(world, name)[1] for name in "bc"] == ["AddressAssigned", "AddressConflict"]
+
+
+def test_who_was_told_of_a_conflict_is_told_of_it_after_a_restart_although_another_one_has_to_go_now() -> None:
+    world = on_stage(names=("a", "b", "c"))
+    note(world, "b", "k3")
+    restart(world)  # the edit was made while nobody led
+    note(world, "a", "k2")
+    world.heal(seconds=70.0)
+    before = {name: said(world, name)[:2] for name in "abc"}
+    assert before == {
+        "a": ("False", "SharingKeyMismatch"),
+        "b": ("False", "AddressConflict"),
+        "c": ("True", "AddressAssigned"),
+    }
+    world.told.clear()
+    restart(world)
+    assert {name: said(world, name)[:2] for name in "abc"} == before
+    assert world.told == []
+
+
+@pytest.mark.parametrize("shard", range(4))
+def test_whatever_sharers_edit_and_whoever_leads_a_restart_has_nothing_to_tell_them(shard: int) -> None:
+    for seed in range(shard, 160, 4):
+        rng, names = Random(seed), "abcd"
+        world = on_stage(names=tuple(names))
+        for _ in range(rng.randint(1, 6)):
+            where = f"shop/{rng.choice(names)}"
+            what = rng.choice(("key", "key", "key", "selector", "policy", "gone", "start", "rest"))
+            if what == "key":
+                note(world, where.removeprefix("shop/"), rng.choice(("k", "k2", "k3", None)))
+            elif what == "gone":
+                world.delete(where)
+            elif what == "start":
+                world.begin()
+            elif what == "rest":
+                world.heal(seconds=70.0)
+            else:
+                shape = {"selector": {"app": rng.choice("xy")}}
+                wanted = shape if what == "selector" else {"external_traffic_policy": rng.choice(("Local", "Cluster"))}
+                world.edit(where, partial(respec, wanted))
+        world.heal(seconds=70.0)
+        left = [name for name in names if f"shop/{name}" in world.there["services"]]
+        before = {name: (addresses(world, name), said(world, name)[:2]) for name in left}
+        world.told.clear()
+        restart(world)
+        assert {name: (addresses(world, name), said(world, name)[:2]) for name in left} == before, seed
+        assert world.told == [], seed
+
+
+def respec(wanted: dict[str, Any], found: Service) -> Service:
+    """With other fields of its spec, where a policy Local may stay."""
+    noted = {**(found.metadata.annotations or {}), "purelb.io/allow-local": ""}
+    assert found.spec is not None
+    meta = replace(found.metadata, annotations=noted)
+    return replace(found, metadata=meta, spec=replace(found.spec, **wanted))
