@@ -19,7 +19,7 @@ from purelb.allocator.ledger import Ledger
 from purelb.allocator.observed import branded, condition, published
 from purelb.allocator.publish import Desired, Said
 from purelb.allocator.ranges import Address
-from purelb.allocator.refusals import family_text, is_about_nodes
+from purelb.allocator.refusals import family_text, is_about_nodes, is_open
 from purelb.api import annotations as words
 from purelb.api import reasons
 from purelb.kube.model import Condition, Service, annotations
@@ -82,7 +82,7 @@ def outlook(
         words.ANNOUNCING_IPV4: folded.announcing[4],
         words.ANNOUNCING_IPV6: folded.announcing[6],
     }
-    if settle.wish.re_evaluate:
+    if settle.wish.re_evaluate and not is_open(settle.refusal, unsure=bool(announcements.unsure)):
         values[words.RE_EVALUATE] = None
     return Outlook(Desired(addresses, tuple(values.items()), said, folded.said), folded.due, quiet or unknown)
 

@@ -338,6 +338,11 @@ def is_about_nodes(refusal: Refusal) -> bool:
     return any(isinstance(wait, SubnetActive) for wait in refusal.waits)
 
 
+def is_open(refusal: Refusal | None, *, unsure: bool) -> bool:
+    """Whether a refusal may turn out to be none: a source is still asked, or nobody knows whether the nodes live that it is about."""
+    return refusal is not None and (refusal.ask is not None or (unsure and is_about_nodes(refusal)))
+
+
 def multi_pool_refused(which: int, *, source: str = "") -> Refusal:
     """`which`: 0 a sharing key, 1 balancePools, 2 a source that has no entries."""
     text = _say(reasons.MULTI_POOL_REFUSED, which, source=source)

@@ -353,3 +353,22 @@ async def test_an_address_that_its_group_excludes_now_is_kept_and_says_who_exclu
         await cluster.clock.advance(2.0)
         assert cluster.status_writes() == count, "a new term says the same"
         assert await edited(entry()) == ("True", "AddressAssigned", "192.0.2.10 from default")
+
+
+async def test_a_refused_re_evaluation_of_a_stray_is_told_where_the_condition_says_only_that_it_is_one(
+    cluster: Cluster,
+) -> None:
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        entry = {"pool": "198.51.100.10-198.51.100.19", "subnet": "198.51.100.0/24"}
+        spec = {"local": {"v4pool": None, "v4pools": [entry], "multiPool": True}}
+        await cluster.patch(SERVICE_GROUPS, "default", {"spec": spec}, INSTALL)
+        await cluster.clock.advance(1.0)
+        assert (await cluster.allocated())[1] == "AddressKept"
+        await edit(cluster, re_evaluate="true")
+        assert await cluster.noted("re-evaluate") is None
+        assert (await cluster.allocated())[1] == "AddressKept"
+        told = [note for name, reason, note in await cluster.events() if (name, reason) == ("web", "NoActiveSubnet")]
+        text = "purelb.io/re-evaluate: default: no live node advertises any of 198.51.100.0/24; keeps 192.0.2.10"
+        assert told == [text]

@@ -87,6 +87,27 @@ async def test_a_slow_system_is_waited_for_without_a_word_for_two_seconds() -> N
         assert not [event for event in await site.events() if event[1] == "IPAMPending"]
 
 
+@pytest.mark.parametrize("full", [False, True])
+async def test_a_re_evaluation_waits_for_the_answer_of_a_slow_system(full: bool) -> None:
+    async with Site().open(autoAssign=True) as site, site.allocator():
+        await site.serve()
+        await site.clock.advance(1.0)
+        assert await site.addresses() == ("192.0.2.10",)
+        await site.admin.delete(SERVICE_GROUPS, "default", namespace=INSTALL)
+        await site.clock.advance(1.0)
+        site.ipam.delay = 1.5
+        if full:
+            site.ipam.always["allocate"] = "full"
+        count = site.status_writes()
+        await site.patch(SERVICES, "web", {"metadata": {"annotations": {"purelb.io/re-evaluate": "true"}}}, "shop")
+        await site.clock.advance(1.0)
+        assert await site.noted("re-evaluate") == "true"
+        await site.clock.advance(4.0)
+        assert await site.noted("re-evaluate") is None
+        assert await site.addresses() == (("192.0.2.10",) if full else (V4[0],))
+        assert site.status_writes() == count + 1
+
+
 @pytest.mark.parametrize("mood", ["hang", "raise", "cancelled", "away"])
 async def test_whatever_befalls_a_call_the_service_is_told_and_served_later(mood: str) -> None:
     async with Site().open() as site, site.allocator():

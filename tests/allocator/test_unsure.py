@@ -349,3 +349,42 @@ async def test_who_gets_some_of_its_addresses_is_told_what_is_missing_once_that_
         assert await allocated() == known
         assert cluster.status_writes() == 0
         assert await cluster.events() == told
+
+
+@pytest.mark.parametrize("renewed", [False, True])
+async def test_who_asks_for_a_re_evaluation_that_is_about_nodes_is_answered_once_it_is_known_who_lives(
+    cluster: Cluster, renewed: bool
+) -> None:
+    node, other = Node(cluster, "n1"), Node(cluster, "n2", "198.51.100.0/24")
+    async with cluster.allocator(leader_elect=True):
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses() == ("192.0.2.10",)
+    await cluster.patch(SERVICE_GROUPS, "default", {"spec": {"drain": True}}, INSTALL)
+    spec = {"local": {"v4pools": [B], "multiPool": True}, "priority": 1, "autoAssign": True}
+    await cluster.create(SERVICE_GROUPS, {"metadata": {"name": "racks"}, "spec": spec}, INSTALL)
+    await other.renew()
+    await cluster.clock.advance(60.0)
+    await node.renew()
+    async with cluster.allocator(leader_elect=True):
+        await cluster.clock.advance(1.0)
+        cluster.writes.clear()
+        noted = {"purelb.io/re-evaluate": "true"}
+        await cluster.patch(SERVICES, "web", {"metadata": {"annotations": noted}}, "shop")
+        await live_beside(cluster, 2, node)
+        assert await cluster.noted("re-evaluate") == "true", "nobody knows yet"
+        assert cluster.status_writes() == 0
+        await cluster.patch(SERVICES, "web", {"metadata": {"annotations": {"purelb.io/pool-type": None}}}, "shop")
+        await live_beside(cluster, 2, node)
+        assert await cluster.noted("pool-type") == "local", "what is to be written for another reason is written"
+        assert await cluster.noted("re-evaluate") == "true"
+        assert not [event for event in await cluster.events() if "re-evaluate" in event[2]]
+        await live_beside(cluster, 30, node, *([other] if renewed else ()))
+        assert await cluster.noted("re-evaluate") is None
+        assert await cluster.addresses() == (("198.51.100.10",) if renewed else ("192.0.2.10",))
+        assert cluster.status_writes() == 2
+        assert (await cluster.says()).reason == "AddressAssigned"
+        told = [event for event in await cluster.events() if "re-evaluate" in event[2]]
+        why = "no live node advertises any of 198.51.100.0/24); default: GroupDraining (hands out no new addresses)"
+        text = f"purelb.io/re-evaluate: racks: NoActiveSubnet ({why}; keeps 192.0.2.10"
+        assert told == ([] if renewed else [("web", "NoActiveSubnet", text)])
