@@ -12,7 +12,9 @@ from heapq import merge
 from typing import Final
 
 from purelb.allocator import conflicts, lending, reservations
-from purelb.allocator.configuring import AUDIT_EVERY, arm, node_changed, reading_groups
+from purelb.allocator.configuring import log_standing, reading_groups
+from purelb.allocator.deadlines import AUDIT_EVERY, arm
+from purelb.allocator.hearing import node_changed
 from purelb.allocator.keys import AgentsDue, ServiceKey, StatusDue
 from purelb.allocator.learning import blame, learn, learn_leaving
 from purelb.allocator.observed import age
@@ -64,13 +66,7 @@ async def rebuild(state: State, hands: Hands, clock: Clock) -> None:
         hands.soon(key, priority=LIVE if waits else INITIAL)
         await pace.rest()
     for place, standing in state.groups.standings.items():
-        fields = {
-            "code": "groupRead",
-            "group": standing.name,
-            "reason": standing.reason,
-            "namespace": standing.namespace,
-        }
-        log.info("ServiceGroup %s: %s: %s", standing.name, standing.reason, standing.text, extra=fields)
+        log_standing(standing)
         hands.soon(StatusDue(*place), priority=INITIAL)
     state.agents_due_at = clock.now()
     hands.soon(AgentsDue(), priority=INITIAL)

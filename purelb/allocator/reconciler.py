@@ -15,19 +15,12 @@ from typing import Final, assert_never
 from msgspec.structs import replace
 
 from purelb.allocator import conflicts, lending, metrics, reevaluating, reservations
-from purelb.allocator.configuring import (
-    arm,
-    ask_all,
-    expired,
-    groups_changed,
-    lan_expired,
-    namespace_changed,
-    node_changed,
-    recount,
-)
+from purelb.allocator.configuring import ask_all, groups_changed, namespace_changed
 from purelb.allocator.counting import count, warnings
+from purelb.allocator.deadlines import arm, expired, lan_expired, recount
 from purelb.allocator.decision import Decision, Foreign, Ignore, Leave, Settle, Wait, decide
 from purelb.allocator.desired import outlook
+from purelb.allocator.hearing import node_changed
 from purelb.allocator.keys import (
     AgentsDue,
     Answered,
