@@ -22,10 +22,10 @@ from purelb.allocator.observed import Claims
 from purelb.allocator.serving import Rules
 from purelb.allocator.settings import AllocatorSettings, lease_timing, not_built, own_namespace, rules, timing_rule
 from purelb.allocator.showing import shown as shown_state
-from purelb.allocator.slimming import slim
 from purelb.allocator.sources.source import Factory
 from purelb.allocator.state import Config
-from purelb.allocator.term import Term, World
+from purelb.allocator.term import Term
+from purelb.allocator.world import World, world_of
 from purelb.api import annotations as words
 from purelb.api import events, leases
 from purelb.api.kinds import LB_NODE_AGENTS, LB_NODE_STATUSES, SERVICE_GROUPS
@@ -34,10 +34,9 @@ from purelb.kube.client import ApiClient
 from purelb.kube.clock import Clock
 from purelb.kube.elector import Elector, LeadershipLost
 from purelb.kube.elector import Term as Leadership
-from purelb.kube.informer import Informer, InformerSet
+from purelb.kube.informer import InformerSet
 from purelb.kube.metrics import INFORMER_LAST_EVENT_AGE, Sample, Sink
 from purelb.kube.recorder import LAST_SECONDS, Recorder
-from purelb.kube.resources import LEASES, NAMESPACES, NODES, SERVICES
 from purelb.kube.transport import Transport
 from purelb.process import scrapers
 from purelb.process.component import Component, Phase, PhaseTracker
@@ -108,7 +107,7 @@ class Allocator:
         )
         async with client, asyncio.TaskGroup() as group:
             self._preflight = Preflight(client, needs=needs(self._settings), clock=deps.clock)
-            world = _world(client, self._namespace)
+            world = world_of(client, self._namespace)
             self._informers = InformerSet(client)
             for informer in world.all():
                 self._informers.add(informer)
@@ -335,19 +334,6 @@ def needs(settings: AllocatorSettings) -> Needs:
 def build(settings: AllocatorSettings, deps: Deps) -> Component:
     """The component from its adapters."""
     return Allocator(settings, deps)
-
-
-def _world(client: ApiClient, namespace: str) -> World:
-    agents = ",".join(f"{name}={value}" for name, value in leases.labels(leases.LBNODEAGENT).items())
-    return World(
-        services=Informer(client, SERVICES, transform=slim),
-        groups=Informer(client, SERVICE_GROUPS),
-        agents=Informer(client, LB_NODE_AGENTS),
-        namespaces=Informer(client, NAMESPACES),
-        nodes=Informer(client, NODES),
-        reports=Informer(client, LB_NODE_STATUSES, namespace=namespace),
-        leases=Informer(client, LEASES, namespace=namespace, labels=agents),
-    )
 
 
 def _component(settings: AllocatorSettings, edges: Edges) -> Component:

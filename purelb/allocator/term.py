@@ -6,206 +6,36 @@ no more keys, lets the current turn end and the writer drain, each within a limi
 """
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Final
-
-from msgspec import Struct
+from typing import Final
 
 from purelb.allocator import metrics
-from purelb.allocator.keys import Answered, Key, ReadAgain, ServiceKey, Wrote
+from purelb.allocator.courier import Courier
+from purelb.allocator.keys import Answered, Key, Wrote
 from purelb.allocator.landing import tell_all
-from purelb.allocator.occasions import Occasion
 from purelb.allocator.rebuild import rebuild
 from purelb.allocator.reconciler import Reconciler
-from purelb.allocator.sideline import Sideline
 from purelb.allocator.sources.calls import Callers
-from purelb.allocator.sources.source import Answer, Call, Factory
-from purelb.allocator.state import PRIORITY_FOLD, Config, State, Stores
+from purelb.allocator.sources.source import Answer, Factory
+from purelb.allocator.state import Config, State
 from purelb.allocator.watching import watch
-from purelb.api.kinds import LBNodeAgent, LBNodeStatus, ServiceGroup
+from purelb.allocator.world import World
 from purelb.kube.bell import Bell
 from purelb.kube.client import ApiClient
 from purelb.kube.clock import Clock
-from purelb.kube.errors import KubeError, NotFound
-from purelb.kube.failures import failure
-from purelb.kube.informer import Informer
 from purelb.kube.metrics import Sample, Sink
-from purelb.kube.model import Lease, Namespace, Node, ObjectReference, Service
 from purelb.kube.owner import Done, Outcome, Owner
-from purelb.kube.queue import INITIAL, LIVE, URGENT, WorkQueue
+from purelb.kube.queue import URGENT, WorkQueue
 from purelb.kube.recorder import Recorder
-from purelb.kube.resources import SERVICES, Resource
-from purelb.kube.writer import Fence, Target, Write, Writer, WriteResult, Written
-from purelb.process.pacing import Pace
+from purelb.kube.writer import Fence, Writer
 from purelb.process.shutdown import Shutdown
 from purelb.process.supervision import TaskEnded, unending
 from purelb.process.turns import counted, turn_of
-
-log: Final = logging.getLogger(__name__)
 
 # Steps of a clean stop; the lease and the Events come after the term, and all of them share the budget of the process.
 TURN_FOR: Final = 2.0
 DRAIN_FOR: Final = 4.0
 ANSWERS_FOR: Final = 1.0
-
-# Seconds for each write before it: twice what one takes on a busy server, so that it is rather late than early.
-AFTERWARDS_EACH: Final = 0.005
-AFTERWARDS_MOST: Final = 5.0
-
-
-class World(Struct, frozen=True):
-    """The informers of the process."""
-
-    services: Informer[Service]
-    groups: Informer[ServiceGroup]
-    agents: Informer[LBNodeAgent]
-    namespaces: Informer[Namespace]
-    nodes: Informer[Node]
-    reports: Informer[LBNodeStatus]
-    leases: Informer[Lease]
-
-    @property
-    def stores(self) -> Stores:
-        return Stores(
-            services=self.services.store,
-            groups=self.groups.store,
-            agents=self.agents.store,
-            namespaces=self.namespaces.store,
-            nodes=self.nodes.store,
-            reports=self.reports.store,
-            leases=self.leases.store,
-        )
-
-    def all(self) -> tuple[Informer[Any], ...]:
-        """Every informer, in the order in which they are started."""
-        return (self.services, self.groups, self.agents, self.namespaces, self.nodes, self.reports, self.leases)
-
-
-class Courier:
-    """The hands of a term's steps: queue, writer, one reader, recorder."""
-
-    def __init__(
-        self,
-        *,
-        client: ApiClient,
-        world: World,
-        queue: WorkQueue[Key],
-        writer: Writer,
-        recorder: Recorder,
-        clock: Clock,
-        sink: Sink,
-        answered_at: Callable[[], float],
-        ask_whether_it_answers: Callable[[], None],
-        landed: Callable[[int, WriteResult], None],
-        callers: Callers,
-    ) -> None:
-        self._callers = callers
-        self.sink = sink
-        self.answered_at = answered_at
-        self.ask_whether_it_answers = ask_whether_it_answers
-        self._client = client
-        self._world = world
-        self._queue = queue
-        self._writer = writer
-        self._sideline = Sideline(writer.submit)
-        self._recorder = recorder
-        self._clock = clock
-        self._landed = landed
-        self._unread: asyncio.Queue[ServiceKey] = asyncio.Queue()
-        self._reading: set[ServiceKey] = set()
-
-    def soon(self, key: Key, *, priority: int = LIVE) -> None:
-        self._queue.add(key, priority=priority)
-
-    def later(self, key: Key, delay: float) -> None:
-        self._queue.add_after(key, delay)
-
-    def afterwards(self, key: Key) -> None:
-        before = self._writer.unanswered + len(self._queue)
-        delay = min(AFTERWARDS_MOST, AFTERWARDS_EACH * before)
-        self._queue.add_after(key, delay, priority=INITIAL)
-
-    def write(
-        self,
-        number: int,
-        resource: Resource[Any],
-        *,
-        namespace: str,
-        name: str,
-        body: bytes,
-        rv: str | None,
-        subresource: str | None,
-        slot: str,
-        priority: int,
-    ) -> None:
-        def reply(result: WriteResult) -> None:
-            if isinstance(result, Written) and isinstance(result.obj, Service):
-                self._world.services.note_write(result.obj)
-            elif isinstance(result, Written) and isinstance(result.obj, ServiceGroup):
-                self._world.groups.note_write(result.obj)
-            elif isinstance(result, Written) and isinstance(result.obj, LBNodeAgent):
-                self._world.agents.note_write(result.obj)
-            self._landed(number, result)
-            self._queue.add(Wrote(number), priority=URGENT)
-
-        write = Write(
-            target=Target(resource, namespace, name),
-            verb="patch",
-            reply=reply,
-            body=body,
-            subresource=subresource,
-            rv=rv,
-            slot=slot,
-            priority=priority,
-        )
-        if priority == PRIORITY_FOLD:
-            self._sideline.submit(write)
-        else:
-            self._writer.submit(write)
-
-    def read(self, service: ServiceKey) -> None:
-        if service not in self._reading:
-            self._reading.add(service)
-            self._unread.put_nowait(service)
-
-    def call(self, call: Call) -> None:
-        self._callers.submit(call)
-
-    def tell(self, regarding: ObjectReference, told: Occasion, *, ago: float = 0.0) -> None:
-        note = told.note  # a series keeps its first one, and would tell of addresses that were given back
-        self._recorder.event(
-            regarding,
-            type=told.type,
-            reason=told.reason,
-            action=told.action,
-            note=note,
-            distinct=note,
-            ago=ago,
-            once=told.once,
-        )
-
-    def wall(self) -> str:
-        return self._clock.wall().replace(tzinfo=None).isoformat(timespec="seconds") + "Z"  # a tenth of strftime
-
-    def pace(self) -> Pace:
-        return Pace(self._clock.now)
-
-    async def run(self) -> None:
-        """Read the Services whose writes got no answer, one after the other."""
-        while True:
-            service = await self._unread.get()
-            try:
-                obj = await self._client.get(SERVICES, service.name, namespace=service.namespace)
-            except NotFound:
-                self._world.services.relist(f"{service} was not found")
-            except KubeError as error:
-                fields = {"code": "readFailed", "service": str(service), **failure(error)}
-                log.info("%s could not be read again", service, extra=fields)
-            else:
-                self._world.services.note_write(obj)
-                self._queue.add(ReadAgain(service), priority=URGENT)
-            self._reading.discard(service)
 
 
 class Term:
