@@ -13,12 +13,13 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from purelb.allocator.ready import ready_as, ready_of
 from purelb.api import reasons
 from purelb.api.groups import Scope
 from purelb.api.kinds import ConfigReport, LBNodeAgent, LBNodeAgentStatus
 from purelb.api.messages import cut, shown
 from purelb.kube import selectors
-from purelb.kube.model import Condition, Node, labels
+from purelb.kube.model import Node, labels
 
 _ENCODER: Final = msgspec.json.Encoder()
 _NONE: Final = LBNodeAgentStatus()
@@ -74,7 +75,8 @@ def desired(
 
 def differs(stored: LBNodeAgent, wanted: AgentStatus) -> bool:
     """Whether the stored status says something else."""
-    status, found = stored.status or _NONE, ready_of(stored)
+    status = stored.status or _NONE
+    found = ready_of(status.conditions)
     return found is None or (
         status.observed_generation,
         status.nodes,
@@ -85,24 +87,15 @@ def differs(stored: LBNodeAgent, wanted: AgentStatus) -> bool:
     ) != (wanted.generation, wanted.nodes, wanted.generation, wanted.ready, wanted.reason, wanted.message)
 
 
-def ready_of(stored: LBNodeAgent) -> Condition | None:
-    """The condition `Ready` as stored."""
-    conditions = (stored.status or _NONE).conditions or ()
-    return next((found for found in conditions if found.type == reasons.READY), None)
-
-
 def patch(stored: LBNodeAgent, wanted: AgentStatus, *, now: str) -> bytes:
     """The merge patch of the status subresource. `now` is the RFC 3339 time, used when `Ready` changes."""
-    before = ready_of(stored)
-    status = "True" if wanted.ready else "False"
-    since = before.last_transition_time if before is not None and before.status == status else None
-    ready = {
-        "type": reasons.READY,
-        "status": status,
-        "reason": wanted.reason,
-        "message": wanted.message,
-        "observedGeneration": wanted.generation,
-        "lastTransitionTime": since or now,
-    }
+    ready = ready_as(
+        ready_of((stored.status or _NONE).conditions),
+        ready=wanted.ready,
+        reason=wanted.reason,
+        message=wanted.message,
+        generation=wanted.generation,
+        now=now,
+    )
     whole = {"observedGeneration": wanted.generation, "nodes": wanted.nodes, "conditions": [ready]}
     return _ENCODER.encode({"status": whole})

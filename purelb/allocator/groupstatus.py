@@ -15,12 +15,12 @@ from msgspec import Struct
 from purelb.allocator.groups import Groups, Standing
 from purelb.allocator.ledger import Ledger
 from purelb.allocator.pools import Usage
+from purelb.allocator.ready import ready_as, ready_of
 from purelb.allocator.sources.loans import Lender, Loans
 from purelb.api import reasons
 from purelb.api.groups import Group
 from purelb.api.kinds import ServiceGroup, ServiceGroupStatus
 from purelb.api.messages import cut
-from purelb.kube.model import Condition
 from purelb.net.ranges import Family
 
 _MOST: Final = 2**63 - 1
@@ -113,7 +113,7 @@ def differs(stored: ServiceGroup, wanted: GroupStatus) -> bool:
         "addresses": list(status.addresses or ()) or None,
         "boundNamespaces": list(status.bound_namespaces or ()) or None,
     }
-    found = ready_of(stored)
+    found = ready_of(status.conditions)
     return (
         any((now[name] or None) != (value or None) for name, value in wanted.fields.items())
         or found is None
@@ -122,23 +122,14 @@ def differs(stored: ServiceGroup, wanted: GroupStatus) -> bool:
     )
 
 
-def ready_of(stored: ServiceGroup) -> Condition | None:
-    """The condition `Ready` as stored."""
-    conditions = (stored.status or _NONE).conditions or ()
-    return next((found for found in conditions if found.type == reasons.READY), None)
-
-
 def patch(stored: ServiceGroup, wanted: GroupStatus, *, now: str) -> bytes:
     """The merge patch of the status subresource. `now` is the RFC 3339 time, used when `Ready` changes."""
-    before = ready_of(stored)
-    status = "True" if wanted.ready else "False"
-    since = before.last_transition_time if before is not None and before.status == status else None
-    ready = {
-        "type": reasons.READY,
-        "status": status,
-        "reason": wanted.reason,
-        "message": wanted.message,
-        "observedGeneration": wanted.fields["observedGeneration"],
-        "lastTransitionTime": since or now,
-    }
+    ready = ready_as(
+        ready_of((stored.status or _NONE).conditions),
+        ready=wanted.ready,
+        reason=wanted.reason,
+        message=wanted.message,
+        generation=wanted.fields["observedGeneration"],
+        now=now,
+    )
     return _ENCODER.encode({"status": {**wanted.fields, "conditions": [ready]}})

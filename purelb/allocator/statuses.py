@@ -13,6 +13,7 @@ from purelb.allocator import agentstatus, groupstatus, metrics
 from purelb.allocator.flights import Flight, Purpose
 from purelb.allocator.keys import AgentsDue, StatusDue
 from purelb.allocator.occasions import occasion
+from purelb.allocator.ready import ready_of
 from purelb.allocator.state import PRIORITY_FOLD, Hands, State, Statusless
 from purelb.api.kinds import LB_NODE_AGENTS, SERVICE_GROUPS
 from purelb.kube.model import ObjectMeta, ObjectReference
@@ -67,7 +68,7 @@ def group_due(state: State, hands: Hands, due: StatusDue, now: float) -> None:
         hands.later(due, written_at + GROUP_APART - now)
         return
     state.group_written_at[place] = now
-    before = groupstatus.ready_of(stored)
+    before = ready_of(stored.status.conditions if stored.status is not None else None)
     if before is None or (before.reason, before.observed_generation) != (wanted.reason, standing.generation):
         told = occasion(wanted.reason, wanted.message, "ServiceGroup")
         if told is not None:
