@@ -29,6 +29,7 @@ from purelb.sandbox.bench.clusters import (
     begun,
     entries,
     group,
+    in_one_text,
     listed,
     renew,
     report,
@@ -226,6 +227,12 @@ def pausing() -> list[Row]:
         rehearsal.put_report(report(NODES[0], {f"172.18.{n >> 8}.{n & 255}": "shop/web" for n in range(REPORTED_MAX)}))
         rehearsal.run()
         note(f"a report of {REPORTED_MAX} addresses", rehearsal, NodeChanged)
+        rehearsal.put_group(group(SUBNET, AROUND))
+        rehearsal.settle()
+        rehearsal.steps.clear()
+        rehearsal.put_group(in_one_text(ITEMS))
+        rehearsal.run()
+        note(f"a group of {ITEMS} items in one text is read, 10000 holders", rehearsal, GroupsChanged)
     return [
         row(
             suite=SUITE,
