@@ -3,9 +3,12 @@
 
 It is found when a term begins, or afterwards, when a write of a former leader lands late: the same words in both cases, to the
 younger of the two, once. A Service whose status is put back although nobody else has to move is no conflict.
+
+Who lost its address like that and waits for it goes on being told so, by the next term too: its condition says it.
 """
 
 import logging
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec.structs import replace
@@ -14,8 +17,9 @@ from purelb.allocator.decision import Settle
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.landing import reference
 from purelb.allocator.learning import Conflict, learn_late
+from purelb.allocator.observed import condition
 from purelb.allocator.occasions import HOUR, occasion
-from purelb.allocator.refusals import AddressChanges, address_conflict, with_waits
+from purelb.allocator.refusals import AddressChanges, Wait, address_conflict, with_waits
 from purelb.allocator.state import Hands, State
 from purelb.api import reasons
 from purelb.kube.model import Service
@@ -46,10 +50,29 @@ def found_late(state: State, hands: Hands, service: Service, now: float) -> None
 
 def explained(state: State, key: ServiceKey, settle: Settle) -> Settle:
     """Who insists on an address that an older Service was found to have is told so, not that it is in use."""
-    conflict, refusal = state.conflicts.get(key), settle.refusal
-    if conflict is None:
+    refusal = settle.refusal
+    waits = refusal.waits if refusal is not None else ()
+    conflict = state.conflicts.get(key) or _told_before(state, key, waits)
+    if refusal is None or conflict is None:
+        state.conflicts.pop(key, None)
         return settle
-    if refusal is None or AddressChanges(conflict.address) not in refusal.waits:
-        del state.conflicts[key]
+    claim = state.ledger.claims.get(conflict.address)
+    if AddressChanges(conflict.address) not in waits or claim is None or conflict.older not in claim.holders:
+        state.conflicts.pop(key, None)
         return settle
-    return replace(settle, refusal=with_waits(address_conflict(conflict.address, conflict.older), refusal.waits))
+    return replace(settle, refusal=with_waits(address_conflict(conflict.address, conflict.older), waits))
+
+
+def _told_before(state: State, key: ServiceKey, waits: Iterable[Wait]) -> Conflict | None:
+    """The conflict that a former term told the Service, if the one it named still has the address it waits for."""
+    service = state.service(key)
+    told = condition(service, reasons.ALLOCATED) if service is not None else None
+    if told is None or told.reason != reasons.ADDRESS_CONFLICT:
+        return None
+    for address in (wait.address for wait in waits if isinstance(wait, AddressChanges)):
+        claim = state.ledger.claims.get(address)
+        for other in claim.holders if claim is not None else ():
+            found = Conflict(key, address, other)
+            if other != key and told.message.startswith(found.text):
+                return found
+    return None

@@ -268,6 +268,23 @@ def test_who_was_told_of_a_conflict_is_told_of_it_after_a_restart_although_anoth
     assert world.told == []
 
 
+def test_who_lost_its_address_to_an_older_one_is_told_the_same_by_the_next_term() -> None:
+    world = on_stage()
+    world.edit("shop/young", partial(respec, {"ports": (ServicePort(protocol="TCP", port=80),)}))
+    restart(world)  # the edit was made while nobody led
+    assert addresses(world, "young") == []
+    before = said(world, "young")
+    assert before == ("False", "AddressConflict", "192.0.2.10 was also published for shop/old, which is older")
+    world.told.clear()
+    version = world.rv
+    restart(world)
+    assert said(world, "young") == before
+    assert (world.told, world.rv) == ([], version)
+    world.delete("shop/old")
+    world.heal(seconds=70.0)
+    assert (addresses(world, "young"), said(world, "young")[0]) == (["192.0.2.10"], "True")
+
+
 @pytest.mark.parametrize("shard", range(4))
 def test_whatever_sharers_edit_and_whoever_leads_a_restart_has_nothing_to_tell_them(shard: int) -> None:
     for seed in range(shard, 160, 4):
@@ -275,7 +292,7 @@ def test_whatever_sharers_edit_and_whoever_leads_a_restart_has_nothing_to_tell_t
         world = on_stage(names=tuple(names))
         for _ in range(rng.randint(1, 6)):
             where = f"shop/{rng.choice(names)}"
-            what = rng.choice(("key", "key", "key", "selector", "policy", "gone", "start", "rest"))
+            what = rng.choice(("key", "key", "key", "selector", "policy", "port", "gone", "start", "rest"))
             if what == "key":
                 note(world, where.removeprefix("shop/"), rng.choice(("k", "k2", "k3", None)))
             elif what == "gone":
@@ -285,9 +302,12 @@ def test_whatever_sharers_edit_and_whoever_leads_a_restart_has_nothing_to_tell_t
             elif what == "rest":
                 world.heal(seconds=70.0)
             else:
-                shape = {"selector": {"app": rng.choice("xy")}}
-                wanted = shape if what == "selector" else {"external_traffic_policy": rng.choice(("Local", "Cluster"))}
-                world.edit(where, partial(respec, wanted))
+                shapes: dict[str, dict[str, Any]] = {
+                    "selector": {"selector": {"app": rng.choice("xy")}},
+                    "policy": {"external_traffic_policy": rng.choice(("Local", "Cluster"))},
+                    "port": {"ports": (ServicePort(protocol="TCP", port=rng.choice((80, 81, 90))),)},
+                }
+                world.edit(where, partial(respec, shapes[what]))
         world.heal(seconds=70.0)
         left = [name for name in names if f"shop/{name}" in world.there["services"]]
         before = {name: (addresses(world, name), said(world, name)[:2]) for name in left}
