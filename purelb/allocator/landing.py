@@ -84,7 +84,9 @@ def _service_landed(
         case Missing():
             hands.later(key, CONFLICT_WAIT)  # the informer says so too, and that releases what it held
             hands.read(key)
-        case Refused(status=status):
+        case Refused(status=status, attempts=attempts):
+            if attempts > 1:  # what was refused is the repetition
+                flights.unknown(key, flight, now)
             delay = flights.delay(key, first=REFUSED_FIRST, cap=REFUSED_CAP)
             new = state.tally.unwritten(key, now)
             if new:

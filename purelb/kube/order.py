@@ -56,9 +56,10 @@ class Exists(Struct, frozen=True):
 
 
 class Refused(Struct, frozen=True):
-    """The server will not do it, now or later: not allowed, not valid."""
+    """The server will not do it, now or later: not allowed, not valid. Of several attempts one before may have been committed."""
 
     status: Status
+    attempts: int = 1
 
 
 class Fenced(Struct, frozen=True):

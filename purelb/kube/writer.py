@@ -195,7 +195,7 @@ class Writer:
             if ticket is None:
                 await self._work.wait(self._order.deadline())
                 continue
-            if self._work.waiting:
+            if self._work.waiting and (self._order.waiting or self._order.deadline() is not None):
                 self._work.ring()  # more may be ready, and somebody must keep the time of the next repeat
             try:
                 result = await self._send(ticket)
@@ -294,7 +294,7 @@ class Writer:
             case Unauthorized() if not self._may_send():
                 return Fenced()
             case ApiError(code=code, status=status) if 400 <= code < 500 and code != 429:
-                return Refused(status)
+                return Refused(status, ticket.attempts)
             case _:
                 pass
         delay = retry_delay(error, ticket.attempts - 1, self._clock.random)

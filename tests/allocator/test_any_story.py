@@ -320,8 +320,16 @@ class Story:
             case "deliver":
                 world.deliver(rng.choice(("services", "services", *world.there)), rng.choice((1, 1, 3, 100)))
             case "answer" if world.writes:
-                outcomes: tuple[Outcome, ...] = ("ok", "conflict", "lost", "unsent", "refused", "missing")
-                world.answer(rng.choice(world.writes), rng.choices(outcomes, (10, 1, 2, 1, 1, 1))[0])
+                outcomes: tuple[Outcome, ...] = (
+                    "ok",
+                    "conflict",
+                    "lost",
+                    "lost and refused",
+                    "unsent",
+                    "refused",
+                    "missing",
+                )
+                world.answer(rng.choice(world.writes), rng.choices(outcomes, (10, 1, 1, 1, 1, 1, 1))[0])
             case "read" if world.reads:
                 world.read_again(world.reads[0])
             case "time":

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from purelb.allocator.metrics import ALLOCATIONS
 from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.resources import NAMESPACES, NODES, SERVICES
 from purelb.sandbox.apiserver.faults import Answer, Delay, LoseAnswer, Rule
@@ -90,6 +91,22 @@ async def test_a_write_whose_answer_is_lost_is_read_again_and_told_once(cluster:
         assert {await cluster.addresses("a"), await cluster.addresses("b")} == {("192.0.2.10",), ("192.0.2.11",)}
         assert sum(reason == "AddressAssigned" for _, reason, _ in await cluster.events()) <= 2
         assert len(set(await cluster.all_addresses())) == 2
+
+
+@pytest.mark.parametrize("code", [403, 413, 422])
+async def test_an_address_is_told_once_whose_write_lost_its_answer_and_is_refused_when_it_is_repeated(
+    cluster: Cluster, code: int
+) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    async with cluster.allocator():
+        cluster.core.faults.add(Rule(effect=LoseAnswer(), resource="services/status", verb="patch", count=1))
+        cluster.core.faults.add(Rule(effect=Answer(code=code), resource="services/status", verb="patch", count=1))
+        await cluster.serve("a")
+        await cluster.clock.advance(10.0)
+        assert await cluster.addresses("a") == ("192.0.2.10",)
+        assert cluster.status_writes("a") == 2, "the one that was applied, and the one that was refused"
+        assert [reason for name, reason, _ in await cluster.events() if name == "a"] == ["AddressAssigned"]
+        assert cluster.sink.counts[ALLOCATIONS.name, "local", "assigned"] == 1
 
 
 @pytest.mark.parametrize("code", [403, 422, 500, 503])

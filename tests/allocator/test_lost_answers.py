@@ -17,7 +17,7 @@ from tests.allocator.theatre import Outcome, Theatre, finish
 if TYPE_CHECKING:
     from types import FrameType
 
-OUTCOMES: tuple[Outcome, ...] = ("ok", "conflict", "lost", "unsent", "refused")
+OUTCOMES: tuple[Outcome, ...] = ("ok", "conflict", "lost", "lost and refused", "unsent", "refused")
 
 
 def crowd(seed: int, many: int) -> Theatre:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from purelb.kube.informer import Handler
     from purelb.kube.model import ObjectReference
 
-Outcome = Literal["ok", "conflict", "lost", "unsent", "refused", "missing"]
+Outcome = Literal["ok", "conflict", "lost", "lost and refused", "unsent", "refused", "missing"]
 KINDS = ("services", "groups", "agents", "namespaces", "nodes", "reports", "leases")
 STATUSES: dict[type, type] = {Service: ServiceStatus, ServiceGroup: ServiceGroupStatus, LBNodeAgent: LBNodeAgentStatus}
 STEPS_MAX = 20_000
@@ -251,6 +251,9 @@ class Theatre:
             case "lost":
                 self.apply(sent)
                 result = Failed(TransportError("reset", "it was cut"), 1)
+            case "lost and refused":  # the second time it was sent
+                self.apply(sent)
+                result = Refused(Status(code=403, reason="Forbidden", message="no"), attempts=2)
             case _:
                 result = self.apply(sent)
         if isinstance(result, Written) and sent.kind != "agents":

@@ -256,6 +256,19 @@ async def test_a_refusal_is_a_value_and_is_not_repeated(code: int, reason: str, 
     assert world.told.counts[WRITER_WRITES.name, "services", expected.__name__.lower()] == 1
 
 
+async def test_a_refusal_says_that_an_attempt_before_may_have_been_committed() -> None:
+    world = World()
+    world.services("a")
+    replies = iter((Reply(503, "ServiceUnavailable"), Reply(403, "Forbidden")))
+    world.server.trouble = lambda _: next(replies)
+    world.submit("a", "m")
+    async with world.running():
+        await world.clock.advance(100)
+    result = world.result("m")
+    assert isinstance(result, Refused)
+    assert (result.status.code, result.attempts) == (403, 2)
+
+
 async def test_create_and_delete_go_through_the_same_order() -> None:
     world = World()
     world.submit("a", "create", verb="create")
