@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from purelb.kube.calls import UNARY_TIMEOUT, Calls
 from purelb.kube.decode import Codec, Known, Page, Paging
-from purelb.kube.errors import DecodeError, Expired
+from purelb.kube.errors import DecodeError, Expired, TransportError
 from purelb.kube.listing import Listing
 from purelb.kube.metrics import NO_SINK, Sink
 from purelb.kube.model import KubeObject
@@ -215,9 +215,21 @@ class ApiClient:
         async with AsyncExitStack() as stack:
             body = await self._calls.open(stack, target, accept=accept(r))
             deadline = self.clock.now() + timeout_s + WATCH_GRACE
-            yield WatchStream(
-                body, self._codec(r), clock=self.clock, deadline=deadline, transform=transform, known=known
-            )
+            stream = WatchStream(body, self._codec(r), clock=self.clock, transform=transform, known=known)
+            theirs: TimeoutError | None = None
+            try:
+                async with self.clock.timeout_at(
+                    deadline
+                ):  # one timer for the stream: one for each chunk would cost as much as its event
+                    try:
+                        yield stream
+                    except TimeoutError as error:  # of whoever reads the stream; ours comes as a cancellation
+                        theirs = error
+                        raise
+            except TimeoutError as error:
+                if error is theirs:
+                    raise
+                raise TransportError("timeout", "the watch outlived its own limit") from None
 
     async def create(
         self,

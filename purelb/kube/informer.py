@@ -4,6 +4,8 @@
 One task drives the machine and changes the store (`filling`). The request under way (`asking`), a list or a watch, is a task of
 its own that hands over what it got through an inbox of one place, so a server cannot be faster than we are. What a given-up
 request left in the inbox is thrown away with it: the machine would take it for the beginning, or the end, of the next one.
+A few changes of a watch, which find the driver waiting and nothing before them, are taken in at once by whoever brings them: a turn
+of the loop less between an event and its consumer.
 
 Rules. Long work (a large list, its delivery, a full batch) gives the loop a turn every 5 ms; events are held back meanwhile,
 because the driver is busy. `run` ends by cancellation or by a mistake of ours, and leaves neither task nor open stream.
@@ -26,6 +28,7 @@ from purelb.kube.handlers import Handler, Registration, enqueue
 from purelb.kube.informerset import InformerSet, SyncTimeout
 from purelb.kube.listwatch import (
     Action,
+    Batch,
     Close,
     Compare,
     Input,
@@ -111,6 +114,7 @@ class Informer(Generic[T]):
         self._state: Literal["new", "running", "stopped"] = "new"
         self._synced_bell = Bell(self._clock)
         self._inbox: asyncio.Queue[Input[T] | None] = asyncio.Queue(maxsize=1)
+        self._waits = False  # whether the driver has nothing to do but to wait for the inbox
         self._told: deque[Input[T]] = deque()  # by other tasks of this process
         self._relists = 0
         self._replies: deque[tuple[int, Callable[[], None]]] = deque()
@@ -123,7 +127,7 @@ class Informer(Generic[T]):
             fields=fields,
             transform=transform,
             store=self.store,
-            hand_over=self._inbox.put,
+            hand_over=self._hand_over,
             lists_done=lambda: self._filling.replaced,
         )
         self._troubles = Troubles(self.name, clock=client.clock, sink=client.sink)
@@ -225,21 +229,45 @@ class Informer(Generic[T]):
             now = self._clock.now()
             machine.receive(seen, max(now, due or now) if isinstance(seen, Tick) else now)
             await self._carry_out(machine.actions(), group)
-            seen = await self._next(machine.deadline())
+            seen = await self._next()
 
-    async def _next(self, due: float | None) -> Input[T]:
+    async def _next(self) -> Input[T]:
         while not self._told:
+            due = self._machine.deadline()
             try:
                 if self._inbox.empty():
+                    self._waits = True
                     async with self._clock.timeout_at(due):
                         seen = await self._inbox.get()
                 else:  # no timer for what is there already; the next one needs a turn of the loop to come
                     seen = self._inbox.get_nowait()
             except TimeoutError:
-                return Tick()
+                if self._machine.deadline() == due:
+                    return Tick()
+                continue  # what was taken in meanwhile has put it off
+            finally:
+                self._waits = False
             if seen is not None:
                 return seen
         return self._told.popleft()
+
+    async def _hand_over(self, seen: Input[T]) -> None:
+        if self._waits and self._inbox.empty() and isinstance(seen, Batch) and self._machine.takes_in_at_once(seen):
+            self._machine.receive(seen, self._clock.now())
+            for action in self._machine.actions():
+                self._change(action)
+            self._filling.count_dropped()
+        else:
+            await self._inbox.put(seen)
+
+    def _change(self, action: Action[T]) -> None:
+        match action:
+            case Upsert():
+                self._filling.upsert(action)
+            case Remove():
+                self._filling.remove(action)
+            case _:
+                raise AssertionError(f"{action} is nothing that a few changes of a watch lead to")
 
     def _tell(self, seen: Input[T]) -> None:
         self._told.append(seen)

@@ -75,6 +75,8 @@ QUIET: Final = 10.0  # the initial state does not come on: say so
 QUIET_MAX: Final = 3  # said so often, it will not come
 IDLE_LIMIT: Final = 150.0
 NAMED_MAX: Final = 5
+FEW: Final = 8  # changes that may be taken in without a turn for anybody else: less than a millisecond of work
+_CHANGES: Final = frozenset({"ADDED", "MODIFIED", "DELETED"})
 
 State = Literal["New", "Listing", "Streaming", "Opening", "Watching", "Backoff", "Stopped"]
 
@@ -143,6 +145,14 @@ class Reflector(Generic[T]):
                 return min(audit, self._idle_at)
             case _:
                 return None
+
+    def takes_in_at_once(self, seen: Batch[T]) -> bool:
+        """Whether nothing comes of this but a few `Upsert` and `Remove`."""
+        return (
+            self._state == "Watching"
+            and len(seen.events) <= FEW
+            and all(isinstance(event, Event) and event.type in _CHANGES for event in seen.events)
+        )
 
     def actions(self) -> list[Action[T]]:
         """What is to be done now, in order; each is handed out once."""

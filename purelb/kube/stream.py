@@ -2,7 +2,7 @@
 """The body of a watch as batches of events.
 
 A batch is what one chunk completed, or as much of it as could be decoded in 5 ms: a server that sends faster than that gives
-the loop its turns all the same. A stream that outlives its own limit is ended by us, in case nobody else does.
+the loop its turns all the same. What is known already is looked for only while the initial state is sent.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
 
 from purelb.kube.clock import breathe
-from purelb.kube.errors import TransportError
+from purelb.kube.decode import Event
+from purelb.kube.initial import ends_it
 from purelb.kube.lines import LineSplitter
 from purelb.kube.model import KubeObject
 
@@ -37,15 +38,13 @@ class WatchStream(Generic[T]):
         codec: Codec[T],
         *,
         clock: Clock,
-        deadline: float,
         transform: Callable[[T], T] | None = None,
         known: Known[T] | None = None,
     ) -> None:
         self._chunks = body.__aiter__()
-        event = codec.event if transform is None else partial(codec.event_as, transform)
-        self._event = event if known is None else partial(codec.event_unless_known, event, known)
+        self._plain = codec.event if transform is None else partial(codec.event_as, transform)
+        self._event = self._plain if known is None else partial(codec.event_unless_known, self._plain, known)
         self._clock = clock
-        self._deadline = deadline
         self._splitter = LineSplitter()
         self._lines: deque[bytes] = deque()
 
@@ -56,17 +55,18 @@ class WatchStream(Generic[T]):
         if self._lines:
             await breathe()
         while not self._lines:
-            try:
-                async with self._clock.timeout_at(self._deadline):
-                    chunk = await self._chunks.__anext__()
-            except TimeoutError:
-                raise TransportError("timeout", "the watch outlived its own limit") from None
-            self._lines.extend(self._splitter.feed(chunk))
+            self._lines.extend(self._splitter.feed(await self._chunks.__anext__()))
         return tuple(self._decoded())
 
     def _decoded(self) -> Iterable[WatchEvent[T]]:
         until = self._clock.now() + SLICE
         while self._lines:
-            yield self._event(self._lines.popleft())
+            event = self._event(self._lines.popleft())
+            if self._event is not self._plain and self._ends_the_beginning(event):
+                self._event = self._plain
+            yield event
             if self._clock.now() >= until:
                 return
+
+    def _ends_the_beginning(self, event: WatchEvent[T]) -> bool:
+        return isinstance(event, Event) and event.type == "BOOKMARK" and ends_it(event.object)

@@ -195,8 +195,8 @@ class Writer:
             if ticket is None:
                 await self._work.wait(self._order.deadline())
                 continue
-            if self._work.waiting and (self._order.waiting or self._order.deadline() is not None):
-                self._work.ring()  # more may be ready, and somebody must keep the time of the next repeat
+            if self._work.waiting and self._order.deadline() is not None:
+                self._work.ring()  # more is ready, or somebody must keep the time of the next repeat
             try:
                 result = await self._send(ticket)
             except (

@@ -690,6 +690,70 @@ async def test_a_watch_that_outlives_its_limit_is_ended_by_us() -> None:
     transport.assert_all_closed()
 
 
+async def test_a_watch_that_outlives_its_limit_is_ended_while_its_reader_is_busy_with_something_else() -> None:
+    clock = VirtualClock(0.0)
+    transport = Scripted(open_only)
+    client = client_over(transport, clock)
+    ended: list[float] = []
+
+    async def watch() -> None:
+        with pytest.raises(TransportError, match="outlived"):
+            async with client.watch(SERVICES, rv="5", timeout_s=300):
+                await clock.until(10_000.0)
+        ended.append(clock.now())
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(watch())
+        await clock.advance(1000.0)
+    assert ended == [330.0]
+    transport.assert_all_closed()
+
+
+async def test_a_reader_of_a_watch_that_runs_out_of_its_own_time_is_told_so_as_it_is() -> None:
+    clock = VirtualClock(0.0)
+    transport = Scripted(open_only)
+    client = client_over(transport, clock)
+
+    async def watch() -> None:
+        with pytest.raises(TimeoutError) as caught:
+            async with client.watch(SERVICES, rv="5", timeout_s=300), clock.timeout_at(20.0):
+                await clock.until(10_000.0)
+        assert not isinstance(caught.value, TransportError)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(watch())
+        await clock.advance(30.0)
+    transport.assert_all_closed()
+
+
+async def test_what_is_known_is_looked_for_only_until_all_that_was_there_has_been_sent() -> None:
+    def sent(name: str, rv: str) -> dict[str, Any]:
+        return {
+            "type": "ADDED",
+            "object": {"kind": "Service", "metadata": {"name": name, "resourceVersion": rv, "uid": name}},
+        }
+
+    def answer(call: Call) -> None:
+        end = {"annotations": {"k8s.io/initial-events-end": "true"}, "resourceVersion": "7"}
+        stream = call.open()
+        stream.send(
+            sent("a", "5"), {"type": "BOOKMARK", "object": {"kind": "Service", "metadata": end}}, sent("b", "8")
+        )
+        stream.end()
+
+    client, _ = answering(answer)
+    asked: list[str] = []
+
+    def known(name: str) -> Service | None:
+        asked.append(name)
+        return None
+
+    async with client.watch(SERVICES, rv="", timeout_s=300, initial_events=True, known=known) as stream:
+        names = [event.object.metadata.name async for batch in stream for event in batch if isinstance(event, Event)]
+    assert names == ["a", "", "b"]
+    assert asked == ["a"]
+
+
 async def test_an_endless_line_ends_the_watch() -> None:
     def answer(call: Call) -> None:
         stream = call.open()

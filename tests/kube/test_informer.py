@@ -522,6 +522,38 @@ async def test_a_long_batch_of_events_gives_others_turns() -> None:
         assert seen == {0, 2, 4, 6, 8}
 
 
+async def test_a_change_that_comes_while_a_long_batch_is_told_waits_for_its_end() -> None:
+    async with rig() as at:
+        slow = Slow(at.clock)
+        at.informer.add_handler(slow)
+        await at.list_and_watch()
+        at.watch.send(*(change("ADDED", service(f"n{number}", str(11 + number))) for number in range(10)))
+        while len(slow.log) < 4:  # the driver gives others a turn in the middle of it
+            await asyncio.sleep(0)
+        at.watch.send(change("DELETED", service("n1", "21")))
+        at.watch.send(change("ADDED", service("late", "22")))
+        await at.clock.settle()
+        assert [(what, name) for what, name, _ in slow.log] == [
+            *(("added", f"n{number}") for number in range(10)),
+            ("deleted", "n1"),
+            ("added", "late"),
+        ]
+
+
+async def test_changes_that_come_one_by_one_put_off_the_silence_that_ends_a_watch() -> None:
+    async with rig() as at:
+        await at.list_and_watch()
+        await at.events(change("BOOKMARK", {"kind": "Service", "metadata": {"resourceVersion": "11"}}))
+        for number in range(3):
+            await at.clock.advance(50.0)
+            await at.events(change("ADDED", service(f"n{number}", str(12 + number))))
+        assert not at.transport.calls
+        await at.clock.advance(149.9)
+        assert not at.transport.calls
+        await at.clock.advance(0.2)
+        assert at.transport.take("GET").query["resourceVersion"] == "14"
+
+
 async def test_everything_is_compared_with_the_quorum_every_ten_hours_unless_told_otherwise() -> None:
     lists: list[float] = []
 
