@@ -68,7 +68,7 @@ def request(
 ) -> Refusal | None:
     """Why an address that the Service asks of this very group cannot be given; None when it was."""
     if group.drain:
-        return because.group_draining(group.name)
+        return because.group_draining(group.name, deleted=group.deleted)
     if (refusal := asker.reserved(address)) is not None:
         return refusal
     if address[0] not in wanted:
@@ -95,7 +95,7 @@ def _alone(asker: Borrower, group: Group, ask: Ask) -> Refusal:
 
 def _at_once(asker: Borrower, group: Group, family: Family) -> Address | Refusal | None:
     if group.drain:
-        return because.group_draining(group.name)
+        return because.group_draining(group.name, deleted=group.deleted)
     if asker.wants_several(group) and (refusal := multipool.refused(group, asker.wish.sharing_key)) is not None:
         return refusal
     bound = asker.bound(group, family)

@@ -114,7 +114,7 @@ def _admits(group: Group | None) -> tuple[object, ...] | None:
         return None
     chosen = (group.auto_assign, group.namespace_default, group.priority, group.service_selector)
     serves = (group.namespaces, group.namespace_selector, group.enforce_namespaces)
-    return (*chosen, *serves, group.source, group.drain, group.quota_per_namespace, group.multi_pool)
+    return (*chosen, *serves, group.source, group.drain, group.deleted, group.quota_per_namespace, group.multi_pool)
 
 
 def _looks_differ(old: Groups, new: Groups) -> bool:

@@ -20,6 +20,7 @@ from msgspec import Struct
 from purelb.allocator import refusals as because
 from purelb.allocator.ranges import Address, Atlas, EntryId, Layout, Place
 from purelb.allocator.refusals import Refusal
+from purelb.api import reasons
 from purelb.api.groups import DEFAULT_GROUP, Accepted, Group, Scope, reading_group
 from purelb.api.groups import Refusal as GroupRefusal
 from purelb.api.kinds import ServiceGroup
@@ -202,6 +203,7 @@ class Groups:
             group
             for group in self.accepted.values()
             if group.auto_assign
+            and not group.deleted
             and (group.service_selector is None or selectors.matches(group.service_selector, labels))
             and self.denial(group, namespace) is None
         ]
@@ -231,6 +233,8 @@ class Groups:
             if not serves and (group.namespaces or group.namespace_selector is not None):
                 if name == DEFAULT_GROUP:
                     found[name] = f"{name} serves other namespaces"
+            elif group.deleted:
+                found[name] = f"{name} is being deleted"
             elif not group.auto_assign:
                 found[name] = f"{name} has to be named (autoAssign)"
             elif group.service_selector is not None and not selectors.matches(group.service_selector, labels):
@@ -271,10 +275,10 @@ def _age(stored: ServiceGroup) -> tuple[str, str, str]:
     return meta.creation_timestamp or "", meta.namespace, meta.name
 
 
-def _identity(stored: ServiceGroup) -> tuple[str, int, str]:
+def _identity(stored: ServiceGroup) -> tuple[str, int, str, bool]:
     """What of the metadata is read; namespace and name are where it is looked up."""
     meta = stored.metadata
-    return meta.uid, meta.generation, meta.creation_timestamp or ""
+    return meta.uid, meta.generation, meta.creation_timestamp or "", bool(meta.deletion_timestamp)
 
 
 def _first_of_each_name(objects: Iterable[ServiceGroup], install_namespace: str) -> dict[str, str]:
@@ -290,7 +294,8 @@ def _first_of_each_name(objects: Iterable[ServiceGroup], install_namespace: str)
 
 def _standing(group: Group, warnings: tuple[str, ...]) -> Standing:
     if group.drain:
-        reason, text = "Draining", "hands out no new addresses"
+        reason = reasons.DRAINING
+        text = reasons.GROUP_REASONS[reason].templates[int(group.deleted)]
     elif warnings:
         reason, text = "AcceptedWithWarnings", "; ".join(warnings)
     else:

@@ -92,7 +92,7 @@ def fill(
     if not lacking:
         return Filled(tuple(found))
     if group.drain:
-        why.append(because.group_draining(group.name))
+        why.append(because.group_draining(group.name, deleted=group.deleted))
     if dark:
         why.append(because.no_active_subnet(group.name, dark))
     shortfall = because.in_group(because.every_family(why, one_will_do=False), group.name)

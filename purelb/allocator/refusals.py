@@ -269,8 +269,8 @@ def family_unavailable(group: str, family: Family) -> Refusal:
     return Refusal(reasons.FAMILY_UNAVAILABLE, text, (GroupsChange(reasons.FAMILY_UNAVAILABLE),))
 
 
-def group_draining(group: str) -> Refusal:
-    text = _say(reasons.GROUP_DRAINING, group=group)
+def group_draining(group: str, *, deleted: bool = False) -> Refusal:
+    text = _say(reasons.GROUP_DRAINING, int(deleted), group=group)
     return Refusal(reasons.GROUP_DRAINING, text, (GroupsChange(reasons.GROUP_DRAINING),))
 
 

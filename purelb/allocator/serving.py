@@ -189,7 +189,7 @@ class Asker:
 
     def _serve(self, group: Group, family: Family, *, several: bool) -> Address | Refusal:
         if group.drain:
-            return because.group_draining(group.name)
+            return because.group_draining(group.name, deleted=group.deleted)
         entries = self._ledger.pools.entries_of(group.name, family)
         if not entries:
             return because.family_unavailable(group.name, family)
@@ -245,7 +245,7 @@ class Asker:
         if (denied := self._groups.denial(group, wish.service.namespace)) is not None:
             return denied
         if group.drain:
-            return because.group_draining(group.name)
+            return because.group_draining(group.name, deleted=group.deleted)
         if place.excluded:
             return because.excluded(address, group.name)
         if (refusal := self.reserved(address)) is not None:

@@ -80,7 +80,9 @@ class _Groups(_Ask):
     """A group whose status alone changed was written by us, or by somebody whose text is to be put back."""
 
     def updated(self, old: Any, new: Any) -> None:
-        if old.spec != new.spec or old.metadata.generation != new.metadata.generation:
+        was, now = old.metadata, new.metadata
+        gone = was.uid != now.uid or was.deletion_timestamp != now.deletion_timestamp
+        if gone or old.spec != new.spec or was.generation != now.generation:
             self._ask(new)
         elif old.status != new.status:
             self._queue.soon(StatusDue(new.metadata.namespace, new.metadata.name), priority=INITIAL)

@@ -41,7 +41,10 @@ DEFAULT_GROUP: Final = "default"
 
 
 class Group(Struct, frozen=True, kw_only=True):
-    """A ServiceGroup that can be used. `entries` is empty unless `source` is `cluster`."""
+    """A ServiceGroup that can be used. `entries` is empty unless `source` is `cluster`.
+
+    `deleted`: it was, and somebody's finalizer still holds it. Such a group drains.
+    """
 
     name: str
     namespace: str
@@ -64,6 +67,7 @@ class Group(Struct, frozen=True, kw_only=True):
     auto_assign: bool = False
     priority: int | None = None
     drain: bool = False
+    deleted: bool = False
     quota_per_namespace: int | None = None
     reuse_delay: float = 0.0
     netbox: NetBoxSource | None = None
@@ -159,6 +163,7 @@ def reading_group(
                 else "there is no pool: add v4pool or v6pool",
             )
         warnings += source.pools.warnings
+    deleted = bool(stored.metadata.deletion_timestamp)
     group = Group(
         name=named,
         namespace=namespace,
@@ -180,7 +185,8 @@ def reading_group(
         service_selector=spec.service_selector,
         auto_assign=(named == DEFAULT_GROUP or serves) if spec.auto_assign is None else spec.auto_assign,
         priority=spec.priority,
-        drain=spec.drain,
+        drain=spec.drain or deleted,
+        deleted=deleted,
         quota_per_namespace=spec.quota_per_namespace,
         reuse_delay=parse_duration(spec.reuse_delay) or 0.0,
         netbox=spec.netbox if source.source == "netbox" else None,

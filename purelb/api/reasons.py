@@ -218,7 +218,12 @@ ALLOCATED_REASONS: Final = _table(
         ("{group}: namespace {ns} holds {n} of {limit} {family} addresses",),
         "raise the quota, or free an address",
     ),
-    Reason(GROUP_DRAINING, False, ("{group} hands out no new addresses",), "end the drain, or name another group"),
+    Reason(
+        GROUP_DRAINING,
+        False,
+        ("{group} hands out no new addresses", "{group} hands out no new addresses: it is being deleted"),
+        "end the drain, or name another group",
+    ),
     Reason(
         NO_ACTIVE_SUBNET,
         False,
@@ -291,7 +296,12 @@ WITHHELD_REASONS: Final = (NO_LOCAL_ENDPOINT, DUPLICATE_ON_LAN, ANNOUNCEMENT_FAI
 GROUP_REASONS: Final = _table(
     Reason(ACCEPTED, True, ("accepted",)),
     Reason(ACCEPTED_WITH_WARNINGS, True, ("{warnings}",), "correct what the message lists"),
-    Reason(DRAINING, True, ("hands out no new addresses",), "end the drain"),
+    Reason(
+        DRAINING,
+        True,
+        ("hands out no new addresses", "hands out no new addresses: it is being deleted"),
+        "end the drain, or let it go",
+    ),
     Reason(INVALID_SPEC, False, ("{problem}",), "correct the spec"),
     Reason(NO_ADDRESSES, False, ("{problem}",), "add a pool, or exclude less"),
     Reason(

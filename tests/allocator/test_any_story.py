@@ -226,6 +226,10 @@ class Story:
             self.world.remove("groups", name(made))  # type: ignore[arg-type]
             return
         known = self.world.there["groups"].get(name(made))  # type: ignore[arg-type]
+        if known is not None and self.rng.random() < 0.1:  # deleted, and held by somebody until it is made again
+            meta = replace(known.metadata, deletion_timestamp="2030-01-01T00:00:00Z")
+            self.world.put("groups", replace(known, metadata=meta))
+            return
         if known is not None:
             meta = replace(made.metadata, generation=known.metadata.generation + 1)
             made = replace(made, metadata=meta, status=known.status)
