@@ -264,8 +264,9 @@ class _Taken:
 
     def add(self, group: Group) -> Pieces[None]:
         for entry in group.entries:
-            self._rows += ((i.family, i.low, i.high, group.name) for i in entry.intervals)
-            yield
+            for at in range(0, len(entry.intervals), LOOKS):
+                self._rows += ((i.family, i.low, i.high, group.name) for i in entry.intervals[at : at + LOOKS])
+                yield
         self._rows.sort()
         yield
 
@@ -328,12 +329,9 @@ def _lay_out(groups: Iterable[Group]) -> Pieces[tuple[dict[EntryId, Layout], Atl
         for entry in group.entries:
             found = EntryId(group.name, entry.family, count[entry.family])
             count[entry.family] += 1
-            bounds = tuple((i.low, i.high) for i in entry.intervals)
-            yield
-            layouts[found] = Layout(bounds)
-            yield
-            handed_out, excluded = Place(found), Place(found, excluded=True)
-            rows += ((handed_out, i) for i in entry.intervals)
-            rows += ((excluded, i) for i in entry.excluded)
-            yield
+            layouts[found] = yield from Layout.making((i.low, i.high) for i in entry.intervals)
+            for place, intervals in ((Place(found), entry.intervals), (Place(found, excluded=True), entry.excluded)):
+                for at in range(0, len(intervals), LOOKS):
+                    yield
+                    rows += ((place, i) for i in intervals[at : at + LOOKS])
     return layouts, (yield from Atlas.making(rows))

@@ -42,18 +42,36 @@ class Layout:
 
     def __init__(self, intervals: Iterable[tuple[int, int]]) -> None:
         """`intervals` are disjoint (low, high) bounds, both inclusive, in the order they are used."""
-        written = tuple(intervals)
         self._starts: list[int] = []  # first address of the interval, by number
         self._bases: list[int] = []  # first number of the interval, by number
-        number = 0
-        for low, high in written:
+        self._by_address: list[int] = []
+        self._lows: list[int] = []
+        self._highs: list[int] = []
+        self.size = 0
+        at_once(self._fill(intervals))
+
+    @classmethod
+    def making(cls, intervals: Iterable[tuple[int, int]]) -> Pieces[Self]:
+        """The layout of these intervals, in pieces."""
+        made = cls(())
+        yield from made._fill(intervals)
+        return made
+
+    def _fill(self, intervals: Iterable[tuple[int, int]]) -> Pieces[None]:
+        written: list[tuple[int, int]] = []
+        for number, (low, high) in enumerate(intervals):
+            if not number % LOOKS:
+                yield
+            written.append((low, high))
             self._starts.append(low)
-            self._bases.append(number)
-            number += high - low + 1
-        self.size = number
+            self._bases.append(self.size)
+            self.size += high - low + 1
+        yield
         self._by_address = sorted(range(len(written)), key=written.__getitem__)
-        self._lows = [written[i][0] for i in self._by_address]
-        self._highs = [written[i][1] for i in self._by_address]
+        for at in range(0, len(written), LOOKS):
+            yield
+            self._lows += [written[i][0] for i in self._by_address[at : at + LOOKS]]
+            self._highs += [written[i][1] for i in self._by_address[at : at + LOOKS]]
 
     def number_of(self, address: int) -> int | None:
         """The number of an address, None when the entry does not contain it."""
@@ -270,7 +288,11 @@ class _Sorted:
 
     def moving(self, other: "_Sorted") -> Pieces[tuple[tuple[int, int], ...]]:
         """Where the other one has another entry, as sorted bounds."""
-        mine, theirs = self.rows(), other.rows()
+        yield
+        mine = self.rows()
+        yield
+        theirs = other.rows()
+        yield
         both = min(len(mine), len(theirs))
         head = tail = 0
         while head < both and mine[head] == theirs[head]:

@@ -13,6 +13,7 @@ from purelb.allocator.audit import broken, recounting
 from purelb.allocator.claims import Source
 from purelb.allocator.groups import Groups
 from purelb.allocator.ledger import Ledger
+from purelb.allocator.ranges import Layout
 from purelb.allocator.sharing import Facts
 from purelb.api.groups import Accepted, parse_group, reading_group
 from purelb.api.pieces import CHANGES, LOOKS, at_once
@@ -121,6 +122,19 @@ def in_one_text(items: int, *, six: bool = False) -> str:
 def test_a_text_of_thousands_of_items_is_read_a_few_items_at_a_time(entry: PoolEntryV4 | PoolEntryV6) -> None:
     done = opcodes(read(group("default", entry)))
     assert max(done) <= sum(done) / 15
+
+
+def test_thousands_of_ranges_are_laid_out_a_few_at_a_time_as_they_are_at_once() -> None:
+    written = [(n * 10, n * 10 + 3) for n in range(8 * LOOKS)][::-1]
+    done = opcodes(Layout.making(written))
+    assert max(done) <= sum(done) / 8
+    assert at_once(Layout.making(written)) == Layout(written)
+
+
+def test_the_ranges_of_a_group_are_compared_laid_out_and_noted_a_few_at_a_time() -> None:
+    large = group("default", v4(in_one_text(8 * LOOKS), "10.0.0.0/8"))
+    reading = stops(reading_group(large, install_namespace=INSTALL))
+    assert stops(read(large)) >= reading + 6 * 8  # overlap, taken, laid out in two ways, noted, the atlas
 
 
 def test_a_group_that_says_the_same_as_before_is_not_read_again() -> None:
