@@ -2,8 +2,8 @@
 """Which nodes are alive, judged by when *we* last saw their leases change.
 
 A lease is dead only when its duration has passed on our clock since its last observed change, and the API server has answered
-us after that moment: during an outage of the API nobody is declared dead, for nobody could have renewed. A hostile lease costs at most
-256 subnets.
+us after that moment, on the watch of leases as well: during an outage of the API nobody is declared dead, for nobody could have renewed,
+nor while we only could not hear of it. A hostile lease costs at most 256 subnets.
 
 A lease that we see for the first time may be that of a node long dead. Its own time of renewal is another machine's, so nobody is
 judged by it: if by the wall clock it is older than the lease lasts, we are *unsure* until the lease changes, or until it has stood still for

@@ -35,7 +35,7 @@ from purelb.kube.clock import Clock
 from purelb.kube.elector import Elector, LeadershipLost
 from purelb.kube.elector import Term as Leadership
 from purelb.kube.informer import InformerSet
-from purelb.kube.metrics import INFORMER_LAST_EVENT_AGE, Sample, Sink
+from purelb.kube.metrics import Sample, Sink
 from purelb.kube.recorder import LAST_SECONDS, Recorder
 from purelb.kube.transport import Transport
 from purelb.process import scrapers
@@ -54,6 +54,7 @@ log: Final = logging.getLogger(__name__)
 EVENTS_WAIT: Final = 0.05
 STANDBY_SAYS_AFTER: Final = 5.0
 RELEASE_FOR: Final = 2.0
+ASK_APART: Final = 2.0  # as often as a leader renews
 EVENTS_FOR: Final = LAST_SECONDS + 0.5
 
 
@@ -81,6 +82,8 @@ class Allocator:
         self._shutdown = Shutdown(deps.clock, budget=settings.shutdown_budget)
         self._work: asyncio.Task[None] | None = None
         self._informers: InformerSet | None = None
+        self._world: World | None = None
+        self._asked_at = float("-inf")
         self._elector: Elector | None = None
         self._preflight: Preflight | None = None
         self._term: Term | None = None
@@ -107,7 +110,7 @@ class Allocator:
         )
         async with client, asyncio.TaskGroup() as group:
             self._preflight = Preflight(client, needs=needs(self._settings), clock=deps.clock)
-            world = world_of(client, self._namespace)
+            world = self._world = world_of(client, self._namespace)
             self._informers = InformerSet(client)
             for informer in world.all():
                 self._informers.add(informer)
@@ -289,18 +292,20 @@ class Allocator:
             self._term = None
 
     def _answered_at(self) -> float:
-        """When the API server last answered us: our lease was renewed, or an informer heard something."""
-        if self._elector is not None:
-            return self._elector.renewed_at
-        now, informers = self._deps.clock.now(), self._informers
-        ages = (
-            [each.value for each in informers.samples() if each.metric is INFORMER_LAST_EVENT_AGE] if informers else []
-        )
-        return now - min(ages, default=0.0)
+        """Until when we would have heard of a node that renewed its lease.
+
+        The API server took a write, for ours was renewed; and the watch of leases, which tells of that as well, has brought something.
+        """
+        heard_at = self._world.leases.heard_at if self._world is not None else float("-inf")
+        return heard_at if self._elector is None else min(heard_at, self._elector.renewed_at)
 
     def _ask_whether_it_answers(self) -> None:
-        if self._elector is not None:  # without one, what the informers hear is the answer, and comes by itself
+        now = self._deps.clock.now()
+        if self._elector is not None:
             self._elector.renew_soon()
+        elif self._world is not None and now >= self._asked_at + ASK_APART:
+            self._asked_at = now
+            self._world.leases.relist("a node was not heard of")
 
     def _unsynced(self) -> str | None:
         if self._informers is None:

@@ -47,8 +47,10 @@ class World(Struct, frozen=True):
 
 
 def world_of(client: ApiClient, namespace: str) -> World:
-    """The informers, not started. `namespace`: where we are installed."""
-    agents = ",".join(f"{name}={value}" for name, value in leases.labels(leases.LBNODEAGENT).items())
+    """The informers, not started. `namespace`: where we are installed.
+
+    Among the leases of the nodes is that of the allocator: what is heard of its renewal proves that a node's would have been heard of.
+    """
     return World(
         services=Informer(client, SERVICES, transform=slim),
         groups=Informer(client, SERVICE_GROUPS),
@@ -56,5 +58,7 @@ def world_of(client: ApiClient, namespace: str) -> World:
         namespaces=Informer(client, NAMESPACES),
         nodes=Informer(client, NODES),
         reports=Informer(client, LB_NODE_STATUSES, namespace=namespace),
-        leases=Informer(client, LEASES, namespace=namespace, labels=agents),
+        leases=Informer(
+            client, LEASES, namespace=namespace, labels=leases.selector(leases.LBNODEAGENT, leases.ALLOCATOR)
+        ),
     )

@@ -31,6 +31,11 @@ def labels(component: str) -> Mapping[str, str]:
     return {NAME_LABEL: PRODUCT, COMPONENT_LABEL: component}
 
 
+def selector(*components: str) -> str:
+    """The label selector of what these components create."""
+    return f"{COMPONENT_LABEL} in ({','.join(components)}),{NAME_LABEL}={PRODUCT}"
+
+
 def node_lease(node: str) -> str:
     """Name of the lease of a node's agent."""
     return NODE_LEASE_PREFIX + node
