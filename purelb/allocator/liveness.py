@@ -23,6 +23,8 @@ from purelb.net.subnets import parse_subnets
 
 _DURATION_DEFAULT: Final = 10
 _ASK_AGAIN: Final = 0.1
+_ASK_AGAIN_MOST: Final = 2.0
+_LATER_BY: Final = 0.1  # of the time that it has lasted
 
 UNSURE_FOR: Final = 60
 
@@ -68,17 +70,20 @@ class Liveness:
 
     def doubted(self, now: float, *, answered_at: float) -> bool:
         """Whether an expired lease waits for a sign of the API server."""
-        return any(
-            until is not None and now >= until > answered_at
-            for until in map(self._seen.valid_until, tuple(self._subnets))
-        )
+        return self._doubted_since(now, answered_at) is not None
 
     def deadline(self, now: float, *, answered_at: float) -> float | None:
-        """When to look again: the next expiry, or soon when an expired lease waits for a sign of the API server."""
-        expiry = self._seen.next_expiry(now)
-        if self.doubted(now, answered_at=answered_at):
-            return min(now + _ASK_AGAIN, expiry) if expiry is not None else now + _ASK_AGAIN
-        return expiry
+        """When to look again: the next expiry, or soon when an expired lease waits for a sign of the API server, and less soon the longer it does."""
+        expiry, since = self._seen.next_expiry(now), self._doubted_since(now, answered_at)
+        if since is None:
+            return expiry
+        again = now + min(max(_ASK_AGAIN, _LATER_BY * (now - since)), _ASK_AGAIN_MOST)
+        return min(again, expiry) if expiry is not None else again
+
+    def _doubted_since(self, now: float, answered_at: float) -> float | None:
+        """When the last of the leases expired that wait for a sign."""
+        ends = (self._seen.valid_until(node) for node in self._subnets)
+        return max((until for until in ends if until is not None and now >= until > answered_at), default=None)
 
     def _stands(self, node: str, now: float, answered_at: float) -> bool:
         """Whether the lease of a node has not run out."""

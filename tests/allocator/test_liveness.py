@@ -96,3 +96,15 @@ def test_who_renews_lives_whatever_its_clock_says_and_who_does_not_is_dead_in_th
     assert seen.unsure(300.0, answered_at=205.0) == {"n1"}, "while nobody can renew, nobody is dead"
     assert not seen.unsure(211.0, answered_at=211.0)
     assert not seen.alive(211.0, answered_at=211.0)
+
+
+def test_a_sign_is_waited_for_less_and_less_often_the_longer_there_is_none() -> None:
+    seen = Liveness()
+    seen.saw("n1", lease(), 0.0, wall=today())
+    assert not seen.doubted(9.9, answered_at=0.0)
+    assert seen.deadline(9.9, answered_at=0.0) == 10.0
+    assert [seen.deadline(at, answered_at=0.0) for at in (10.0, 11.0, 15.0, 300.0)] == [10.1, 11.1, 15.5, 302.0]
+    seen.saw("n2", lease(), 295.0, wall=today())
+    assert seen.deadline(304.0, answered_at=0.0) == 305.0, "the next one may expire sooner"
+    assert seen.deadline(306.0, answered_at=0.0) == 306.1, "and is asked for as if it were alone"
+    assert not seen.doubted(306.0, answered_at=305.0)
