@@ -13,6 +13,7 @@ from purelb.allocator import multipool
 from purelb.allocator import refusals as because
 from purelb.allocator.attribution import LOCAL, home_of
 from purelb.allocator.borrowing import request as request_elsewhere
+from purelb.allocator.claims import Source
 from purelb.allocator.groups import Candidates, Groups
 from purelb.allocator.ledger import Ledger
 from purelb.allocator.multipool import Filled
@@ -144,8 +145,9 @@ class Asker:
         return claim is not None and claim.entry is not None and claim.entry.group == group.name
 
     def reserved(self, address: Address) -> Refusal | None:
-        """Why nobody may have an address: it is a node's, a Service's or a stranger's."""
-        sources = [s for s in self._ledger.reserved.get(address, ()) if s.name != str(self.wish.service)]
+        """Why nobody may have an address: it is a node's, a Service's or a stranger's. What stands in its own status a Service may have."""
+        own = Source("published", str(self.wish.service))
+        sources = [source for source in self._ledger.reserved.get(address, ()) if source != own]
         return because.reserved(address, sources[0].kind, sources[0].name) if sources else None
 
     @property

@@ -133,6 +133,18 @@ def test_a_fence_names_the_groups_that_are_left() -> None:
     assert (stranger.reason, stranger.text) == ("NamespaceDenied", "fence does not serve namespace bank")
 
 
+@pytest.mark.parametrize(
+    "spec", [{}, {"auto_assign": False}, {"drain": True}], ids=["plain", "to be named", "draining"]
+)
+@pytest.mark.parametrize("wish", ["service-group", "addresses"])
+def test_nobody_outside_gets_through_a_fence_by_naming_the_group_or_an_address(spec: dict[str, Any], wish: str) -> None:
+    desk = Desk(numbered("fence", 1, **SHOP, enforce_namespaces=True, **spec), numbered("default", 3))
+    asked = {f"purelb.io/{wish}": "fence" if wish == "service-group" else "198.51.1.1"}
+    refusal = desk.ask(service(namespace="bank", annotations=asked))
+    assert refusal is not None
+    assert refusal.reason == "NamespaceDenied"
+
+
 @pytest.mark.parametrize("policy", ["PreferDualStack", "RequireDualStack"])
 def test_who_wants_both_families_gets_them_from_the_first_group_that_has_both(policy: str) -> None:
     both = group("b", v4("198.51.2.1/32", "198.51.2.0/24"), v6("2001:db8::1"), auto_assign=True, priority=2)
@@ -143,6 +155,26 @@ def test_who_wants_both_families_gets_them_from_the_first_group_that_has_both(po
     expected = ("198.51.1.1",) if policy == "PreferDualStack" else ()
     assert desk.get(second) == expected, "then one family of the first that has any, or nothing"
     assert desk.get(service("third")) == (() if expected else ("198.51.1.1",))
+
+
+def test_who_wants_a_single_family_gets_the_first_of_two() -> None:
+    desk = Desk(group("default", v4("192.0.2.10"), v6("2001:db8::10")))
+    assert desk.get(service(families=("IPv6", "IPv4"), policy="SingleStack")) == ("2001:db8::10",)
+
+
+def test_what_a_service_gives_up_does_not_count_against_what_it_asks_for() -> None:
+    desk = Desk(group("default", v4("192.0.2.10-192.0.2.19"), quota_per_namespace=1))
+    assert desk.get(service()) == ("192.0.2.10",)
+    assert desk.get(service(annotations={"purelb.io/addresses": "192.0.2.15"})) == ("192.0.2.15",)
+    key = {"purelb.io/allow-shared-ip": "k"}
+    assert desk.get(service(annotations={**key, "purelb.io/addresses": "192.0.2.15"})) == ("192.0.2.15",)
+    beside = service("beside", annotations=key, ports=(("TCP", 81),))
+    assert desk.get(beside) == ("192.0.2.15",)
+    refusal = desk.ask(service("beside", annotations={"purelb.io/addresses": "192.0.2.16"}, ports=(("TCP", 81),)))
+    assert refusal is not None
+    assert refusal.text.endswith("; no other address: default: namespace shop holds 1 of 1 IPv4 addresses"), (
+        "the other one stays on the address they share"
+    )
 
 
 def test_addresses_stand_in_the_order_of_the_families_and_then_of_the_request() -> None:

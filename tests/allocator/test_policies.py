@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""externalTrafficPolicy Local: of which addresses it is overridden, and when somebody has set it often enough to mean it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from purelb.allocator.overrides import REST, TRIES, WITHIN, Overrides
+from purelb.kube.resources import SERVICES
+from tests.allocator.cluster import pool
+from tests.allocator.objects import key
+
+if TYPE_CHECKING:
+    from tests.allocator.cluster import Cluster
+
+WEB = key("web")
+
+
+@pytest.fixture
+def groups() -> tuple[dict[str, Any], ...]:
+    entry = {"pool": "198.51.100.1-198.51.100.9", "subnet": "198.51.100.0/24"}
+    return (pool(), {"metadata": {"name": "far"}, "spec": {"remote": {"v4pool": entry}}})
+
+
+async def policy(cluster: Cluster) -> str:
+    spec = (await cluster.service()).spec
+    assert spec is not None
+    return spec.external_traffic_policy
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        pytest.param("192.0.2.10", "Cluster", id="a local address"),
+        pytest.param("198.51.100.5", "Local", id="a remote one"),
+        pytest.param("198.51.100.5,192.0.2.10", "Cluster", id="one of each"),
+        pytest.param("198.51.100.5,198.51.100.6", "Local", id="two remote ones"),
+    ],
+)
+async def test_local_stays_where_no_address_is_local(cluster: Cluster, asked: str, expected: str) -> None:
+    async with cluster.allocator():
+        await cluster.serve(externalTrafficPolicy="Local", annotations={"purelb.io/addresses": asked})
+        await cluster.clock.advance(2.0)
+        assert (await policy(cluster), await cluster.addresses()) == (expected, tuple(asked.split(",")))
+
+
+async def test_a_remote_service_that_asks_for_a_local_address_is_overridden_before_that_is_published(
+    cluster: Cluster,
+) -> None:
+    async with cluster.allocator():
+        await cluster.serve(externalTrafficPolicy="Local", annotations={"purelb.io/service-group": "far"})
+        await cluster.clock.advance(2.0)
+        assert await policy(cluster) == "Local"
+        cluster.writes.clear()
+        edit = {"metadata": {"annotations": {"purelb.io/service-group": "default"}}}
+        await cluster.patch(SERVICES, "web", edit, "shop")
+        await cluster.clock.advance(2.0)
+        assert (await policy(cluster), await cluster.addresses()) == ("Cluster", ("192.0.2.10",))
+        mine = [path.rpartition("/")[2] for _, path in cluster.writes if "/services/" in path]
+        assert mine == ["web", "status"]
+
+
+async def test_who_sets_local_now_and_then_is_overridden_each_time(cluster: Cluster) -> None:
+    async with cluster.allocator():
+        await cluster.serve()
+        for _ in range(6):
+            await cluster.patch(SERVICES, "web", {"spec": {"externalTrafficPolicy": "Local"}}, "shop")
+            await cluster.clock.advance(1.0)
+            assert await policy(cluster) == "Cluster"
+            await cluster.clock.advance(WITHIN / 2)
+        assert "LocalOverrideContested" not in {reason for _, reason, _ in await cluster.events()}
+
+
+def test_three_within_ten_minutes_are_too_many_and_then_there_is_rest_for_an_hour() -> None:
+    overrides = Overrides()
+    for at in (0.0, 300.0, 599.0):
+        assert not overrides.contested(WEB, at)
+        overrides.overridden(WEB, at)
+    assert (TRIES, WITHIN, REST) == (3, 600.0, 3600.0)
+    assert overrides.rests_until(WEB, 599.5) is None, "nobody has set it again"
+    assert overrides.contested(WEB, 599.5)
+    assert overrides.rests_until(WEB, 600.0) == 599.5 + REST
+    assert overrides.contested(WEB, 599.5 + REST - 1)
+    assert overrides.rests_until(WEB, 599.5 + REST) is None
+    assert not overrides.contested(WEB, 599.5 + REST)
+    overrides.overridden(WEB, 5000.0)
+    assert not overrides.contested(WEB, 5001.0), "what was before is forgotten"
+    overrides.overridden(key("other"), 0.0)
+    overrides.forget(WEB)
+    assert overrides.rests_until(WEB, 0.0) is None

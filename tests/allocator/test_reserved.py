@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every address that a node or a Service has for itself is given to nobody, in each of its families and of each kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from purelb.allocator.ranges import ip_text
+from purelb.allocator.reservations import of_node, of_service
+from purelb.kube.model import Node, NodeAddress, NodeStatus, ObjectMeta
+from tests.allocator.desk import Desk
+from tests.allocator.objects import group, key, service, v4, v6
+
+if TYPE_CHECKING:
+    from purelb.allocator.claims import Source
+    from purelb.allocator.ledger import Ledger
+
+
+def reserved(ledger: Ledger) -> dict[str, list[tuple[str, str]]]:
+    def told(sources: tuple[Source, ...]) -> list[tuple[str, str]]:
+        return [(source.kind, source.name) for source in sources]
+
+    return {ip_text(address): told(sources) for address, sources in ledger.reserved.items()}
+
+
+def test_the_addresses_of_a_node_are_reserved_and_its_names_are_not() -> None:
+    entries = (
+        ("Hostname", "192.0.2.10"),
+        ("InternalDNS", "192.0.2.11"),
+        ("InternalIP", "192.0.2.12"),
+        ("InternalIP", "2001:db8::12"),
+        ("ExternalIP", "192.0.2.13"),
+        ("ExternalIP", "nonsense"),
+    )
+    addresses = tuple(NodeAddress(type=kind, address=text) for kind, text in entries)
+    node = Node(metadata=ObjectMeta(name="n1"), status=NodeStatus(addresses=addresses))
+    desk = Desk(group("default", v4("192.0.2.12-192.0.2.14"), v6("2001:db8::12-2001:db8::13")))
+    of_node(desk.ledger, "n1", node, None)
+    mine = [("node", "n1")]
+    assert reserved(desk.ledger) == {"192.0.2.12": mine, "2001:db8::12": mine, "192.0.2.13": mine}
+    assert desk.get(service(families=("IPv4", "IPv6"))) == ("192.0.2.14", "2001:db8::13")
+    assert len(of_node(desk.ledger, "n1", None, None)) == 3
+    assert reserved(desk.ledger) == {}
+
+
+def test_both_cluster_ips_of_a_service_are_reserved_and_named() -> None:
+    desk = Desk(group("default", v4("192.0.2.10-192.0.2.11"), v6("2001:db8::10-2001:db8::11")))
+    ips = ("192.0.2.10", "2001:db8::10")
+    of_service(desk.ledger, key("api"), service("api", cluster_ip=ips[0], cluster_ips=ips), ours=False)
+    assert reserved(desk.ledger) == {ip: [("cluster IP", "shop/api")] for ip in ips}
+    assert desk.get(service(families=("IPv4", "IPv6"))) == ("192.0.2.11", "2001:db8::11")
+    for ip in ips:
+        refusal = desk.ask(service("wants", families=("IPv4", "IPv6"), annotations={"purelb.io/addresses": ip}))
+        assert refusal is not None
+        assert (refusal.reason, refusal.text) == ("AddressReserved", f"{ip} is the cluster IP of shop/api")
+
+
+def test_a_service_may_have_what_stands_in_its_own_status_and_nobody_else_may() -> None:
+    desk = Desk(group())
+    of_service(desk.ledger, key("web"), service(ingress=("192.0.2.11",)), ours=False)
+    asked = {"purelb.io/addresses": "192.0.2.11"}
+    assert desk.get(service("other", annotations=asked)) == ()
+    assert desk.get(service(annotations=asked)) == ("192.0.2.11",)
+
+
+def test_nobody_may_have_its_own_cluster_ip() -> None:
+    desk = Desk(group())
+    asked = service(cluster_ip="192.0.2.11", annotations={"purelb.io/addresses": "192.0.2.11"})
+    of_service(desk.ledger, key("web"), asked, ours=True)
+    refusal = desk.ask(asked)
+    assert refusal is not None
+    assert (refusal.reason, refusal.text) == ("AddressReserved", "192.0.2.11 is the cluster IP of shop/web")
