@@ -19,6 +19,7 @@ TALKS = {
     "configuring",
     "conflicts",
     "counting",
+    "courier",
     "landing",
     "lending",
     "main",
