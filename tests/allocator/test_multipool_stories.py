@@ -187,7 +187,8 @@ async def test_a_namespace_that_may_use_the_group_again_gets_what_was_added_mean
 
 
 async def test_a_restart_writes_nothing(cluster: Cluster) -> None:
-    await Node(cluster, "n1", EVERYWHERE).renew()
+    node = Node(cluster, "n1", EVERYWHERE)
+    await node.renew()
     async with cluster.killed_allocator():
         await cluster.clock.advance(1.0)
         await cluster.serve()
@@ -196,7 +197,7 @@ async def test_a_restart_writes_nothing(cluster: Cluster) -> None:
     assert len(before) == 2
     cluster.writes.clear()
     async with cluster.allocator():
-        await cluster.clock.advance(30.0)
+        await node.live(30)
     assert not cluster.status_writes()
     assert await cluster.addresses() == before
 
