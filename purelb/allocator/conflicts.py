@@ -51,10 +51,12 @@ def found_late(state: State, hands: Hands, service: Service, now: float) -> None
 def explained(state: State, key: ServiceKey, settle: Settle) -> Settle:
     """Who insists on an address that an older Service was found to have is told so, not that it is in use."""
     refusal = settle.refusal
-    waits = refusal.waits if refusal is not None else ()
-    conflict = state.conflicts.get(key) or _told_before(state, key, waits)
-    if refusal is None or conflict is None:
+    if refusal is None:
         state.conflicts.pop(key, None)
+        return settle
+    waits = refusal.waits
+    conflict = state.conflicts.get(key) or _told_before(state, key, waits)
+    if conflict is None:
         return settle
     claim = state.ledger.claims.get(conflict.address)
     if AddressChanges(conflict.address) not in waits or claim is None or conflict.older not in claim.holders:
