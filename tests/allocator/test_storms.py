@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes that conflict in a row: tried again less and less often, but never so seldom that a Service is forgotten."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from purelb.kube.resources import SERVICES
+from purelb.sandbox.apiserver.faults import Answer, Rule
+from tests.allocator.cluster import ALLOCATOR, pool
+
+if TYPE_CHECKING:
+    from tests.allocator.cluster import Cluster
+
+CONFLICT = Rule(
+    effect=Answer(code=409, reason="Conflict"), subject=ALLOCATOR.name, verb="patch", resource="services/status"
+)
+
+NEWS = 256
+
+
+@pytest.fixture
+def groups() -> tuple[dict[str, Any], ...]:
+    return (pool(),)
+
+
+async def test_without_news_it_is_tried_after_a_quarter_of_a_second_then_later_and_later_up_to_five(
+    cluster: Cluster,
+) -> None:
+    async with cluster.allocator():
+        number = cluster.core.faults.add(CONFLICT)
+        await cluster.serve()
+        tries, at = list[float](), 0.0
+        while at < 60.0:
+            before = cluster.status_writes()
+            await cluster.clock.advance(1 / 16)
+            at += 1 / 16
+            tries += [at] * (cluster.status_writes() - before)
+        apart = [later - former for former, later in pairwise(tries)]
+        assert apart[0] <= 0.5
+        assert max(apart) <= 5.5
+        assert 12 <= len(tries) <= 20
+        cluster.core.faults.remove(number)
+        await cluster.clock.advance(5.5)
+        assert await cluster.addresses() == ("192.0.2.10",)
+
+
+async def test_with_news_all_the_time_it_is_tried_once_for_each_of_them(cluster: Cluster) -> None:
+    async with cluster.allocator():
+        number = cluster.core.faults.add(CONFLICT)
+        await cluster.serve()
+        for count in range(NEWS):
+            await cluster.patch(SERVICES, "web", {"metadata": {"labels": {"count": str(count)}}}, "shop")
+            await cluster.clock.advance(1 / 64)
+        assert cluster.status_writes() <= NEWS + 4
+        cluster.core.faults.remove(number)
+        await cluster.clock.advance(5.5)
+        assert await cluster.addresses() == ("192.0.2.10",)
