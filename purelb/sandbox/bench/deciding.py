@@ -230,6 +230,7 @@ def pausing() -> list[Row]:
         rehearsal.put_group(group(SUBNET, AROUND))
         rehearsal.settle()
         rehearsal.steps.clear()
+        gc.collect()  # what 10000 writes left behind is not the reading's
         rehearsal.put_group(in_one_text(ITEMS))
         rehearsal.run()
         note(f"a group of {ITEMS} items in one text is read, 10000 holders", rehearsal, GroupsChanged)
