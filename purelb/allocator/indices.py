@@ -74,7 +74,7 @@ class Indices:
             self._by_namespace[place] = self._by_namespace.get(place, 0) + 1
         if holder.facts.key is not None and holder.state != "leaving":
             bound = self._keyed.setdefault((entry.group, entry.family, holder.facts.key), {})
-            if not bound:
+            if address not in bound:
                 self._keys_moved.add(holder.facts.key)
             bound[address] = bound.get(address, 0) + 1
 

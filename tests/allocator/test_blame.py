@@ -123,6 +123,19 @@ def test_who_waits_to_leave_a_share_still_gets_an_address_of_its_own_after_a_res
     assert (addresses(world, "old"), addresses(world, "young")) == (["192.0.2.11"], ["192.0.2.10"])
 
 
+def test_who_waits_to_leave_a_share_goes_where_another_one_takes_its_key() -> None:
+    world = on_stage("192.0.2.10-192.0.2.11")
+    alone = service("alone", ports=(("TCP", 90),), load_balancer_class=CLASS, cluster_ip="10.96.0.9")
+    world.put("services", replace(alone, status=None))
+    world.heal(seconds=5.0)
+    note(world, "old", "k2")
+    world.heal(seconds=5.0)
+    assert (addresses(world, "old"), addresses(world, "alone")) == (["192.0.2.10"], ["192.0.2.11"])
+    note(world, "alone", "k2")
+    world.heal(seconds=5.0)
+    assert (addresses(world, "old"), said(world, "old")[0]) == (["192.0.2.11"], "True")
+
+
 def test_who_pinned_the_address_it_should_leave_stays_to_blame_after_a_restart() -> None:
     world = on_stage(noted={"purelb.io/addresses": "192.0.2.10"})
     note(world, "old", "k2")
