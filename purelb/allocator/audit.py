@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.ledger import Ledger
-from purelb.allocator.ranges import EntryId, ip_text
+from purelb.allocator.ranges import ip_text
 from purelb.allocator.sharing import clash
 from purelb.api.pieces import CHANGES, LOOKS, Pieces, at_once
 
 if TYPE_CHECKING:
+    from purelb.allocator.atlas import EntryId
     from purelb.net.ranges import Family
 
 

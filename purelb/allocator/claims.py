@@ -8,8 +8,9 @@ from typing import Literal
 
 from msgspec import Struct
 
+from purelb.allocator.atlas import EntryId
 from purelb.allocator.keys import ServiceKey
-from purelb.allocator.ranges import Address, EntryId
+from purelb.allocator.ranges import Address
 from purelb.allocator.refusals import Refusal
 from purelb.allocator.sharing import Facts
 

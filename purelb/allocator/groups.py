@@ -18,7 +18,8 @@ from typing import Final
 from msgspec import Struct
 
 from purelb.allocator import refusals as because
-from purelb.allocator.ranges import Address, Atlas, EntryId, Layout, Place
+from purelb.allocator.atlas import Atlas, EntryId, Place
+from purelb.allocator.ranges import Address, Layout
 from purelb.allocator.refusals import Refusal
 from purelb.api import reasons
 from purelb.api.groups import DEFAULT_GROUP, Accepted, Group, Scope, reading_group

@@ -18,12 +18,13 @@ from itertools import chain
 
 from msgspec.structs import replace
 
+from purelb.allocator.atlas import Atlas, EntryId
 from purelb.allocator.claims import NOWHERE, Claim, Contest, Holder, Origin, Plan, Record, Source
 from purelb.allocator.indices import Indices
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.pools import Category, Pools
 from purelb.allocator.quarantine import Quarantine
-from purelb.allocator.ranges import Address, Atlas, EntryId, Layout
+from purelb.allocator.ranges import Address, Layout
 from purelb.allocator.sharing import Facts
 from purelb.api.pieces import CHANGES, LOOKS, Pieces, at_once
 from purelb.net.ranges import Family

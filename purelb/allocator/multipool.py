@@ -15,7 +15,8 @@ from typing import Protocol
 from msgspec import Struct
 
 from purelb.allocator import refusals as because
-from purelb.allocator.ranges import Address, EntryId
+from purelb.allocator.atlas import EntryId
+from purelb.allocator.ranges import Address
 from purelb.allocator.refusals import Refusal
 from purelb.api.groups import Group
 from purelb.net.ranges import Family, IPNetwork, interval_of

@@ -11,7 +11,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from purelb.allocator.ranges import Address, Atlas, EntryId, FreeSet, Layout, Place
+from purelb.allocator.atlas import Atlas, EntryId, Place
+from purelb.allocator.ranges import Address, FreeSet, Layout
 from purelb.api.pieces import LOOKS, Pieces
 from purelb.net.ranges import Family
 

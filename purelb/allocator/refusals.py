@@ -12,7 +12,8 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from purelb.allocator.ranges import Address, EntryId, ip_text
+from purelb.allocator.atlas import EntryId
+from purelb.allocator.ranges import Address, ip_text
 from purelb.allocator.sources.ask import Asked
 from purelb.api import reasons
 from purelb.api.messages import shown

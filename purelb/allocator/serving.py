@@ -11,13 +11,14 @@ from msgspec import Struct
 
 from purelb.allocator import multipool
 from purelb.allocator import refusals as because
+from purelb.allocator.atlas import EntryId, Place
 from purelb.allocator.attribution import LOCAL, home_of
 from purelb.allocator.borrowing import request as request_elsewhere
 from purelb.allocator.claims import Source
 from purelb.allocator.groups import Candidates, Groups
 from purelb.allocator.ledger import Ledger
 from purelb.allocator.multipool import Filled
-from purelb.allocator.ranges import Address, EntryId, Place
+from purelb.allocator.ranges import Address
 from purelb.allocator.refusals import GroupsChange, Refusal
 from purelb.allocator.sharing import Facts, clash, ports_in_common
 from purelb.allocator.sources.loans import Loans

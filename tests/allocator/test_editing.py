@@ -6,11 +6,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from purelb.allocator.atlas import Atlas, EntryId, Place
 from purelb.allocator.audit import broken
 from purelb.allocator.claims import Origin, Source
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.ledger import Ledger
-from purelb.allocator.ranges import Address, Atlas, EntryId, Layout, Place
+from purelb.allocator.ranges import Address, Layout
 from purelb.allocator.sharing import Facts
 from purelb.net.ranges import Interval
 
