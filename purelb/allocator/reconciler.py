@@ -223,6 +223,8 @@ class Reconciler:
     def _settle(self, key: ServiceKey, service: Service, settle: Settle, now: float, *, settled: bool) -> Outcome:
         state, hands = self._state, self._hands
         before = state.ledger.records.get(key)
+        if (before is None or not before.addresses) and not settle.adopted:
+            state.tally.seen(key, now)
         if settle.planned is not None:
             plan = settle.planned.plan
             changed = before is not None and any(

@@ -9,7 +9,8 @@ import pytest
 
 from purelb.allocator.overrides import REST, TRIES, WITHIN, Overrides
 from purelb.kube.resources import SERVICES
-from tests.allocator.cluster import pool
+from purelb.sandbox.apiserver.faults import Delay, Rule
+from tests.allocator.cluster import ALLOCATOR, pool
 from tests.allocator.objects import key
 
 if TYPE_CHECKING:
@@ -90,3 +91,16 @@ def test_three_within_ten_minutes_are_too_many_and_then_there_is_rest_for_an_hou
     overrides.overridden(key("other"), 0.0)
     overrides.forget(WEB)
     assert overrides.rests_until(WEB, 0.0) is None
+
+
+async def test_who_allows_local_while_the_override_is_on_its_way_keeps_it(cluster: Cluster) -> None:
+    """The write stands on the version that was decided upon: whatever its user said since then comes first."""
+    late = Rule(effect=Delay(seconds=1.0), resource="services", verb="patch", subject=ALLOCATOR.name, count=1)
+    cluster.core.faults.add(late)
+    async with cluster.allocator():
+        await cluster.serve(externalTrafficPolicy="Local")
+        await cluster.clock.advance(0.5)
+        await cluster.patch(SERVICES, "web", {"metadata": {"annotations": {"purelb.io/allow-local": ""}}}, "shop")
+        await cluster.clock.advance(5.0)
+        assert (await policy(cluster), await cluster.addresses()) == ("Local", ("192.0.2.10",))
+        assert [path for _, path in cluster.writes if path.endswith("/services/web")], "it was sent"

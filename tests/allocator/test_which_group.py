@@ -182,3 +182,12 @@ def test_addresses_stand_in_the_order_of_the_families_and_then_of_the_request() 
     asked = {"purelb.io/addresses": "192.0.2.15,2001:db8::12,192.0.2.11,2001:db8::11"}
     wanted = service(families=("IPv6", "IPv4"), annotations=asked)
     assert desk.get(wanted) == ("2001:db8::12", "2001:db8::11", "192.0.2.15", "192.0.2.11")
+
+
+def test_who_shares_takes_the_first_entry_and_leaves_balancing_to_the_others() -> None:
+    """Else where a key stands would depend on how full the entries happen to be when its first Service comes."""
+    entries = (v4("192.0.2.10-192.0.2.19"), v4("198.51.100.1-198.51.100.9", "198.51.100.0/24"))
+    desk = Desk(group("default", *entries, pools={"balance_pools": True}))
+    assert desk.get(service("a")) == ("192.0.2.10",)
+    assert desk.get(service("b", annotations={"purelb.io/allow-shared-ip": "k"})) == ("192.0.2.11",)
+    assert desk.get(service("c")) == ("198.51.100.1",)

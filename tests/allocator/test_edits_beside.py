@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An edit that asks for what a Service has already moves none of its addresses, however many it has."""
+
+from __future__ import annotations
+
+import pytest
+
+from purelb.allocator.occasions import of_change
+from purelb.allocator.publish import Desired, Said
+from tests.allocator.desk import Desk
+from tests.allocator.objects import group, ip, service, v4, v6
+
+RACKS = (v4("192.0.2.10-192.0.2.19"), v4("198.51.100.10-198.51.100.19", "198.51.100.0/24"))
+BOTH = (v4("192.0.2.10-192.0.2.19"), v6("2001:db8::10-2001:db8::19"))
+
+
+@pytest.mark.parametrize("noted", [{}, {"purelb.io/multi-pool": "true"}], ids=["by the group", "by its annotation"])
+@pytest.mark.parametrize(
+    "edit",
+    [{"purelb.io/service-group": "default"}, {"purelb.io/multi-pool": "true", "purelb.io/service-group": "default"}],
+    ids=["its group", "its group, and several"],
+)
+def test_who_has_one_address_per_entry_keeps_them(noted: dict[str, str], edit: dict[str, str]) -> None:
+    desk = Desk(group("default", *RACKS, remote=True, pools={"multi_pool": not noted}))
+    first = service("first", annotations=noted)
+    assert desk.get(first) == ("192.0.2.10", "198.51.100.10")
+    assert desk.get(service(annotations=noted)) == ("192.0.2.11", "198.51.100.11")
+    desk.gone(first)
+    assert desk.get(service(annotations=noted | edit)) == ("192.0.2.11", "198.51.100.11")
+    assert desk.get(service(annotations=noted)) == ("192.0.2.11", "198.51.100.11")
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"purelb.io/service-group": "default"},
+        {"purelb.io/addresses": "192.0.2.11"},
+        {"purelb.io/addresses": "2001:db8::11"},
+        {"purelb.io/addresses": "192.0.2.11,2001:db8::11"},
+        {"purelb.io/multi-pool": "false"},
+    ],
+    ids=["its group", "its first", "its second", "both", "not several"],
+)
+def test_who_has_two_families_keeps_them(edit: dict[str, str]) -> None:
+    dual = ("IPv4", "IPv6")
+    desk = Desk(group("default", *BOTH))
+    first = service("first", families=dual)
+    desk.get(first)
+    assert desk.get(service(families=dual)) == ("192.0.2.11", "2001:db8::11")
+    desk.gone(first)
+    assert desk.get(service(families=dual, annotations=edit)) == ("192.0.2.11", "2001:db8::11")
+    assert desk.get(service(families=dual)) == ("192.0.2.11", "2001:db8::11")
+
+
+def test_an_address_that_comes_with_a_refusal_is_told_by_its_name_and_the_refusal_by_an_event_of_its_own() -> None:
+    refused = Said(False, "InUse", "192.0.2.10 is held by shop/b; keeps 192.0.2.10, 2001:db8::1")
+    desired = Desired((ip("192.0.2.10"), ip("2001:db8::1")), (), refused, None)
+    told = [(each.reason, each.note) for each in of_change(service(), desired, ours=(ip("192.0.2.10"),))]
+    assert told == [("AddressAssigned", "192.0.2.10, 2001:db8::1"), ("InUse", refused.message)]
