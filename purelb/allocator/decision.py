@@ -15,7 +15,7 @@ from purelb.allocator.claims import Plan
 from purelb.allocator.groups import Groups
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.ledger import Ledger
-from purelb.allocator.observed import Claims, entries_of, has_class, marked, no_address, published
+from purelb.allocator.observed import Ownership, entries_of, has_class, marked, no_address, published
 from purelb.allocator.planning import Planned, keep, plan
 from purelb.allocator.refusals import Refusal
 from purelb.allocator.refusals import Wait as WaitFor
@@ -74,7 +74,7 @@ Decision = Ignore | Wait | Foreign | Leave | Settle
 def decide(
     service: Service,
     *,
-    claims: Claims,
+    ownership: Ownership,
     ledger: Ledger,
     groups: Groups,
     rules: Rules,
@@ -90,7 +90,7 @@ def decide(
     """
     key = ServiceKey(service.metadata.namespace, service.metadata.name)
     record = ledger.records.get(key)
-    if not claims.owns(service):
+    if not ownership.owns(service):
         if record is None and not marked(service):
             return Ignore()
         rough = rough_wish(service)
@@ -104,7 +104,7 @@ def decide(
     if isinstance(wish, Refusal):
         return _unreadable(service, wish, recorded, ledger=ledger, groups=groups, rules=rules)
     if may_adopt and record is None and entries_of(service):
-        adopted = _adopt(service, wish, given=claims.given(service), ledger=ledger, groups=groups, rules=rules)
+        adopted = _adopt(service, wish, given=ownership.given(service), ledger=ledger, groups=groups, rules=rules)
         if adopted is not None:
             return adopted
     answer = plan(

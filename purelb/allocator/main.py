@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from purelb.allocator.access import access
 from purelb.allocator.metrics import METRICS
-from purelb.allocator.observed import Claims
+from purelb.allocator.observed import Ownership
 from purelb.allocator.serving import Rules
 from purelb.allocator.settings import AllocatorSettings, lease_timing, not_built, own_namespace, rules, timing_rule
 from purelb.allocator.showing import shown as shown_state
@@ -88,7 +88,7 @@ class Allocator:
         self._preflight: Preflight | None = None
         self._term: Term | None = None
         self._config = Config(
-            claims=Claims(frozenset(settings.lb_class), settings.default_announcer == words.BRAND),
+            ownership=Ownership(frozenset(settings.lb_class), settings.default_announcer == words.BRAND),
             rules=Rules(honor_local=settings.external_traffic_policy == "honor"),
             install_namespace=self._namespace,
             scope=settings.config_scope,

@@ -27,7 +27,7 @@ _KINDS: Final = frozenset({"local", "remote"})
 OUR_CONDITIONS: Final = (reasons.ALLOCATED, reasons.ANNOUNCED)
 
 
-class Claims(Struct, frozen=True):
+class Ownership(Struct, frozen=True):
     """Which Services are ours (settings of the process)."""
 
     classes: frozenset[str] = frozenset(words.LB_CLASSES)

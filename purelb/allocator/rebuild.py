@@ -43,12 +43,12 @@ async def rebuild(state: State, hands: Hands, clock: Clock) -> None:
     for name in _nodes(state):
         await pace.through(node_changed(state, hands, name, clock.now()))
     services = await pace.through(_oldest_first(state.stores.services.values()))
-    claims, learnt = state.config.claims, 0
+    ownership, learnt = state.config.ownership, 0
     for service in services:
         key = ServiceKey(service.metadata.namespace, service.metadata.name)
-        given = claims.given(service)
+        given = ownership.given(service)
         if given:
-            if claims.owns(service):
+            if ownership.owns(service):
                 for conflict in learn(service, ledger=state.ledger, groups=state.groups, rules=state.config.rules):
                     conflicts.found(state, hands, conflict, clock.now())
             else:
@@ -62,7 +62,9 @@ async def rebuild(state: State, hands: Hands, clock: Clock) -> None:
     await pace.through(lending.configure(state, hands, clock.now()))
     for service in services:
         key = ServiceKey(service.metadata.namespace, service.metadata.name)
-        waits = key not in state.ledger.records and claims.owns(service)  # somebody waits for it; the others are served
+        waits = key not in state.ledger.records and ownership.owns(
+            service
+        )  # somebody waits for it; the others are served
         hands.soon(key, priority=LIVE if waits else INITIAL)
         await pace.rest()
     for place, standing in state.groups.standings.items():

@@ -210,7 +210,7 @@ class Reconciler:
         state, config = self._state, self._state.config
         return decide(
             service,
-            claims=config.claims,
+            ownership=config.ownership,
             ledger=state.ledger,
             groups=state.groups,
             rules=config.rules,

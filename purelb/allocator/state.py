@@ -15,7 +15,7 @@ from purelb.allocator.keys import Key, ServiceKey
 from purelb.allocator.learning import Conflict
 from purelb.allocator.ledger import Ledger
 from purelb.allocator.liveness import Liveness
-from purelb.allocator.observed import Claims
+from purelb.allocator.observed import Ownership
 from purelb.allocator.occasions import Lasting, Occasion, Once
 from purelb.allocator.overrides import Overrides
 from purelb.allocator.ranges import Address
@@ -42,7 +42,7 @@ PRIORITY_FOLD: Final = -100
 class Config(Struct, frozen=True):
     """The settings that decide something in a term."""
 
-    claims: Claims
+    ownership: Ownership
     rules: Rules
     install_namespace: str
     scope: Scope = "install"

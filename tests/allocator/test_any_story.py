@@ -405,7 +405,7 @@ class Story:
 
     def says_what_is(self, found: Service) -> None:
         """At rest a Service of ours says what it holds and whether that is what it asks for; one that is not ours says nothing."""
-        ours = self.world.state.config.claims.owns(found)
+        ours = self.world.state.config.ownership.owns(found)
         mine = [c for c in conditions_of(found) if c.type in OUR_CONDITIONS]
         if not ours:
             if mine or any(key in words.OURS for key in found.metadata.annotations or {}):

@@ -15,7 +15,7 @@ from purelb.allocator.audit import broken, waiting_for_nothing
 from purelb.allocator.configuring import groups_changed
 from purelb.allocator.keys import Key, ServiceKey, Wrote
 from purelb.allocator.landing import tell_all
-from purelb.allocator.observed import Claims
+from purelb.allocator.observed import Ownership
 from purelb.allocator.reconciler import Reconciler
 from purelb.allocator.serving import Rules
 from purelb.allocator.state import Config, State, Stores
@@ -95,7 +95,7 @@ class Bench:
         for each in stored:
             self.services.upsert(each)
         stores = Stores(self.services, groups, Store(), Store(), Store(), Store(), Store())
-        self.state = State(Config(Claims(default_announcer=True), Rules(), INSTALL), stores)
+        self.state = State(Config(Ownership(default_announcer=True), Rules(), INSTALL), stores)
         self.hands = ByHand()
         self.reconciler = Reconciler(self.state, self.hands)
         at_once(groups_changed(self.state, self.hands, now=0.0))

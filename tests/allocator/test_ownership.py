@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from purelb.allocator.observed import Claims
+from purelb.allocator.observed import Ownership
 from purelb.api.kinds import LB_NODE_STATUSES, SERVICE_GROUPS
 from purelb.kube.resources import NAMESPACES, SERVICES
 from purelb.sandbox.apiserver.faults import Delay, Rule
@@ -36,13 +36,13 @@ BRAND = {"purelb.io/allocated-by": "PureLB"}
     ],
 )
 def test_a_service_is_ours_when(given: dict[str, Any], default_announcer: bool, ours: bool) -> None:
-    assert Claims(default_announcer=default_announcer).owns(service(**given)) is ours
+    assert Ownership(default_announcer=default_announcer).owns(service(**given)) is ours
 
 
 def test_the_set_of_classes_is_replaced_and_not_extended() -> None:
-    claims = Claims(frozenset({"example.com/lb"}))
-    assert claims.owns(service(load_balancer_class="example.com/lb"))
-    assert not claims.owns(service(load_balancer_class="purelb.io/purelb"))
+    mine = Ownership(frozenset({"example.com/lb"}))
+    assert mine.owns(service(load_balancer_class="example.com/lb"))
+    assert not mine.owns(service(load_balancer_class="purelb.io/purelb"))
 
 
 async def test_switching_the_default_off_keeps_the_branded_and_leaves_the_others(cluster: Cluster) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from purelb.allocator.keys import Key, ServiceKey
-from purelb.allocator.observed import Claims
+from purelb.allocator.observed import Ownership
 from purelb.allocator.rebuild import rebuild
 from purelb.allocator.serving import Rules
 from purelb.allocator.state import Config, State, Stores
@@ -40,7 +40,7 @@ async def turns(*services: Service) -> list[tuple[str, int]]:
         stores[0].upsert(each)
     stores[1].upsert(group())
     hands = Turns()
-    state = State(Config(Claims(default_announcer=True), Rules(), INSTALL), Stores(*stores))
+    state = State(Config(Ownership(default_announcer=True), Rules(), INSTALL), Stores(*stores))
     await rebuild(state, hands, VirtualClock())
     return hands.turns
 

@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from purelb.allocator.keys import Key, ReadAgain, ServiceKey, Wrote
-from purelb.allocator.observed import Claims, published
+from purelb.allocator.observed import Ownership, published
 from purelb.allocator.ranges import Address, ip_text
 from purelb.allocator.rebuild import rebuild
 from purelb.allocator.reconciler import Reconciler
@@ -145,7 +145,7 @@ class Theatre:
         self.ready: dict[Key, None] = {}
         self.delayed: dict[Key, float] = {}
         stores = Stores(**{kind: world.feed(kind).store for kind in KINDS})
-        self.state = State(Config(Claims(), Rules(), INSTALL), stores)
+        self.state = State(Config(Ownership(), Rules(), INSTALL), stores)
         self.reconciler = Reconciler(self.state, self)
         watch(world, self)  # type: ignore[arg-type]
         finish(rebuild(self.state, self, self))  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from purelb.allocator.keys import Key, ServiceKey, Wrote
-from purelb.allocator.observed import Claims
+from purelb.allocator.observed import Ownership
 from purelb.allocator.rebuild import rebuild
 from purelb.allocator.reconciler import Reconciler
 from purelb.allocator.serving import Rules
@@ -109,7 +109,7 @@ class Rehearsal:
         self.world.groups.store.replace(groups, {}, "1")
         self.world.services.store.replace(services, {}, "1")
         stores = Stores(**{name: feed.store for name, feed in vars(self.world).items()})
-        config = Config(Claims(), Rules(), INSTALL_NAMESPACE)
+        config = Config(Ownership(), Rules(), INSTALL_NAMESPACE)
         self.state = State(config, stores)
         self._reconciler = Reconciler(self.state, self)
         watch(self.world, self)  # type: ignore[arg-type]
