@@ -33,7 +33,6 @@ from purelb.net.ranges import (
     first_and_last,
     interval_of,
     joined,
-    overlaps,
     print_item,
     reading_ranges,
     size,
@@ -45,15 +44,16 @@ from purelb.net.subnets import parse_subnet
 ENTRIES_MAX: Final = 256
 EXCLUDES_MAX: Final = 256
 
-# What node agents do not announce, whoever holds it: nobody on a link could reach it there.
-_NOWHERE: Final = tuple(
+# Addresses that can serve nobody, whatever a pool says: of this host, of one link, of groups, of no use at all (RFC 6890). Handing
+# one out would take it from its Service for ever, so they are excluded as if the operator had written it.
+_USELESS: Final = tuple(
     ip_network(text)
     for text in (
-        "0.0.0.0/32",
+        "0.0.0.0/8",
         "127.0.0.0/8",
         "169.254.0.0/16",
         "224.0.0.0/4",
-        "255.255.255.255/32",
+        "240.0.0.0/4",
         "::/128",
         "::1/128",
         "fe80::/10",
@@ -93,10 +93,14 @@ class Entry(Struct, frozen=True):
 
 
 class Pools(Struct, frozen=True):
-    """The entries of a group in their order, IPv4 before IPv6, and warnings about items that lost addresses."""
+    """The entries of a group in their order, IPv4 before IPv6, and warnings about items that lost addresses.
+
+    `useless`: those of the warnings that tell which addresses are left out because they can serve nobody.
+    """
 
     entries: tuple[Entry, ...]
     warnings: tuple[str, ...] = ()
+    useless: tuple[str, ...] = ()
 
 
 def reading_pools(written: ClusterPools) -> Pieces[Pools | str]:
@@ -113,22 +117,18 @@ def reading_pools(written: ClusterPools) -> Pieces[Pools | str]:
     covers: dict[Family, Cover] = {4: Cover(4), 6: Cover(6)}
     entries: list[Entry] = []
     losers: list[str] = []
-    nowhere: list[str] = []
+    useless: list[str] = []
     pieces = items = 0
     for slot in slots:
-        entry = yield from _reading(slot, covers, losers)
+        entry = yield from _reading(slot, covers, losers, useless)
         if isinstance(entry, str):
             return entry
         entries.append(entry)
         items += entry.pool.count(",") + 1
         pieces += len(entry.intervals)
-        for network in _NOWHERE:
-            if (yield from _gives(entry, interval_of(network))):
-                text = f"{slot.name}: no node announces addresses of {network}: exclude them"
-                nowhere.append(text)
         if pieces > INTERVALS_MAX or items > INTERVALS_MAX:
             return _too_many(INTERVALS_MAX)
-    return Pools(tuple(entries), (*_warnings(losers), *nowhere[:_WARNINGS_MAX]))
+    return Pools(tuple(entries), (*_warnings(losers), *useless[:_WARNINGS_MAX]), useless=tuple(useless[:_WARNINGS_MAX]))
 
 
 class _Slot(Struct, frozen=True):
@@ -154,7 +154,7 @@ def _slots(written: ClusterPools) -> tuple[_Slot, ...] | str:
     return (*slots, *six)
 
 
-def _reading(slot: _Slot, covers: dict[Family, Cover], losers: list[str]) -> Pieces[Entry | str]:
+def _reading(slot: _Slot, covers: dict[Family, Cover], losers: list[str], useless: list[str]) -> Pieces[Entry | str]:
     written = slot.entry
     subnet = parse_subnet(written.subnet, family=slot.family)
     if isinstance(subnet, Unreadable):
@@ -180,6 +180,10 @@ def _reading(slot: _Slot, covers: dict[Family, Cover], losers: list[str]) -> Pie
         return holes
     yield
     left = (yield from _without(mine, holes)) if holes else mine
+    lost = yield from _of_no_use(left, family)
+    if lost:
+        useless += [f"{slot.name}: addresses of {network} can serve nobody and are left out" for network in lost]
+        left = yield from _without(left, map(interval_of, lost))
     if written.exclude_first_last:
         thinned = yield from _thinned(left)
         if isinstance(thinned, TooMany):
@@ -229,16 +233,15 @@ def _thinned(intervals: Sequence[Interval]) -> Pieces[list[Interval] | TooMany]:
     return left
 
 
-def _gives(entry: Entry, interval: Interval) -> Pieces[bool]:
-    """Whether it may hand out an address of the interval."""
-    if interval.family != entry.family or not overlaps(entry.covered, interval):
-        return False
-    for number, mine in enumerate(entry.intervals, start=1):
-        if mine.low <= interval.high and interval.low <= mine.high:
-            return True
+def _of_no_use(intervals: Sequence[Interval], family: Family) -> Pieces[list[IPNetwork]]:
+    """The networks whose addresses can serve nobody and that have some in common with the intervals, in a fixed order."""
+    known = [(network, interval_of(network)) for network in _USELESS if network.version == family]
+    found: set[IPNetwork] = set()
+    for number, mine in enumerate(intervals, start=1):
+        found.update(network for network, it in known if mine.low <= it.high and it.low <= mine.high)
         if not number % LOOKS:
             yield
-    return False
+    return [network for network, _ in known if network in found]
 
 
 def _holes(slot: _Slot, ranges: Ranges, subnet: IPNetwork, family: Family) -> Pieces[list[Interval] | str]:

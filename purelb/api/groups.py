@@ -158,7 +158,7 @@ def reading_group(
         if not any(entry.intervals for entry in source.pools.entries):
             return Refusal(
                 reasons.NO_ADDRESSES,
-                "no address is left after exclusions"
+                "; ".join(("no address is left after exclusions", *source.pools.useless))
                 if source.pools.entries
                 else "there is no pool: add v4pool or v6pool",
             )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from purelb.api.groups import Accepted, Group, Refusal, parse_group
 from purelb.api.kinds import ServiceGroup, ServiceGroupSpec
-from purelb.net.ranges import overlap, size, subtract
+from purelb.net.ranges import overlap, print_interval, size, subtract
 from tests.api.examples import EXTERNAL, LOCAL, NETBOX, SELECTOR, V4, V6
 
 INSTALL = "purelb-system"
@@ -197,20 +197,50 @@ def test_more_excluded_items_than_the_limit_are_an_invalid_spec() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "entry", "told"),
+    ("family", "pool", "told", "left"),
     [
-        ("v4pool", {"pool": "127.0.0.0/29", "subnet": "127.0.0.0/8"}, ["127.0.0.0/8"]),
-        ("v4pool", {"pool": "224.0.0.1", "subnet": "224.0.0.0/8"}, ["224.0.0.0/4"]),
-        ("v6pool", {"pool": "::/0", "subnet": "::/0"}, ["::/128", "::1/128", "fe80::/10", "ff00::/8"]),
-        ("v4pool", {"pool": "127.0.0.0/30", "subnet": "127.0.0.0/8", "exclude": ["127.0.0.0/8"]}, None),
+        ("4", "126.255.255.254-128.0.0.1", ["127.0.0.0/8"], ["126.255.255.254-126.255.255.255", "128.0.0.0-128.0.0.1"]),
+        ("4", "0.255.255.254-1.0.0.0", ["0.0.0.0/8"], ["1.0.0.0"]),
+        ("4", "169.253.255.255-169.255.0.0", ["169.254.0.0/16"], ["169.253.255.255", "169.255.0.0"]),
+        ("4", "223.255.255.255-255.255.255.255", ["224.0.0.0/4", "240.0.0.0/4"], ["223.255.255.255"]),
+        ("6", "::-::2", ["::/128", "::1/128"], ["::2"]),
+        (
+            "6",
+            "fe7f:ffff:ffff:ffff:ffff:ffff:ffff:ffff-fec0::",
+            ["fe80::/10"],
+            ["fe7f:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "fec0::"],
+        ),
+        (
+            "6",
+            "feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff-ff02::1",
+            ["ff00::/8"],
+            ["feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"],
+        ),
     ],
 )
-def test_addresses_that_no_node_announces_are_told(name: str, entry: dict[str, Any], told: list[str] | None) -> None:
-    if told is None:
-        assert refused({"remote": {name: entry}}).reason == "NoAddresses"
-        return
-    warnings = tuple(f"{name}: no node announces addresses of {network}: exclude them" for network in told)
-    assert accepted({"remote": {name: entry}}).warnings == warnings
+def test_addresses_that_can_serve_nobody_are_left_out_and_told(
+    family: str, pool: str, told: list[str], left: list[str]
+) -> None:
+    name, subnet = f"v{family}pool", "0.0.0.0/0" if family == "4" else "::/0"
+    found = accepted({"remote": {name: {"pool": pool, "subnet": subnet}}})
+    warnings = tuple(f"{name}: addresses of {network} can serve nobody and are left out" for network in told)
+    assert found.warnings == warnings
+    (entry,) = found.group.entries
+    assert [print_interval(interval) for interval in entry.intervals] == left
+    assert size(entry.intervals) + size(entry.excluded) == size(entry.covered)
+
+
+def test_a_group_of_addresses_that_can_serve_nobody_has_none_and_says_why() -> None:
+    answer = refused({"remote": {"v4pool": {"pool": "127.0.0.0/29", "subnet": "127.0.0.0/8"}}})
+    assert (answer.reason, answer.text) == (
+        "NoAddresses",
+        "no address is left after exclusions; v4pool: addresses of 127.0.0.0/8 can serve nobody and are left out",
+    )
+
+
+def test_who_has_excluded_what_can_serve_nobody_is_told_nothing_of_it() -> None:
+    entry = {"pool": "224.0.0.0/30,192.0.2.1", "subnet": "0.0.0.0/0", "exclude": ["224.0.0.0/4"]}
+    assert accepted({"remote": {"v4pool": entry}}).warnings == ()
 
 
 @pytest.mark.parametrize(
