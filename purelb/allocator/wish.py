@@ -77,6 +77,12 @@ def read_wish(service: Service) -> Wish | Refusal:
     key = words.sharing_key(noted)
     if isinstance(key, words.Malformed):
         return _refused(key)
+    multi_pool = words.truth(noted, words.MULTI_POOL)
+    if isinstance(multi_pool, words.Malformed):
+        return _refused(multi_pool)
+    re_evaluate = words.truth(noted, words.RE_EVALUATE)
+    if isinstance(re_evaluate, words.Malformed):
+        return _refused(re_evaluate)
     asked = words.value(noted, words.ADDRESSES)
     if isinstance(asked, words.Malformed):
         return _refused(asked)
@@ -88,7 +94,6 @@ def read_wish(service: Service) -> Wish | Refusal:
         addresses = words.parse_addresses(asked)
     if isinstance(addresses, words.Malformed):
         return _refused(addresses)
-    multi_pool = words.multi_pool(noted)
     plain = group is None and multi_pool is None and not addresses
     return Wish(
         service=ServiceKey(meta.namespace, meta.name),
@@ -103,7 +108,7 @@ def read_wish(service: Service) -> Wish | Refusal:
         selector=tuple(sorted((spec.selector or {}).items())),
         local_policy=spec.external_traffic_policy == "Local",
         allow_local=words.present(noted, words.ALLOW_LOCAL),
-        re_evaluate=words.is_true(noted, words.RE_EVALUATE),
+        re_evaluate=re_evaluate is True,
         labels=labels(service),
         text=_ANY if plain else words.print_wish(words.AllocatedWish(group, addresses, multi_pool)),
         deprecated=deprecated,

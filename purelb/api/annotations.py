@@ -70,6 +70,9 @@ SHARING_KEY_MAX: Final = 253
 ANNOUNCING_MAX: Final = 32
 
 _SEPARATOR: Final = ", "
+_TRUTH: Final = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True) | dict.fromkeys(
+    ("0", "f", "F", "false", "FALSE", "False"), False
+)
 
 
 class Malformed(Struct, frozen=True):
@@ -117,15 +120,15 @@ def present(annotations: Mapping[str, str], name: str) -> bool:
     return written is not None and written.strip() != "false"
 
 
-def is_true(annotations: Mapping[str, str], name: str) -> bool:
-    """For `re-evaluate` and `skip-ipv6-dad`: exactly `true` after trimming."""
-    return annotations.get(name, "").strip() == "true"
+def truth(annotations: Mapping[str, str], name: str) -> bool | Malformed | None:
+    """For `multi-pool` and `re-evaluate`: the words of Go's `strconv.ParseBool`, trimmed; None when absent or empty.
 
-
-def multi_pool(annotations: Mapping[str, str]) -> bool | None:
-    """What overrides the group's `multiPool`; None when not given. Anything but `true` is false."""
-    written = annotations.get(MULTI_POOL, "").strip()
-    return written == "true" if written else None
+    Any other word is malformed. Taken for absent, a typing error on a live Service would give its addresses back.
+    """
+    written = value(annotations, name)
+    if not isinstance(written, str):
+        return written
+    return Malformed(name, "neither true nor false", written) if written not in _TRUTH else _TRUTH[written]
 
 
 def parse_addresses(text: str, *, where: str = ADDRESSES) -> tuple[IPAddress, ...] | Malformed:

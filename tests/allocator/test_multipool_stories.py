@@ -243,3 +243,43 @@ async def test_who_has_a_stray_of_a_group_is_told_what_a_restart_would_tell_of_i
     async with cluster.allocator():
         await cluster.clock.advance(1.0)
         assert await reason(cluster) == before
+
+
+@pytest.mark.parametrize("flag", ["by the group", "by its annotation"])
+async def test_a_word_that_is_neither_true_nor_false_is_refused_and_takes_no_address_away(
+    cluster: Cluster, flag: str
+) -> None:
+    both = ("192.0.2.10", "198.51.100.10")
+    noted = {} if flag == "by the group" else {"purelb.io/multi-pool": "true"}
+
+    async def annotated(**annotations: str | None) -> tuple[str, str, str]:
+        notes = {f"purelb.io/{word.replace('_', '-')}": text for word, text in annotations.items()}
+        await cluster.patch(SERVICES, "web", {"metadata": {"annotations": notes}}, "shop")
+        await cluster.clock.advance(1.0)
+        return await cluster.allocated()
+
+    await Node(cluster, "n1", EVERYWHERE).renew()
+    assigned = ("True", "AddressAssigned", "192.0.2.10, 198.51.100.10 from default")
+    async with cluster.allocator():
+        if noted:
+            await cluster.patch(SERVICE_GROUPS, "default", racks(A, B, multiPool=False), INSTALL)
+        await cluster.serve(annotations=noted)
+        await cluster.clock.advance(1.0)
+        assert await cluster.allocated() == assigned
+        for word in ("True", "1", "T", "TRUE"):
+            assert await annotated(multi_pool=word) == assigned
+        refused = 'purelb.io/multi-pool: neither true nor false in "nein"; keeps 192.0.2.10, 198.51.100.10'
+        assert await annotated(multi_pool="nein") == ("False", "InvalidRequest", refused)
+        assert await cluster.addresses() == both
+    async with cluster.allocator():  # the next term finds it so
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses() == both
+        assert await cluster.allocated() == ("False", "InvalidRequest", refused)
+        refused = refused.replace("multi-pool", "re-evaluate").replace("nein", "yes")
+        assert await annotated(multi_pool="true", re_evaluate="yes") == ("False", "InvalidRequest", refused)
+        assert await cluster.noted("re-evaluate") == "yes", "it is its user's, and stands until it is corrected"
+        assert await annotated(re_evaluate="True") == assigned
+        assert await cluster.noted("re-evaluate") is None
+        assert await cluster.addresses() == both
+    told = [event[1] for event in await cluster.events() if event[0] == "web"]
+    assert sorted(told) == ["AddressAssigned", "InvalidRequest"], "once for the reason, as any other"

@@ -63,3 +63,22 @@ async def test_what_purelb_in_go_leaves_is_taken_over_without_one_address_moving
         (given,) = await cluster.addresses("newcomer")
         taken = {e["ip"] for body in before.values() for e in body["status"]["loadBalancer"]["ingress"]}
         assert given not in taken
+
+
+@pytest.mark.parametrize("generation", ["v1", "v2"])
+async def test_a_word_that_is_neither_true_nor_false_costs_nobody_an_address_that_purelb_in_go_gave(
+    cluster: Cluster, generation: Generation
+) -> None:
+    await leave(cluster, generation)
+    ours = {body["metadata"]["name"] for body in left_by(generation).services}
+    for name in ours:
+        word = {"metadata": {"annotations": {"purelb.io/multi-pool": "yes"}}}
+        await cluster.patch(SERVICES, name, word, "shop")
+    before = {name: body["status"]["loadBalancer"] for name, body in (await stored(cluster)).items()}
+    settings = {"default_announcer": "PureLB", "config_scope": "all" if generation == "v1" else "install"}
+    for _ in range(2):
+        async with cluster.allocator(**settings):
+            await cluster.clock.advance(20.0)
+        assert {name: body["status"]["loadBalancer"] for name, body in (await stored(cluster)).items()} == before
+    said = {name: (await cluster.allocated(name))[1] for name in ours}
+    assert said == dict.fromkeys(ours, "InvalidRequest")

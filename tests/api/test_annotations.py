@@ -99,11 +99,25 @@ def test_a_value_is_trimmed_and_empty_is_absent_and_too_long_is_refused() -> Non
     assert isinstance(words.value({"a": "x" * 4097}, "a"), Malformed)
 
 
+@pytest.mark.parametrize("name", [words.MULTI_POOL, words.RE_EVALUATE])
 @pytest.mark.parametrize(
-    ("written", "meant"), [("true", True), (" true ", True), ("yes", False), ("", None), (None, None)]
+    ("written", "meant"),
+    [
+        *((text, True) for text in ("true", " true ", "True", "TRUE", "t", "T", "1")),
+        *((text, False) for text in ("false", "\tfalse\n", "False", "FALSE", "f", "F", "0")),
+        *((text, None) for text in ("", " ", None)),
+    ],
 )
-def test_multi_pool_overrides_only_when_it_is_written(written: str | None, meant: bool | None) -> None:
-    assert words.multi_pool({} if written is None else {words.MULTI_POOL: written}) is meant
+def test_true_and_false_are_read_in_every_spelling_of_go(name: str, written: str | None, meant: bool | None) -> None:
+    assert words.truth({} if written is None else {name: written}, name) is meant
+
+
+@pytest.mark.parametrize("written", ["yes", "nein", "on", "tRUE", "tru\u0435", "01", "true,", "true false", "x" * 5000])
+def test_a_word_that_is_neither_true_nor_false_is_refused_with_the_annotation_named(written: str) -> None:
+    found = words.truth({words.MULTI_POOL: written}, words.MULTI_POOL)
+    assert isinstance(found, Malformed)
+    assert found.text.startswith("purelb.io/multi-pool: ")
+    assert len(found.text) < 256
 
 
 def test_a_sharing_key_has_up_to_253_characters_without_white_space() -> None:
