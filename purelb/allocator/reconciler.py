@@ -40,7 +40,7 @@ from purelb.allocator.keys import (
 from purelb.allocator.landing import find_out, land, reference, tell, wake
 from purelb.allocator.observed import branded, listed, marked, published
 from purelb.allocator.occasions import HOUR, Occasion, occasion
-from purelb.allocator.policy import override
+from purelb.allocator.overriding import override
 from purelb.allocator.publish import nothing_of_ours
 from purelb.allocator.ranges import ip_text
 from purelb.allocator.refusals import (
