@@ -7,7 +7,7 @@ what goes to another one before that, and moves it again afterwards.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -54,11 +54,15 @@ def _continued(known: _Entry | None, layout: Layout) -> Pieces[_Entry]:
     return _Entry(layout, free, known.claimed, known.quarantined, known.reserved)
 
 
+_NONE: Final = frozenset[str]()
+
+
 class Pools:
     def __init__(self) -> None:
         self._atlas = Atlas(())
         self._entries: dict[EntryId, _Entry] = {}
         self._of_group: dict[tuple[str, Family], tuple[EntryId, ...]] = {}
+        self._other_reservations: set[str] = set()
 
     def configuring(self, entries: Mapping[EntryId, Layout], atlas: Atlas) -> Pieces[None]:
         """Go on with these entries, in pieces. What other entries hand out now than before must be free meanwhile."""
@@ -124,12 +128,21 @@ class Pools:
             reserved += e.reserved
         return Usage(size, free, claimed, quarantined, reserved)
 
+    def other_reservations(self) -> frozenset[str]:
+        """The groups in which another number of addresses was reserved since this was last asked."""
+        if not self._other_reservations:
+            return _NONE
+        found, self._other_reservations = frozenset(self._other_reservations), set()
+        return found
+
     def move(self, address: Address, before: Category, after: Category) -> None:
         """An address changed its category; one that no entry hands out counts nowhere."""
         entry = self.entry_of(address) if before != after else None
         if entry is None:
             return
         found = self._entries[entry]
+        if "reserved" in {before, after}:
+            self._other_reservations.add(entry.group)
         number = found.layout.number_of(address[1])
         assert number is not None  # noqa: S101 - the atlas was made from the layouts
         if before == "free":

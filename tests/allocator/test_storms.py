@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from purelb.allocator.restores import FREE, Restores
 from purelb.kube.resources import SERVICES
 from purelb.sandbox.apiserver.faults import Answer, Rule
 from tests.allocator.cluster import ALLOCATOR, pool
+from tests.allocator.objects import key
 
 if TYPE_CHECKING:
     from tests.allocator.cluster import Cluster
@@ -59,3 +61,13 @@ async def test_with_news_all_the_time_it_is_tried_once_for_each_of_them(cluster:
         cluster.core.faults.remove(number)
         await cluster.clock.advance(5.5)
         assert await cluster.addresses() == ("192.0.2.10",)
+
+
+def test_a_restore_that_is_not_applied_counts_once_however_often_it_is_tried() -> None:
+    restores, web = Restores(), key("web")
+    for at in range(100):
+        restores.restoring(web, float(at), applied=0.0)
+    assert restores.wait(web, 100.0) == 0.0, "a storm of conflicts is nobody who writes the status"
+    for at in range(101, 101 + FREE):
+        restores.restoring(web, float(at), applied=float(at))
+    assert restores.wait(web, 105.0) > 0.0

@@ -109,7 +109,9 @@ def test_it_is_announced(
     reports: Mapping[str, NodeReport], wanted: tuple[Wanted, ...], reason: str, message: str
 ) -> None:
     for now in (0.0, TWICE_FOR + 1):
-        assert told(reports, *wanted, now=now) == (True, reason, message)
+        found = fold(seen(reports), wanted, None, service="shop/web", noted={}, now=now)
+        assert found.said == Said(True, reason, message)
+        assert found.due is None, "it stays like that"
 
 
 UNKNOWN = "n1: Whatever one? two"
