@@ -13,6 +13,7 @@ from typing import Final, assert_never
 from msgspec.structs import replace
 
 from purelb.allocator import refusals as because
+from purelb.allocator.claims import Source
 from purelb.allocator.keys import ServiceKey, StatusDue
 from purelb.allocator.occasions import HOUR, occasion
 from purelb.allocator.ranges import Address, ip_text
@@ -208,7 +209,8 @@ def _taken(state: State, asked: Ask, address: Address) -> Taken | None:
             return Taken(f"is held by {other}", ours=False)
     if (known := state.loans.taken(key, asked.uid, address)) is not None:
         return Taken(known, ours=False)
-    if any(source.name != str(key) for source in ledger.reserved.get(address, ())):
+    own = Source("published", str(key))
+    if any(source != own for source in ledger.reserved.get(address, ())):
         return Taken("is reserved in this cluster", ours=True)
     if (place := ledger.pools.where(address)) is not None:
         return Taken(f"lies in the pool of {place.entry.group}", ours=True)
