@@ -4,8 +4,8 @@
 Specific selectors come before catch-alls, then namespace and name; the first match with `spec.local` applies. A bad object
 never hides a good one. An install without any LBNodeAgent announces with the defaults. One that applies but cannot be used
 leaves the configuration in force, for the life of the process; a fresh process announces nothing new then and keeps what it
-finds. So does an expression that matches no interface when it comes: a slip of the pen must not withdraw a cluster. Once in
-force it may lose its interfaces; a link that vanishes is no mistake in a configuration.
+finds. So does an expression that matches no interface when it comes, and a dummy interface that is one of the node's own: a slip
+of the pen must not withdraw a cluster. Once in force it may lose its interfaces; a link that vanishes is no mistake in a configuration.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from purelb.api import reasons
 from purelb.api.nodeagents import AgentSettings, Unusable, parse_settings
+from purelb.api.rules import DUMMY_INTERFACE_DEFAULT
 from purelb.api.words import ConfigState
 from purelb.kube import model, selectors
 from purelb.net.quoting import quoted
@@ -60,10 +61,11 @@ def configuration(
     install_namespace: str,
     scope: str = "install",
     matches: Callable[[AgentSettings], bool] = lambda _: True,
+    not_for_dummy: Callable[[str], str | None] = lambda _: None,
 ) -> Configuration | LabelsUnknown:
     """The configuration of this node. `labels` are those of its Node, None while unknown; `in_force` is the last answer.
 
-    `matches`: whether settings choose any interface of this node.
+    `matches`: whether settings choose any interface of this node; `not_for_dummy`: why one cannot carry non-local addresses.
     """
     read = sorted(
         (agent for agent in agents if scope == "all" or agent.metadata.namespace == install_namespace),
@@ -98,9 +100,16 @@ def configuration(
     assert applies.spec.local is not None  # noqa: S101 - chosen by that
     usable = in_force is not None and in_force.announces
     settings = parse_settings(applies.spec.local)
-    if isinstance(settings, AgentSettings) and not matches(settings):
-        known = usable and in_force is not None and in_force.settings.local_interface == settings.local_interface
-        settings = settings if known else Unusable(f"no interface matches {quoted(settings.local_interface)}")
+    if isinstance(settings, AgentSettings):
+        before = in_force.settings if usable and in_force is not None else None
+        known = before is not None and before.dummy_interface == settings.dummy_interface
+        unfit = None if known else not_for_dummy(settings.dummy_interface)
+        if unfit is not None:
+            field = "dummyInterface" if applies.spec.local.dummy_interface else "extlbint"
+            named = f"{field} {quoted(settings.dummy_interface)}"
+            settings = Unusable(f"{named} {unfit}: name one that can be made, such as {DUMMY_INTERFACE_DEFAULT}")
+        elif (before is None or before.local_interface != settings.local_interface) and not matches(settings):
+            settings = Unusable(f"no interface matches {quoted(settings.local_interface)}")
     if isinstance(settings, Unusable):
         findings.append(_finding(applies, reasons.CONFIG_ERROR, settings.text))
         return Configuration(

@@ -19,7 +19,7 @@ from purelb.kube.failures import failure
 from purelb.lbnodeagent import keys
 from purelb.lbnodeagent.config import Configuration, LabelsUnknown, configuration
 from purelb.lbnodeagent.fitness import NOT_READY_S, fitness
-from purelb.lbnodeagent.links import matches_any
+from purelb.lbnodeagent.links import matches_any, not_for_dummy
 from purelb.process.pacing import Pace
 from purelb.process.preflight import no_node
 
@@ -88,6 +88,7 @@ class Configuring:
             install_namespace=self._namespace,
             scope=self._scope,
             matches=self._matches,
+            not_for_dummy=lambda name: not_for_dummy(name, state.present.own_state()),
         )
         if isinstance(found, LabelsUnknown):
             return

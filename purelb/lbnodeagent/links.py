@@ -12,10 +12,11 @@ never be candidates otherwise.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from msgspec import Struct
 
+from purelb.api.words import DummyKind
 from purelb.lbnodeagent.host import (
     DADFAILED,
     DEPRECATED,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 IPVS_INTERFACE: Final = "kube-ipvs0"
 _ON_LINK: Final = frozenset({PROTO_KERNEL, PROTO_RA, PROTO_STATIC, PROTO_DHCP, PROTO_BOOT})
+_DUMMIES: Final = frozenset(get_args(DummyKind))
 _UNSETTLED: Final = TENTATIVE | DADFAILED | DEPRECATED | TEMPORARY
 
 
@@ -86,6 +88,24 @@ class Layout(Struct, frozen=True, kw_only=True):
 def matches_any(main: Pattern[str], interfaces: Iterable[Interface], *, dummy: str) -> bool:
     """Whether an expression chooses any interface there is."""
     return any(main.search(interface.name) for interface in _matchable(interfaces, dummy))
+
+
+def not_for_dummy(name: str, state: KernelState) -> str | None:
+    """Why the interface of a name cannot carry non-local addresses; None when it can, or is not there and will be made.
+
+    Taken as that, an interface of the node would offer no subnet any more, and all its VIPs would be withdrawn.
+    """
+    found = next((interface for interface in state.interfaces if interface.name == name), None)
+    if found is None:
+        return None
+    if any(route.network is None and found.index in route.hops for route in state.routes):
+        return "is the interface of the default route"
+    if found.kind in _DUMMIES or found.loopback:
+        return None
+    own = next((a for a in state.addresses if a.ifindex == found.index and not a.ours and _eligible(a)), None)
+    if own is not None:
+        return f"carries {own.ip}, an address of the node"
+    return None if found.kind else "is a network card of the node"
 
 
 def layout(

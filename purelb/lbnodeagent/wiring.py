@@ -144,7 +144,7 @@ def wire_up(
         healthy=slices.healthy,
         namespace=namespace,
         scope=settings.config_scope,
-        tell=lambda finding: _tell(recorder, finding),
+        tell=lambda finding: _tell(recorder, settings.node_name, finding),
     )
     reconciler = Reconciler(
         core,
@@ -179,7 +179,8 @@ def wire_up(
     )
 
 
-def _tell(recorder: Recorder, finding: Finding) -> None:
+def _tell(recorder: Recorder, node: str, finding: Finding) -> None:
+    """Each node says it of the one object, so each says who it is; and none says it again after a restart."""
     about = Reference(
         api_version=API_VERSION,
         kind="LBNodeAgent",
@@ -194,5 +195,8 @@ def _tell(recorder: Recorder, finding: Finding) -> None:
         finding.text,
         extra={"code": "configFinding", "reason": finding.reason},
     )
-    text = finding.text
-    recorder.event(about, type="Warning", reason=finding.reason, action="Configure", note=text, distinct=text)
+    text = f"{node}: {finding.text}"
+    once = f"{finding.generation} {text}"
+    recorder.event(
+        about, type="Warning", reason=finding.reason, action="Configure", note=text, distinct=text, once=once
+    )

@@ -595,6 +595,37 @@ async def test_a_wrong_expression_keeps_the_old_configuration_and_is_told_on_the
         assert cluster.answering(WEB) == ["n1"]
 
 
+async def test_an_interface_of_the_node_that_is_named_as_dummy_interface_takes_no_address_away() -> None:
+    cluster = await lan()
+    async with cluster.running() as crew:
+        await cluster.serve("web", WEB)
+        await cluster.serve("far", FAR, group="wan")
+        await cluster.clock.advance(2.0)
+        before = cluster.answering(WEB)
+        await cluster.patch(LB_NODE_AGENTS, "default", {"spec": {"local": {"dummyInterface": "eth0"}}}, INSTALL)
+        await cluster.clock.advance(5.0)
+        assert (cluster.answering(WEB), cluster.answering(FAR)) == (before, ["n1", "n2", "n3"])
+        said = (await cluster.report("n1")).config
+        text = (
+            'dummyInterface "eth0" is the interface of the default route: name one that can be made, such as kube-lb0'
+        )
+        assert (said.state, said.message) == ("invalid", f"{text}; the configuration before stays")
+        assert text in str(crew.agents["n1"].checks()["config"])
+        found = [event async for page in cluster.admin.list_pages(EVENTS) for event in page.objects]
+        told = sorted((event.reason, event.note) for event in found)
+        assert told == [("ConfigError", f"{node}: {text}") for node in ("n1", "n2", "n3")]
+        await crew.kill("n1")
+        crew.start("n1")
+        await cluster.clock.advance(5.0)
+        assert cluster.answering(WEB), "a fresh process keeps what it finds"
+        found = [event async for page in cluster.admin.list_pages(EVENTS) for event in page.objects]
+        assert sorted((event.reason, event.note) for event in found) == told, "and says nothing twice"
+        await cluster.patch(LB_NODE_AGENTS, "default", {"spec": {"local": {"dummyInterface": "kube-lb1"}}}, INSTALL)
+        await cluster.clock.advance(5.0)
+        assert (await cluster.report("n1")).config.state == "configured"
+        assert (cluster.answering(WEB), cluster.answering(FAR)) == (before, ["n1", "n2", "n3"])
+
+
 async def test_without_its_node_object_an_agent_announces_nothing_and_says_so() -> None:
     cluster = await lan()
     await cluster.serve("web", WEB)

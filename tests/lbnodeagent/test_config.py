@@ -206,3 +206,27 @@ def test_an_expression_that_matches_nothing_is_refused_when_it_comes_and_kept_wh
     assert with_interface("^eth", before=good, matches=False).state == "configured"
     slip = with_interface("nope0", before=good, matches=False)
     assert (slip.state, slip.announces, slip.settings) == ("invalid", True, good.settings)
+
+
+def test_a_dummy_interface_that_is_one_of_the_nodes_own_is_refused_under_the_name_it_was_written() -> None:
+    def with_dummy(name: str, *, before: Configuration | None, why: str | None, v1: str = "") -> Configuration:
+        found = configuration(
+            [agent("a", local=AgentConfig(dummy_interface=name, extlbint=v1))],
+            labels={},
+            in_force=before,
+            install_namespace="purelb",
+            not_for_dummy=lambda _: why,
+        )
+        assert isinstance(found, Configuration)
+        return found
+
+    text = '"eth0" is the interface of the default route: name one that can be made, such as kube-lb0'
+    fresh = with_dummy("", before=None, why="is the interface of the default route", v1="eth0")
+    assert (fresh.state, fresh.announces, fresh.message) == ("invalid", False, f"extlbint {text}; announcing nothing")
+    good = with_dummy("lb9", before=fresh, why=None)
+    assert good.state == "configured"
+    slip = with_dummy("eth0", before=good, why="is the interface of the default route")
+    assert (slip.state, slip.announces, slip.settings) == ("invalid", True, good.settings)
+    assert [(f.name, f.reason, f.text) for f in slip.findings] == [("a", "ConfigError", f"dummyInterface {text}")]
+    assert with_dummy("lb9", before=slip, why=None).state == "configured"
+    assert with_dummy("lb9", before=good, why="has changed").state == "configured", "it is in force"

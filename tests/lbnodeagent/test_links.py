@@ -22,7 +22,7 @@ from purelb.lbnodeagent.host import (
     KernelState,
     Route,
 )
-from purelb.lbnodeagent.links import Layout, layout
+from purelb.lbnodeagent.links import Layout, layout, not_for_dummy
 from purelb.net.subnets import parse_subnets, print_subnets
 
 
@@ -220,3 +220,35 @@ def test_the_text_of_subnets_reads_back(own: list[Address]) -> None:
     found = laid((LO, ETH0, ETH1), tuple(own), main=".")
     assert parse_subnets(print_subnets(found.subnets)) == found.subnets
     assert all(isinstance(network, IPv4Network) or network.version == 6 for network in found.subnets)
+
+
+@pytest.mark.parametrize(
+    ("interface", "addresses", "routes", "why"),
+    [
+        pytest.param(link(2, "x"), ("192.0.2.5/24",), (default(),), "is the interface of the default route", id="main"),
+        pytest.param(
+            link(2, "x", kind="dummy"), (), (default(family=6),), "is the interface of the default route", id="a dummy"
+        ),
+        pytest.param(link(2, "x"), ("192.0.2.5/24",), (), "carries 192.0.2.5, an address of the node", id="further"),
+        pytest.param(
+            link(2, "x", kind="vlan"), ("2001:db8::5/64",), (), "carries 2001:db8::5, an address of the node", id="vlan"
+        ),
+        pytest.param(link(2, "x"), ("fe80::1/64",), (), "is a network card of the node", id="card without address"),
+        pytest.param(link(2, "x", kind="dummy"), ("203.0.113.1/24",), (), None, id="a dummy with an address"),
+        pytest.param(link(2, "x", kind="ifb"), (), (default(9),), None, id="an ifb"),
+        pytest.param(link(2, "x", kind="bridge"), ("fe80::1/64",), (), None, id="an empty bridge"),
+        pytest.param(link(2, "x", loopback=True), ("203.0.113.1/32",), (), None, id="loopback"),
+        pytest.param(link(2, "y"), ("192.0.2.5/24",), (default(),), None, id="not there: it will be made"),
+    ],
+)
+def test_an_interface_of_the_node_is_not_for_non_local_addresses(
+    interface: Interface, addresses: tuple[str, ...], routes: tuple[Route, ...], why: str | None
+) -> None:
+    state = KernelState(interfaces=(LO, interface), addresses=tuple(map(address, addresses)), routes=routes)
+    assert not_for_dummy("x", state) == why
+
+
+def test_addresses_that_we_put_there_do_not_make_an_interface_one_of_the_node() -> None:
+    ours = address("192.0.2.10/32", proto=TAG)
+    state = KernelState(interfaces=(link(2, "x", kind="bridge"),), addresses=(ours,), routes=())
+    assert not_for_dummy("x", state) is None
