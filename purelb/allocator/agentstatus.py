@@ -3,7 +3,8 @@
 
 What can be seen in the object itself (out of scope, a broken selector, nothing configured) is told without any report. For the
 rest the nodes have the word: who names the object as the source of its configuration uses it, or cannot. Where no report counts,
-nothing is said about other objects coming first: that nobody is there to use it is another matter, and is told as such.
+nothing is said about other objects coming first: that nobody is there to use it is another matter, and is told as such. What is odd
+where it is used, such as a listed interface that does not exist, is told of the first such node by name.
 Rejected: working out here which object comes first on a node. That is the agents' decision, and two of them could differ.
 """
 
@@ -64,12 +65,15 @@ def desired(
     if broken:
         return says(reasons.CONFIG_ERROR, f"{broken[0]}: {shown(reports[broken[0]].message)}")
     if users:
-        return says(reasons.APPLIED, f"used by {len(users)} nodes")
+        odd = next((f"; {node}: {shown(reports[node].message)}" for node in users if reports[node].message), "")
+        return says(reasons.APPLIED, f"used by {len(users)} nodes{odd}")
     chosen = [node for node in nodes if selector is None or selectors.matches(selector, labels(node))]
+    everywhere = selector is None or selectors.is_empty(selector)
     if not chosen:
-        return says(reasons.NO_NODE_SELECTED, "no node matches the nodeSelector")
+        return says(reasons.NO_NODE_SELECTED, "there is no node" if everywhere else "no node matches the nodeSelector")
     if not any(node.metadata.name in reports for node in chosen):
-        return says(reasons.NO_NODE_SELECTED, "no node agent is alive on the nodes that match the nodeSelector")
+        where = "" if everywhere else " on the nodes that match the nodeSelector"
+        return says(reasons.NO_NODE_SELECTED, f"no node agent is alive{where}")
     return says(reasons.CONFIG_IGNORED, "another LBNodeAgent comes first on every node")
 
 

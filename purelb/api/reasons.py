@@ -315,11 +315,16 @@ GROUP_REASONS: Final = _table(
 )
 
 AGENT_REASONS: Final = _table(
-    Reason(APPLIED, True, ("used by {n} nodes",)),
+    Reason(APPLIED, True, ("used by {n} nodes", "used by {n} nodes; {node}: {text}")),
     Reason(
         NO_NODE_SELECTED,
         False,
-        ("no node matches the nodeSelector", "no node agent is alive on the nodes that match the nodeSelector"),
+        (
+            "no node matches the nodeSelector",
+            "no node agent is alive on the nodes that match the nodeSelector",
+            "there is no node",
+            "no node agent is alive",
+        ),
         "correct spec.nodeSelector, label a node, or start the node agents",
     ),
     Reason(INVALID_NODE_SELECTOR, False, ("{problem}",), "correct spec.nodeSelector"),

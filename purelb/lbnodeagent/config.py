@@ -107,7 +107,7 @@ def configuration(
         if unfit is not None:
             field = "dummyInterface" if applies.spec.local.dummy_interface else "extlbint"
             named = f"{field} {quoted(settings.dummy_interface)}"
-            settings = Unusable(f"{named} {unfit}: name one that can be made, such as {DUMMY_INTERFACE_DEFAULT}")
+            settings = Unusable(f"{named} {unfit}: name another, such as {DUMMY_INTERFACE_DEFAULT}")
         elif (before is None or before.local_interface != settings.local_interface) and not matches(settings):
             settings = Unusable(f"no interface matches {quoted(settings.local_interface)}")
     if isinstance(settings, Unusable):

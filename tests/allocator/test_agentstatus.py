@@ -154,6 +154,28 @@ async def test_why_no_node_uses_it(cluster: Cluster, spec: dict[str, Any], reaso
         assert await ready(cluster) == (0, "False", reason, message)
 
 
+async def test_what_is_odd_where_it_is_used_is_told_of_the_first_such_node(cluster: Cluster) -> None:
+    await lan(cluster)
+    for name, message in (("n1", ""), ("n3", "forwarding is off"), ("n2", "interface eth7 does not exist")):
+        node = Node(cluster, name)
+        await node.renew()
+        await node.report(config={**CONFIGURED, "message": message})
+    async with cluster.allocator():
+        assert await ready(cluster) == (3, "True", "Applied", "used by 3 nodes; n2: interface eth7 does not exist")
+
+
+@pytest.mark.parametrize("selector", [None, {}], ids=["no selector", "an empty selector"])
+async def test_who_selects_no_nodes_in_particular_is_not_told_of_its_selector(
+    cluster: Cluster, selector: dict[str, Any] | None
+) -> None:
+    await lan(cluster, **({} if selector is None else {"nodeSelector": selector}))
+    async with cluster.allocator():
+        assert await ready(cluster) == (0, "False", "NoNodeSelected", "there is no node")
+        await cluster.create(NODES, {"metadata": {"name": "n1"}})
+        await cluster.clock.advance(AGENTS_APART)
+        assert await ready(cluster) == (0, "False", "NoNodeSelected", "no node agent is alive")
+
+
 async def test_a_node_that_gets_the_label_is_noticed(cluster: Cluster) -> None:
     await cluster.create(NODES, {"metadata": {"name": "n1", "labels": {"rack": "a"}}})
     await lan(cluster, nodeSelector={"matchLabels": {"rack": "b"}})

@@ -606,9 +606,7 @@ async def test_an_interface_of_the_node_that_is_named_as_dummy_interface_takes_n
         await cluster.clock.advance(5.0)
         assert (cluster.answering(WEB), cluster.answering(FAR)) == (before, ["n1", "n2", "n3"])
         said = (await cluster.report("n1")).config
-        text = (
-            'dummyInterface "eth0" is the interface of the default route: name one that can be made, such as kube-lb0'
-        )
+        text = 'dummyInterface "eth0" is the interface of the default route: name another, such as kube-lb0'
         assert (said.state, said.message) == ("invalid", f"{text}; the configuration before stays")
         assert text in str(crew.agents["n1"].checks()["config"])
         found = [event async for page in cluster.admin.list_pages(EVENTS) for event in page.objects]

@@ -220,7 +220,7 @@ def test_a_dummy_interface_that_is_one_of_the_nodes_own_is_refused_under_the_nam
         assert isinstance(found, Configuration)
         return found
 
-    text = '"eth0" is the interface of the default route: name one that can be made, such as kube-lb0'
+    text = '"eth0" is the interface of the default route: name another, such as kube-lb0'
     fresh = with_dummy("", before=None, why="is the interface of the default route", v1="eth0")
     assert (fresh.state, fresh.announces, fresh.message) == ("invalid", False, f"extlbint {text}; announcing nothing")
     good = with_dummy("lb9", before=fresh, why=None)
