@@ -27,6 +27,7 @@ from purelb.allocator.sources.answers import Taken, check
 from purelb.allocator.sources.loans import Loan, Loans
 from purelb.allocator.sources.source import Held
 from purelb.allocator.wish import Wish, ports_of, read_wish
+from purelb.api import reasons
 from tests.allocator.desk import Desk
 from tests.allocator.ipam import lie
 from tests.allocator.objects import elsewhere, group, ip, service, v4, v6
@@ -104,6 +105,13 @@ class AWorldThatKeepsChanging(RuleBasedStateMachine):
         record = self.desk.ledger.records.get(key)
         if record is not None:
             assert before <= {*record.addresses, *record.leaving}, "what is published has to be confirmed gone first"
+            self._nobody_is_given_what_is_excluded_or_reserved({*record.addresses} - kept_before - before)
+        if refusal is not None:
+            told = reasons.ALLOCATED_REASONS[refusal.reason]
+            assert not told.status
+            assert refusal.waits or refusal.ask is not None or refusal.reason == reasons.INVALID_REQUEST, (
+                "nothing would ever have it asked again"
+            )
         wish = read_wish(asked)
         if isinstance(wish, Wish) and refusal is None and record is not None:
             families = {a[0] for a in record.addresses}
@@ -111,6 +119,14 @@ class AWorldThatKeepsChanging(RuleBasedStateMachine):
             assert families == set(wanted)
             assert set(wish.addresses) <= set(record.addresses) or kept_before
         return refusal
+
+    def _nobody_is_given_what_is_excluded_or_reserved(self, given: set[Address]) -> None:
+        for address in given:
+            place = self.desk.ledger.pools.where(address)
+            assert place is None or not place.excluded, f"{ip_text(address)} is excluded"
+            assert address not in self.desk.ledger.reserved, f"{ip_text(address)} is reserved"
+            kept_back = self.desk.ledger.quarantine.kept_for(address)
+            assert kept_back is None, f"{ip_text(address)} is in use, and still kept back"
 
     def _lend(self, key: ServiceKey, refusal: Refusal | None) -> None:
         """What the steps of the owner do with an ask, and with what was granted and is not used."""
@@ -352,7 +368,7 @@ class AWorldThatKeepsChanging(RuleBasedStateMachine):
                 )
 
     @invariant()
-    def nobody_holds_what_a_group_excludes_or_a_node_has_unless_it_held_it_before(self) -> None:
+    def the_holders_of_an_address_may_share_it_unless_it_is_contested(self) -> None:
         if not hasattr(self, "desk"):
             return
         for claim in self.desk.ledger.claims.values():
