@@ -33,6 +33,7 @@ from purelb.net.ranges import (
     first_and_last,
     interval_of,
     joined,
+    overlaps,
     print_item,
     reading_ranges,
     size,
@@ -180,7 +181,10 @@ def _reading(slot: _Slot, covers: dict[Family, Cover], losers: list[str], useles
         return holes
     yield
     left = (yield from _without(mine, holes)) if holes else mine
-    lost = yield from _of_no_use(left, family)
+    covered = union(mine)
+    yield
+    near = [network for network in _USELESS if network.version == family and overlaps(covered, interval_of(network))]
+    lost = yield from _among(near, left)
     if lost:
         useless += [f"{slot.name}: addresses of {network} can serve nobody and are left out" for network in lost]
         left = yield from _without(left, map(interval_of, lost))
@@ -190,8 +194,6 @@ def _reading(slot: _Slot, covers: dict[Family, Cover], losers: list[str], useles
             return _too_many(thinned.limit)
         left = thinned
     intervals = joined(left)
-    yield
-    covered = union(mine)
     yield
     excluded = (yield from _without(covered, intervals)) if left is not mine else ()
     return Entry(
@@ -233,15 +235,18 @@ def _thinned(intervals: Sequence[Interval]) -> Pieces[list[Interval] | TooMany]:
     return left
 
 
-def _of_no_use(intervals: Sequence[Interval], family: Family) -> Pieces[list[IPNetwork]]:
-    """The networks whose addresses can serve nobody and that have some in common with the intervals, in a fixed order."""
-    known = [(network, interval_of(network)) for network in _USELESS if network.version == family]
-    found: set[IPNetwork] = set()
-    for number, mine in enumerate(intervals, start=1):
-        found.update(network for network, it in known if mine.low <= it.high and it.low <= mine.high)
-        if not number % LOOKS:
-            yield
-    return [network for network, _ in known if network in found]
+def _among(networks: Iterable[IPNetwork], intervals: Sequence[Interval]) -> Pieces[list[IPNetwork]]:
+    """The networks that have addresses in common with the intervals."""
+    found: list[IPNetwork] = []
+    for network in networks:
+        low, high = int(network.network_address), int(network.broadcast_address)
+        for number, mine in enumerate(intervals, start=1):
+            if mine.low <= high and low <= mine.high:
+                found.append(network)
+                break
+            if not number % LOOKS:
+                yield
+    return found
 
 
 def _holes(slot: _Slot, ranges: Ranges, subnet: IPNetwork, family: Family) -> Pieces[list[Interval] | str]:
