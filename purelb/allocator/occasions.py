@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.observed import condition, published
@@ -24,7 +25,8 @@ class Occasion(Struct, frozen=True, gc=False):
     """One Event to write about a Service or a group. `apart` and `lasting` as in the table of Events.
 
     `once`: what it is about, if nothing but the Event itself shows to a later term that it was told. `refused_by`: the group, if it
-    tells of a refusal that no condition shows, and so counts as one when it is told.
+    tells of a refusal that no condition shows, and so counts as one when it is told. `silent`: another Event of the same write says
+    the same and more; it is counted and logged, and no Event.
     """
 
     reason: str
@@ -35,6 +37,7 @@ class Occasion(Struct, frozen=True, gc=False):
     lasting: float = 0.0
     once: str | None = None
     refused_by: str | None = None
+    silent: bool = False
 
 
 def occasion(reason: str, note: str, kind: rules.Kind = "Service") -> Occasion | None:
@@ -53,22 +56,22 @@ def of_change(
     """
     after = frozenset(desired.addresses)
     said = desired.allocated
+    entered: Said | None = None
+    if said is not None and said.reason != reasons.ADDRESS_ASSIGNED:
+        entered = said if _entered(condition(service, reasons.ALLOCATED), said) else None
     if after.difference(ours, published(service)) and not adopted and said is not None:
-        yield from _told(reasons.ADDRESS_ASSIGNED, said.message if said.status else ip_list(desired.addresses))
+        for told in _told(reasons.ADDRESS_ASSIGNED, said.message if said.status else ip_list(desired.addresses)):
+            yield replace(told, silent=said.status and entered is not None)
     kept_by_others = {entry.ip for entry in desired.others}
     if gone := [a for a in ours if a not in after and ip_list([a]) not in kept_by_others]:
         yield from _told(rules.ADDRESS_RELEASED, ip_list(gone))
-    if (
-        said is not None
-        and said.reason != reasons.ADDRESS_ASSIGNED
-        and _entered(condition(service, reasons.ALLOCATED), said)
-    ):
-        yield from _told(said.reason, said.message)
-    told = desired.announced
-    if told is not None:
+    if entered is not None:
+        yield from _told(entered.reason, entered.message)
+    seen = desired.announced
+    if seen is not None:
         found = condition(service, reasons.ANNOUNCED)
-        if _entered(found, told) or (told.status and found is not None and found.message != told.message):
-            yield from _told(told.reason, told.message)
+        if _entered(found, seen) or (seen.status and found is not None and found.message != seen.message):
+            yield from _told(seen.reason, seen.message)
 
 
 def _entered(before: Condition | None, now: Said) -> bool:

@@ -165,10 +165,8 @@ async def test_what_is_odd_where_it_is_used_is_told_of_the_first_such_node(clust
 
 
 @pytest.mark.parametrize("selector", [None, {}], ids=["no selector", "an empty selector"])
-async def test_who_selects_no_nodes_in_particular_is_not_told_of_its_selector(
-    cluster: Cluster, selector: dict[str, Any] | None
-) -> None:
-    await lan(cluster, **({} if selector is None else {"nodeSelector": selector}))
+async def test_who_selects_no_nodes_in_particular_is_not_told_of_its_selector(cluster: Cluster, selector: Any) -> None:
+    await lan(cluster, nodeSelector=selector)
     async with cluster.allocator():
         assert await ready(cluster) == (0, "False", "NoNodeSelected", "there is no node")
         await cluster.create(NODES, {"metadata": {"name": "n1"}})

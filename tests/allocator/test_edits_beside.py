@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from purelb.allocator.occasions import of_change
 from purelb.allocator.publish import Desired, Said
+from purelb.kube.model import Condition
 from tests.allocator.desk import Desk
 from tests.allocator.objects import group, ip, service, v4, v6
 
@@ -57,3 +59,21 @@ def test_an_address_that_comes_with_a_refusal_is_told_by_its_name_and_the_refusa
     desired = Desired((ip("192.0.2.10"), ip("2001:db8::1")), (), refused, None)
     told = [(each.reason, each.note) for each in of_change(service(), desired, ours=(ip("192.0.2.10"),))]
     assert told == [("AddressAssigned", "192.0.2.10, 2001:db8::1"), ("InUse", refused.message)]
+
+
+def test_some_of_what_was_wanted_is_told_by_one_event_that_says_what_came_and_what_is_missing() -> None:
+    partly = Said(True, "AddressAssignedPartially", "192.0.2.10 from default; missing IPv6: FamilyUnavailable: none")
+    desired = Desired((ip("192.0.2.10"),), (), partly, None)
+    told = [(each.type, each.reason) for each in of_change(service(), desired, ours=()) if not each.silent]
+    assert told == [("Warning", "AddressAssignedPartially")]
+
+
+def test_one_more_of_several_addresses_is_told_although_some_are_still_missing() -> None:
+    before = Condition(type="purelb.io/Allocated", status="True", reason="AddressAssignedPartially", message="one")
+    partly = Said(True, "AddressAssignedPartially", "192.0.2.10, 198.51.100.10 from default; missing 203.0.113.0/24")
+    has_one = service(ingress=("192.0.2.10",))
+    assert has_one.status is not None
+    has_one = replace(has_one, status=replace(has_one.status, conditions=(before,)))
+    desired = Desired((ip("192.0.2.10"), ip("198.51.100.10")), (), partly, None)
+    told = [(each.reason, each.note, each.silent) for each in of_change(has_one, desired, ours=(ip("192.0.2.10"),))]
+    assert told == [("AddressAssigned", partly.message, False)]
