@@ -89,8 +89,8 @@ def mine_of(
         if own.contest == "taken":  # an older Service turned out to have it
             objections.append((address, because.address_conflict(address, key)))
             continue
-        common, has_key = ports_in_common(facts, other.facts), other.facts.key is not None
-        objections.append((address, because.sharing(reason, address, key, ports=common, has_key=has_key)))
+        common, has_key, local = ports_in_common(facts, other.facts), other.facts.key is not None, other.facts.local
+        objections.append((address, because.sharing(reason, address, key, ports=common, has_key=has_key, local=local)))
         if any(reason == "SharingPortClash" or not facts.ports.isdisjoint(o.facts.ports) for reason, _, o in clashes):
             continue  # its change disturbs somebody else's live traffic: lost at once
         contests.append((address, "changed"))

@@ -282,13 +282,15 @@ def sharing(
     *,
     ports: Sequence[tuple[str, int]] = (),
     has_key: bool = False,
+    local: bool = True,
 ) -> Refusal:
     """Another holder does not share; `reason` is that of `sharing.clash`, `ports` what both want.
 
-    `has_key`: the holder has a sharing key, so where one is missing it is the asking Service's.
+    `has_key`: the holder has a sharing key, so where one is missing it is the asking Service's; `local`: likewise of the policy.
     """
     proto, port = ports[0] if ports else ("", 0)
-    which = int(has_key and reason == reasons.IN_USE)
+    own = {reasons.IN_USE: has_key, reasons.SHARING_POLICY_MISMATCH: not local}
+    which = int(own.get(reason, False))
     text = _say(reason, which, ip=ip_text(address), service=service, proto=proto, port=port)
     return Refusal(reason, text, (AddressChanges(address),))
 

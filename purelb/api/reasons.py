@@ -198,7 +198,10 @@ ALLOCATED_REASONS: Final = _table(
     Reason(
         SHARING_POLICY_MISMATCH,
         False,
-        ("{ip} is shared with {service}, which selects other Pods under externalTrafficPolicy Local",),
+        (
+            "{ip} is shared with {service}, which selects other Pods under externalTrafficPolicy Local",
+            "{ip} is shared with {service}, which selects other Pods, and this Service has externalTrafficPolicy Local",
+        ),
         "use the same selector, or externalTrafficPolicy Cluster",
     ),
     Reason(
