@@ -69,23 +69,30 @@ class Atlas:
         family, number = address
         return self._known[family].at(number) or self._excluded[family].at(number)
 
-    def handing_out(self, family: Family) -> "_Sorted":
-        """The intervals that are handed out, excluded ones left out."""
-        return self._known[family]
+    def parts(self, family: Family) -> "tuple[_Sorted, _Sorted]":
+        """The intervals that are handed out, and those that are excluded."""
+        return self._known[family], self._excluded[family]
 
     def moved(self, other: "Atlas") -> Mapping[Family, tuple[tuple[int, int], ...]]:
-        """Where another entry hands the addresses out than in the other atlas, or none of one: sorted bounds by family."""
+        """Where another entry has the addresses than in the other atlas, or has them otherwise: sorted, disjoint bounds by family.
+
+        A bit more where one group excludes what another one hands out.
+        """
         return at_once(self.moving(other))
 
     def moving(self, other: "Atlas") -> Pieces[Mapping[Family, tuple[tuple[int, int], ...]]]:
         """The same in pieces."""
         found: dict[Family, tuple[tuple[int, int], ...]] = {}
         for family, known in self._known.items():
-            found[family] = yield from known.moving(other.handing_out(family))
+            handed_out, excluded = other.parts(family)
+            one = yield from known.moving(handed_out)
+            two = yield from self._excluded[family].moving(excluded)
+            found[family] = (yield from _either(one, two)) if one and two else one or two
         return found
 
 
 _Row = tuple[int, int, Place]
+_Bounds = tuple[tuple[int, int], ...]
 
 
 class _Sorted:
@@ -145,6 +152,19 @@ class _Sorted:
     def at(self, number: int) -> Place | None:
         index = bisect_right(self._lows, number) - 1
         return self._places[index] if index >= 0 and number <= self._highs[index] else None
+
+
+def _either(one: _Bounds, two: _Bounds) -> Pieces[_Bounds]:
+    """What lies within some of the one or of the other, both sorted."""
+    found: list[tuple[int, int]] = []
+    for number, (low, high) in enumerate(merge(one, two)):
+        if not number % LOOKS:
+            yield
+        if found and low <= found[-1][1] + 1:
+            found[-1] = found[-1][0], max(found[-1][1], high)
+        else:
+            found.append((low, high))
+    return tuple(found)
 
 
 def _edges(rows: Iterable[_Row]) -> Iterator[int]:

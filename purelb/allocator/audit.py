@@ -94,6 +94,7 @@ def recounting(ledger: Ledger, *, only: str | None = None) -> Pieces[tuple[str, 
     claimed: Counter[EntryId] = Counter()
     users: Counter[tuple[str, str, Family]] = Counter()
     strays: Counter[tuple[str, Family]] = Counter()
+    excluded: Counter[tuple[str, Family]] = Counter()
     for number, (address, claim) in enumerate(ledger.claims.items()):
         if not number % CHANGES:
             yield
@@ -102,14 +103,23 @@ def recounting(ledger: Ledger, *, only: str | None = None) -> Pieces[tuple[str, 
             wrong.append(f"I3: {ip_text(address)} is attributed to {claim.entry}, but lies in {entry}")
         if claim.entry is not None:
             claimed[claim.entry] += 1
-        if entry is not None:
+        place = ledger.pools.where(address)
+        home = entry or (place.entry if place is not None else None)
+        if home is not None:
             for namespace in {key.namespace for key in claim.holders}:
-                users[entry.group, namespace, entry.family] += 1
+                users[home.group, namespace, address[0]] += 1
+            if entry is None:
+                excluded[home.group, address[0]] += 1
         if origin and ledger.pools.entry_of(address) is None:
             strays[origin, address[0]] += 1
     for (group, family), count in strays.items():
         if ledger.index.strays(group, family) != count:
             wrong.append(f"I3: {count} addresses came from {group}, {ledger.index.strays(group, family)} are counted")
+    for group, family in {*excluded, *((entry.group, entry.family) for entry in ledger.pools.entries())}:
+        if ledger.index.excluded(group, family) != excluded[group, family]:
+            wrong.append(
+                f"I3: {group} excludes {excluded[group, family]} IPv{family} addresses in use, and counts others"
+            )
     for number, (place_of_use, count) in enumerate(users.items()):
         if not number % LOOKS:
             yield

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The status of a ServiceGroup: what became of it, and how full it is. One merge patch of the whole status, only when it differs.
 
-Numbers saturate at what the field can hold. A refused group keeps its claims attributed to it as far as they lie in no other, but its
+Numbers saturate at what the field can hold. An address in use that the group excludes now is still allocated from it. A refused group keeps its claims attributed to it as far as they lie in no other, but its
 sizes are unknown and left out.
 """
 
@@ -50,8 +50,8 @@ def desired(
     kept = (ledger.index.strays(standing.name, 4), ledger.index.strays(standing.name, 6)) if attributed else (0, 0)
     fields: dict[str, object] = {
         "observedGeneration": standing.generation,
-        "allocatedIPv4": four.claimed if group is not None else kept[0],
-        "allocatedIPv6": six.claimed if group is not None else kept[1],
+        "allocatedIPv4": four.claimed + ledger.index.excluded(group.name, 4) if group is not None else kept[0],
+        "allocatedIPv6": six.claimed + ledger.index.excluded(group.name, 6) if group is not None else kept[1],
         "availableIPv4": None if group is None else min(four.free, _MOST),
         "availableIPv6": None if group is None else min(six.free, _MOST),
         "quarantinedIPv4": four.quarantined,

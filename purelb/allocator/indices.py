@@ -2,15 +2,18 @@
 """What can be asked of the ledger without looking at every claim: counters and bindings that follow from the claims alone.
 
 Only the ledger writes here, in the same step in which it changes a claim, and a recount (`audit.py`) compares. A claim without an
-entry counts nowhere but among the strays of the group it came from.
+entry counts in the group that excludes its address, and among the strays of the one it came from.
 """
 
 from collections.abc import Collection, Iterable, Iterator
+from typing import Final
 
 from purelb.allocator.claims import Claim, Holder
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.ranges import Address
 from purelb.net.ranges import Family
+
+_NONE: Final = frozenset[str]()
 
 
 class Indices:
@@ -19,6 +22,8 @@ class Indices:
         self._by_namespace: dict[tuple[str, str, Family], int] = {}
         self._contested: dict[Address, int] = {}
         self._strays: dict[tuple[str, Family], int] = {}
+        self._excluded: dict[tuple[str, Family], int] = {}
+        self._excluded_moved: set[str] = set()
         self._keys_moved: set[str] = set()
 
     # Reading
@@ -49,8 +54,19 @@ class Indices:
         """How many addresses in use came from a group of this name and lie in no pool now."""
         return self._strays.get((group, family), 0)
 
+    def excluded(self, group: str, family: Family) -> int:
+        """How many addresses in use stand in the pools of a group that excludes them."""
+        return self._excluded.get((group, family), 0)
+
+    def excluded_moved(self) -> frozenset[str]:
+        """The groups of which there are more or fewer such addresses since this was last asked."""
+        if not self._excluded_moved:
+            return _NONE
+        found, self._excluded_moved = frozenset(self._excluded_moved), set()
+        return found
+
     def used_by_namespace(self, group: str, namespace: str, family: Family) -> int:
-        """Distinct addresses of a group that Services of a namespace use."""
+        """Distinct addresses of a group that Services of a namespace use, also those that it excludes now."""
         return self._by_namespace.get((group, namespace, family), 0)
 
     def places_of_use(self) -> Iterable[tuple[str, str, Family]]:
@@ -64,30 +80,30 @@ class Indices:
 
     # Written by the ledger
 
-    def entered(self, claim: Claim, address: Address, service: ServiceKey, holder: Holder) -> None:
-        """A holder of the claim counts from now on; it is among its holders already."""
+    def entered(self, claim: Claim, address: Address, service: ServiceKey, holder: Holder, *, group: str) -> None:
+        """A holder of the claim counts in a group from now on (empty: in none); it is among its holders already."""
         entry = claim.entry
+        if group and not _in_its_namespace(claim, service):
+            place = (group, service.namespace, address[0])
+            self._by_namespace[place] = self._by_namespace.get(place, 0) + 1
         if entry is None:
             return
-        if not _in_its_namespace(claim, service):
-            place = (entry.group, service.namespace, entry.family)
-            self._by_namespace[place] = self._by_namespace.get(place, 0) + 1
         if holder.facts.key is not None and holder.state != "leaving":
             bound = self._keyed.setdefault((entry.group, entry.family, holder.facts.key), {})
             if address not in bound:
                 self._keys_moved.add(holder.facts.key)
             bound[address] = bound.get(address, 0) + 1
 
-    def left(self, claim: Claim, address: Address, service: ServiceKey, holder: Holder) -> None:
-        """A holder of the claim counts no longer; it is still among its holders."""
+    def left(self, claim: Claim, address: Address, service: ServiceKey, holder: Holder, *, group: str) -> None:
+        """A holder of the claim counts in the group no longer; it is still among its holders."""
         entry = claim.entry
-        if entry is None:
-            return
-        if not _in_its_namespace(claim, service):
-            place = (entry.group, service.namespace, entry.family)
+        if group and not _in_its_namespace(claim, service):
+            place = (group, service.namespace, address[0])
             self._by_namespace[place] -= 1
             if not self._by_namespace[place]:
                 del self._by_namespace[place]
+        if entry is None:
+            return
         if holder.facts.key is not None and holder.state != "leaving":
             place_of_key = (entry.group, entry.family, holder.facts.key)
             bound = self._keyed[place_of_key]
@@ -98,15 +114,15 @@ class Indices:
                 if not bound:
                     del self._keyed[place_of_key]
 
-    def all_entered(self, claim: Claim, address: Address) -> None:
-        """All holders of the claim count from now on."""
+    def all_entered(self, claim: Claim, address: Address, *, group: str) -> None:
+        """All holders of the claim count in a group from now on."""
         for service, holder in _one_by_one(claim):
-            self.entered(claim, address, service, holder)
+            self.entered(claim, address, service, holder, group=group)
 
-    def all_left(self, claim: Claim, address: Address) -> None:
-        """No holder of the claim counts any more."""
+    def all_left(self, claim: Claim, address: Address, *, group: str) -> None:
+        """No holder of the claim counts in the group any more."""
         for service, holder in _one_by_one(claim):
-            self.left(claim, address, service, holder)
+            self.left(claim, address, service, holder, group=group)
 
     def strayed(self, claim: Claim, address: Address, by: int, *, elsewhere: Collection[str]) -> None:
         """The claim is a stray of the group it came from, or (-1) is one no longer."""
@@ -117,6 +133,15 @@ class Indices:
                 self._strays[place] = count
             else:
                 self._strays.pop(place, None)
+
+    def exclude(self, group: str, family: Family, by: int) -> None:
+        """One more address in use is excluded by a group, or (-1) one less."""
+        count = self._excluded.get((group, family), 0) + by
+        if count:
+            self._excluded[group, family] = count
+        else:
+            del self._excluded[group, family]
+        self._excluded_moved.add(group)
 
     def contest(self, address: Address, by: int) -> None:
         """One more holder of the address has to go, or (-1) one less."""

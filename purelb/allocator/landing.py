@@ -193,7 +193,8 @@ def _tell(state: State, hands: Hands, key: ServiceKey, untold: Untold, *, ago: f
             str(key), told.reason, "", then, again_after=HOUR
         ):
             continue
-        hands.tell(untold.regarding, told, ago=ago)
+        if not told.silent:
+            hands.tell(untold.regarding, told, ago=ago)
         if told.refused_by is not None and desired is not None:
             hands.sink.count(metrics.REJECTED, told.refused_by, told.reason)
             held = ip_list(desired.addresses)
@@ -235,10 +236,11 @@ def wake(state: State, hands: Hands, freed: Iterable[Address], *, namespace: str
         if place is None or place.excluded:
             for name, where in state.groups.refused.items():  # it may have been counted there
                 hands.soon(StatusDue(where, name), priority=INITIAL)
+        if place is None:
             continue
         group, family = place.entry.group, place.entry.family
         note_use(state, hands, address)
-        if state.ledger.pools.has_free(group, family):
+        if not place.excluded and state.ledger.pools.has_free(group, family):
             for wait in (PoolHasRoom(group, family), EntryHasRoom(place.entry)):
                 for service in state.waiting.wake(wait):
                     hands.soon(service, priority=INITIAL)

@@ -51,6 +51,15 @@ class Ledger:
             return EntryId(origin.group, address[0], 0)
         return entry
 
+    def counted_in(self, address: Address) -> str:
+        """The group among whose addresses one counts, in use or not: the one that hands it out or lent it, else the one that excludes it."""
+        claim = self.claims.get(address)
+        entry = self.pools.entry_of(address) if claim is None else claim.entry
+        if entry is not None:
+            return entry.group
+        place = self.pools.where(address)
+        return "" if place is None else place.entry.group
+
     def quarantined_for(self, service: ServiceKey, group: str, family: Family) -> Address | None:
         """The address of a group that is kept back for a Service of this namespace and name, lowest first."""
         for address in self.quarantine.of(service):
@@ -110,7 +119,7 @@ class Ledger:
     ) -> tuple[Address, ...]:
         """Take over what the accepted groups say. No claim is lost: it is attributed anew, or becomes stray.
 
-        Costs what moves and not what is held; answers the addresses in use that were attributed anew. `elsewhere` are the groups whose
+        Costs what moves and not what is held; answers the addresses in use that were attributed anew, or are excluded by another group. `elsewhere` are the groups whose
         addresses a source gives: theirs is what came from them and lies in no pool.
         """
         return at_once(self.configuring(entries, atlas, reuse_delays=reuse_delays, elsewhere=elsewhere))
@@ -130,8 +139,8 @@ class Ledger:
                 yield
             self.pools.move(address, self.category(address), "free")
             if (claim := self.claims.get(address)) is not None:
-                self.index.strayed(claim, address, -1, elsewhere=self._elsewhere)
-                self.index.all_left(claim, address)
+                self._stray(claim, address, -1)
+                self.index.all_left(claim, address, group=self.counted_in(address))
         yield from self.pools.configuring(entries, atlas)
         self._delays = reuse_delays or {}
         self._elsewhere = elsewhere
@@ -141,13 +150,13 @@ class Ledger:
             self._account(address, "free")
             if (claim := self.claims.get(address)) is not None:
                 claim.entry = self.attribution(address, claim.origin)
-                self.index.strayed(claim, address, 1, elsewhere=elsewhere)
-                self.index.all_entered(claim, address)
+                self._stray(claim, address, 1)
+                self.index.all_entered(claim, address, group=self.counted_in(address))
         yield from self._shorten()
         return tuple(address for address in moved if address in self.claims)
 
     def _moving(self, atlas: Atlas, elsewhere: Collection[str]) -> Pieces[tuple[Address, ...]]:
-        """The known addresses that another entry hands out under `atlas`, or that a source gave whose group came or went."""
+        """The known addresses that have another place under `atlas`, or that a source gave whose group came or went."""
         found: dict[Address, None] = {}
         for family, bounds in (yield from self.pools.moving(atlas)).items():
             if bounds:
@@ -249,13 +258,13 @@ class Ledger:
     def trace(self, address: Address, origin: Origin) -> None:
         """Note where an address in use came from, for when no accepted group contains it."""
         claim = self.claims[address]
-        self.index.strayed(claim, address, -1, elsewhere=self._elsewhere)
+        self._stray(claim, address, -1)
         claim.origin = origin
         if (entry := self.attribution(address, origin)) != claim.entry:
-            self.index.all_left(claim, address)
+            self.index.all_left(claim, address, group=self.counted_in(address))
             claim.entry = entry
-            self.index.all_entered(claim, address)
-        self.index.strayed(claim, address, 1, elsewhere=self._elsewhere)
+            self.index.all_entered(claim, address, group=self.counted_in(address))
+        self._stray(claim, address, 1)
 
     def contest(self, service: ServiceKey, address: Address, why: Contest) -> None:
         """Mark a holder as the one that has to go from an address."""
@@ -315,7 +324,7 @@ class Ledger:
         if claim is None:
             before = self.category(address)
             claim = self.claims[address] = Claim(self.attribution(address, origin), {}, origin)
-            self.index.strayed(claim, address, 1, elsewhere=self._elsewhere)
+            self._stray(claim, address, 1)
             self.quarantine.drop(address)
             self._account(address, before)
         old = claim.holders.get(service)
@@ -324,26 +333,31 @@ class Ledger:
             if old.facts.key == holder.facts.key and (old.state == "leaving") == (holder.state == "leaving"):
                 claim.holders[service] = holder  # nothing that an index knows has changed, so neither has its order
                 return
-            self.index.left(claim, address, service, old)
+            self.index.left(claim, address, service, old, group=self.counted_in(address))
         claim.holders[service] = holder
-        self.index.entered(claim, address, service, holder)
+        self.index.entered(claim, address, service, holder, group=self.counted_in(address))
 
     def _drop(self, address: Address, service: ServiceKey, now: float) -> None:
         claim = self.claims[address]
         holder = claim.holders[service]
-        self.index.left(claim, address, service, holder)
+        self.index.left(claim, address, service, holder, group=self.counted_in(address))
         self.index.contest(address, -1 if holder.contest else 0)
         del claim.holders[service]
         if claim.holders:
             return
         before = self.category(address)
-        self.index.strayed(claim, address, -1, elsewhere=self._elsewhere)
+        self._stray(claim, address, -1)
         del self.claims[address]
         group = claim.entry.group if claim.entry is not None else ""
         delay = self._delays.get(group, 0.0)
         if holder.published and delay > 0:
             self.quarantine.add(address, service, group=group, since=now, until=now + delay)
         self._account(address, before)
+
+    def _stray(self, claim: Claim, address: Address, by: int) -> None:
+        self.index.strayed(claim, address, by, elsewhere=self._elsewhere)
+        if claim.entry is None and (group := self.counted_in(address)):
+            self.index.exclude(group, address[0], by)
 
     def _account(self, address: Address, before: Category) -> None:
         self.pools.move(address, before, self.category(address))

@@ -76,7 +76,7 @@ class Pools:
         self._of_group = {place: tuple(mine) for place, mine in of_group.items()}
 
     def moving(self, atlas: Atlas) -> Pieces[Mapping[Family, tuple[tuple[int, int], ...]]]:
-        """Which addresses other entries hand out under `atlas`, or none: sorted bounds by family."""
+        """Which addresses other entries have under `atlas`, or have otherwise: sorted bounds by family."""
         return self._atlas.moving(atlas)
 
     def where(self, address: Address) -> Place | None:

@@ -79,7 +79,8 @@ class Reconciler:
         outcome = self._service_turn(key, now) if isinstance(key, ServiceKey) else await self._other_turn(key, now)
         for moved in self._state.ledger.index.keys_moved():
             self._wake_all(KeyMoves(moved))
-        for name in self._state.ledger.pools.other_reservations():
+        ledger = self._state.ledger
+        for name in (*ledger.pools.other_reservations(), *ledger.index.excluded_moved()):
             if (group := self._state.groups.accepted.get(name)) is not None:
                 self._hands.soon(StatusDue(group.namespace, name), priority=INITIAL)
         if self._state.loans.lenders:

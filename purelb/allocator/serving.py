@@ -290,7 +290,8 @@ class Asker:
         for key, holder in others.items():
             if (reason := clash(facts, holder.facts)) is not None:
                 common, has_key = ports_in_common(facts, holder.facts), holder.facts.key is not None
-                return because.sharing(reason, address, key, ports=common, has_key=has_key)
+                local = holder.facts.local
+                return because.sharing(reason, address, key, ports=common, has_key=has_key, local=local)
         goes = next((key for key, holder in claim.holders.items() if holder.contest), None)
         return because.contested(address, goes) if goes is not None else None
 
@@ -318,10 +319,9 @@ class Asker:
     def _alone_on(self, address: Address, group: Group) -> bool:
         """Whether an address of the group is used by nobody else of the namespace."""
         claim = self._ledger.claims.get(address)
-        entry = self._ledger.pools.entry_of(address) if claim is None else claim.entry
         others = claim.holders if claim is not None else ()
         mine = (key != self.wish.service and key.namespace == self.wish.service.namespace for key in others)
-        return entry is not None and entry.group == group.name and not any(mine)
+        return self._ledger.counted_in(address) == group.name and not any(mine)
 
     def _in_turn(self, group: Group, entries: tuple[EntryId, ...]) -> tuple[EntryId, ...]:
         if not group.balance_pools or self.wish.sharing_key is not None:

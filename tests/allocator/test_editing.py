@@ -19,12 +19,12 @@ ADDRESSES = 48
 ENTRIES = (EntryId("a", 4, 0), EntryId("a", 4, 1), EntryId("b", 4, 0))
 Config = tuple[list[int | None], bool]
 
-# Whose each address is, by number of the entry, and whether items are written highest first.
+# Whose each address is, by number of the entry, behind them by number of the entry that excludes it; and whether items are written highest first.
 configs = st.tuples(
-    st.lists(st.none() | st.integers(0, 2), min_size=ADDRESSES, max_size=ADDRESSES).map(
+    st.lists(st.none() | st.integers(0, 5), min_size=ADDRESSES, max_size=ADDRESSES).map(
         lambda owners: [owner for owner in owners[: ADDRESSES // 6] for _ in range(6)]
     )
-    | st.lists(st.none() | st.integers(0, 2), min_size=ADDRESSES, max_size=ADDRESSES),
+    | st.lists(st.none() | st.integers(0, 5), min_size=ADDRESSES, max_size=ADDRESSES),
     st.booleans(),
 )
 some = st.sets(st.integers(0, ADDRESSES - 1))
@@ -33,16 +33,22 @@ some = st.sets(st.integers(0, ADDRESSES - 1))
 def read(config: Config) -> tuple[dict[EntryId, Layout], Atlas]:
     owners, backwards = config
     runs: dict[EntryId, list[tuple[int, int]]] = {}
+    holes: dict[EntryId, list[tuple[int, int]]] = {}
     for number, owner in enumerate(owners):
         if owner is None:
             continue
-        mine = runs.setdefault(ENTRIES[owner], [])
+        mine = (runs if owner < len(ENTRIES) else holes).setdefault(ENTRIES[owner % len(ENTRIES)], [])
         if mine and mine[-1][1] == number - 1:
             mine[-1] = (mine[-1][0], number)
         else:
             mine.append((number, number))
     layouts = {entry: Layout(written[::-1] if backwards else written) for entry, written in runs.items()}
-    rows = [(Place(entry), Interval(4, *bounds)) for entry, written in runs.items() for bounds in written]
+    rows = [
+        (Place(entry, excluded=excluded), Interval(4, *bounds))
+        for excluded, known in ((False, runs), (True, holes))
+        for entry, written in known.items()
+        for bounds in written
+    ]
     return layouts, Atlas(rows)
 
 
@@ -63,6 +69,7 @@ def everything(ledger: Ledger) -> dict[str, object]:
         found[f"usage of {entry}"] = ledger.pools.usage_of(entry)
     for group in ("a", "b"):
         found[f"strays of {group}"] = ledger.index.strays(group, 4)
+        found[f"excluded by {group}"] = ledger.index.excluded(group, 4)
         found[f"namespaces of {group}"] = [ledger.index.used_by_namespace(group, f"ns-{n}", 4) for n in range(3)]
         found[f"key of {group}"] = ledger.index.bound(group, 4, "key") is None
     for entry in ledger.pools.entries():
@@ -81,20 +88,22 @@ def test_edited_groups_leave_the_ledger_that_would_have_been_made_with_them(
     edited, fresh = Ledger(), Ledger()
     edited.configure(*read(before))
     filled(edited, held, reserved)
-    attributed = {address: claim.entry for address, claim in edited.claims.items()}
+    attributed = {address: edited.pools.where(address) for address in edited.claims}
     moved = edited.configure(*read(after))
     fresh.configure(*read(after))
     filled(fresh, held, reserved)
     assert {address: claim.entry for address, claim in edited.claims.items()} == {
         address: claim.entry for address, claim in fresh.claims.items()
     }
-    assert set(moved) == {a for a, entry in attributed.items() if edited.claims[a].entry != entry}
+    assert set(moved) == {a for a, place in attributed.items() if edited.pools.where(a) != place}
     assert list(broken(edited)) == []
     assert everything(edited) == everything(fresh)
 
 
 @given(before=configs, after=configs)
-def test_what_moves_between_two_atlases_is_what_another_entry_hands_out(before: Config, after: Config) -> None:
+def test_what_moves_between_two_atlases_is_what_another_entry_has_or_has_otherwise(
+    before: Config, after: Config
+) -> None:
     (_, old), (_, new) = read(before), read(after)
     inside = {n for low, high in old.moved(new)[4] for n in range(low, high + 1)}
     assert inside == {n for n in range(ADDRESSES) if old.where((4, n)) != new.where((4, n))}
