@@ -60,6 +60,8 @@ async def test_a_service_grows_with_the_subnets_that_come_to_life_and_never_shri
     pools = {name: value for (name, *labels), value in cluster.sink.counts.items() if labels == ["default"]}
     assert pools["purelb_address_pool_multipool_allocations_total"] == 2
     assert pools["purelb_address_pool_multipool_partial_total"] == 1
+    told = sorted(reason for _, reason, _ in await cluster.events() if reason.startswith("AddressAssigned"))
+    assert told == ["AddressAssigned", "AddressAssignedPartially"], "each address stands in one of them"
 
 
 async def test_an_entry_written_later_is_added_and_an_edit_that_changes_none_writes_nothing(cluster: Cluster) -> None:

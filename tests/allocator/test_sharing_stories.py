@@ -144,6 +144,22 @@ def test_under_local_only_services_with_the_same_pods_share_and_under_cluster_al
     assert desk.get(sharer("b", 81, selector={"app": "y"})) == ("192.0.2.10",)
 
 
+def test_whose_own_policy_is_local_is_not_told_that_the_other_has_it() -> None:
+    desk = Desk(group(remote=True))
+    local: dict[str, Any] = {"external_traffic_policy": "Local"}
+    own = "192.0.2.10 is shared with shop/a, which selects other Pods, and this Service has externalTrafficPolicy Local"
+    desk.get(sharer("a", 80, selector={"app": "x"}))
+    asks = desk.ask(sharer("b", 81, selector={"app": "y"}, **local))
+    assert (reason(asks), asks and asks.text) == ("SharingPolicyMismatch", own)
+    assert desk.get(sharer("b", 81, selector={"app": "y"})) == ("192.0.2.10",)
+    desk.configure(group("default", v4("192.0.2.10/32"), remote=True))
+    edits = desk.ask(sharer("b", 81, selector={"app": "y"}, **local))
+    assert reason(edits) == "SharingPolicyMismatch"
+    assert edits is not None
+    assert edits.text.startswith(own)
+    assert desk.held(sharer("b", 81)) == ("192.0.2.10",)
+
+
 def test_a_key_is_joined_in_the_group_where_it_is_bound_even_when_that_is_full() -> None:
     first = group("first", v4("192.0.2.10/32"), auto_assign=True, priority=1)
     second = group("second", v4("198.51.100.1/32", "198.51.100.0/24"), auto_assign=True, priority=2)
