@@ -35,7 +35,7 @@ from purelb.kube.clock import Clock
 from purelb.kube.elector import Elector, LeadershipLost
 from purelb.kube.elector import Term as Leadership
 from purelb.kube.informer import InformerSet
-from purelb.kube.metrics import Sample, Sink
+from purelb.kube.metrics import LEADER, Sample, Sink
 from purelb.kube.recorder import LAST_SECONDS, Recorder
 from purelb.kube.transport import Transport
 from purelb.process import scrapers
@@ -190,6 +190,8 @@ class Allocator:
             yield from self._informers.samples()
         if self._elector is not None:
             yield from self._elector.samples()
+        elif not self._settings.leader_elect:  # its life is one term, which begins when everything was seen
+            yield Sample(LEADER, float(self._term is not None), (leases.ALLOCATOR_LEASE,))
         if self._term is not None:
             yield from self._term.samples(now)
 
