@@ -30,7 +30,7 @@ from purelb.kube.metrics import (
     RECONCILE_TOTAL,
     Sink,
 )
-from purelb.kube.queue import QueueClosed, WorkQueue
+from purelb.kube.queue import LIVE, QueueClosed, WorkQueue
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -52,9 +52,10 @@ class Done(Struct, frozen=True):
 
 
 class After(Struct, frozen=True):
-    """Fine until `delay` seconds from now; look again then."""
+    """Fine until `delay` seconds from now; look again then, with this priority or that of an earlier turn, if that is higher."""
 
     delay: float
+    priority: int = LIVE
 
 
 class Retry(Struct, frozen=True):
@@ -205,10 +206,10 @@ class Owner(Generic[K]):
             case Done():
                 self._count("success", started)
                 self._queue.forget(key)
-            case After(delay=delay):
+            case After(delay=delay, priority=priority):
                 self._count("requeue_after", started)
                 self._queue.forget(key)
-                self._queue.add_after(key, delay)
+                self._queue.add_after(key, delay, priority=priority)
             case Retry(reason=reason):
                 self._count("requeue", started)
                 delay = self._queue.add_rate_limited(key)
