@@ -126,6 +126,7 @@ def _from_some(asker: Asker, missing: tuple[Family, ...]) -> _Served | Refusal:
     if isinstance(candidates, Refusal):
         return candidates
     tried: list[tuple[_Served, Refusal]] = []
+    untried = candidates.untried
     for group in candidates.groups:
         served = _from_one(asker, group, missing, {}, warning=candidates.warning)
         if served.shortfall is None:
@@ -134,12 +135,14 @@ def _from_some(asker: Asker, missing: tuple[Family, ...]) -> _Served | Refusal:
             return served  # whether the next one is to be tried is known when it has answered
         tried.append((served, served.shortfall))
         if asker.is_bound(group, missing):
+            untried = ()
             break  # a bound key that cannot be joined does not send its Service to another pool
     if asker.wish.policy == "PreferDualStack":
         for served, _ in tried:
             if any(isinstance(found, Filled) for found in served.answer.values()):
                 return served
-    return because.every_group([(served.group.name, refusal) for served, refusal in tried])
+    refusal = because.every_group([(served.group.name, refusal) for served, refusal in tried])
+    return because.besides(refusal, untried) if untried else refusal
 
 
 def _from_one(

@@ -25,12 +25,14 @@ from purelb.api import reasons
 from purelb.api.groups import DEFAULT_GROUP, Accepted, Group, Scope, reading_group
 from purelb.api.groups import Refusal as GroupRefusal
 from purelb.api.kinds import ServiceGroup
+from purelb.api.names import is_slip
 from purelb.api.pieces import LOOKS, Pieces, at_once
 from purelb.kube import selectors
 from purelb.net.ranges import Interval, print_interval
 
 Labels = Mapping[str, str]
 
+_SHORT: Final = 8  # names of a list in which a slip is looked for: a refusal is to stay cheap
 _UNSET: Final = 1 << 17  # behind every priority
 
 
@@ -46,10 +48,14 @@ class Standing(Struct, frozen=True, gc=False):
 
 
 class Candidates(Struct, frozen=True, gc=False):
-    """The groups to ask, in turn. `warning`: the choice was ambiguous and fell to the open group."""
+    """The groups to ask, in turn. `warning`: the choice was ambiguous and fell to the open group.
+
+    `untried`: groups that serve the namespace as well, but are no spill-over, because nobody gave them a priority.
+    """
 
     groups: tuple[Group, ...]
     warning: str = ""
+    untried: tuple[str, ...] = ()
 
 
 class Groups:
@@ -215,15 +221,21 @@ class Groups:
         ranked = sorted(chosen, key=lambda group: (_rank(group, bound), group.name))
         if serving and len(ranked) > 1 and _rank(ranked[0], bound) == _rank(ranked[1], bound):
             tied = sorted(group.name for group in ranked if _rank(group, bound) == _rank(ranked[0], bound))
-            refusal = because.ambiguous_group(tied, namespace, marked=ranked[0].namespace_default)
+            marked = ranked[0].namespace_default
+            refusal = because.ambiguous_group(tied, namespace, marked=marked)
             fallback = self.accepted.get(DEFAULT_GROUP)
             if namespace in self.fenced or fallback is None or fallback not in allowed or fallback in serving:
                 return refusal
             if fallback.namespaces or fallback.namespace_selector is not None:
                 return refusal
-            return Candidates((fallback,), refusal.text)
+            return Candidates(
+                (fallback,), because.ambiguous_group(tied, namespace, marked=marked, used=fallback.name).text
+            )
         first, *rest = ranked
-        return Candidates((first, *(group for group in rest if group.priority is not None or not serving)))
+        untried = tuple(group.name for group in rest if serving and group.priority is None and not group.drain)
+        return Candidates(
+            (first, *(group for group in rest if group.priority is not None or not serving)), untried=untried
+        )
 
     def _why_none(self, namespace: str, labels: Labels) -> list[str]:
         """What keeps each group from being chosen that is not plainly somebody else's; the group named default first."""
@@ -232,7 +244,9 @@ class Groups:
         for name, group in self.accepted.items():
             serves = self.serves(group, namespace)
             if not serves and (group.namespaces or group.namespace_selector is not None):
-                if name == DEFAULT_GROUP:
+                if (slip := self._slip(group, namespace)) is not None:
+                    found[name] = f"{name} serves {slip}, which does not exist"
+                elif name == DEFAULT_GROUP:
                     found[name] = f"{name} serves other namespaces"
             elif group.deleted:
                 found[name] = f"{name} is being deleted"
@@ -243,6 +257,15 @@ class Groups:
             else:
                 found[name] = f"{name} does not serve a namespace that is fenced"
         return [found[name] for name in sorted(found, key=lambda name: (name != DEFAULT_GROUP, name))]
+
+    def _slip(self, group: Group, namespace: str) -> str | None:
+        """A namespace of a short list that does not exist and is one slip of the finger away: likely this one was meant."""
+        if len(group.namespaces) > _SHORT:
+            return None
+        return next(
+            (name for name in sorted(group.namespaces) if is_slip(name, namespace) and self._labels_of(name) is None),
+            None,
+        )
 
 
 class _Taken:

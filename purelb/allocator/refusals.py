@@ -16,6 +16,7 @@ from purelb.allocator.atlas import EntryId
 from purelb.allocator.ranges import Address, ip_text
 from purelb.allocator.sources.ask import Asked
 from purelb.api import reasons
+from purelb.api.durations import print_duration
 from purelb.api.messages import shown
 from purelb.net.ranges import Family, IPNetwork
 
@@ -136,6 +137,16 @@ def in_group(refusal: Refusal, group: str) -> Refusal:
     return replace(refusal, asked=group)
 
 
+def for_address(refusal: Refusal, address: Address, group: str) -> Refusal:
+    """The same refusal of a group, for who has not named it but an address in it."""
+    return replace(refusal, text=f"{ip_text(address)} is in {group}: {refusal.text}")
+
+
+def besides(refusal: Refusal, untried: Sequence[str]) -> Refusal:
+    """The same refusal, and which groups serve the namespace too and are no spill-over for those that were tried."""
+    return replace(refusal, text=f"{refusal.text}; not tried for want of a priority: {', '.join(_some(untried))}")
+
+
 def with_waits(refusal: Refusal, waits: tuple[Wait, ...]) -> Refusal:
     """The same refusal, waiting for more."""
     return replace(refusal, waits=tuple(dict.fromkeys(waits)))
@@ -204,8 +215,7 @@ def group_not_ready(name: str, reason: str, message: str) -> Refusal:
 
 def no_matching_group(namespace: str, why_not: Sequence[str] = ()) -> Refusal:
     """`why_not`: what keeps groups from being chosen that might have been meant."""
-    listed = [*why_not[:_LISTED_MAX], *([f"and {len(why_not) - _LISTED_MAX} more"] if why_not[_LISTED_MAX:] else [])]
-    text = _say(reasons.NO_MATCHING_GROUP, 1 if why_not else 0, ns=namespace, groups="; ".join(listed))
+    text = _say(reasons.NO_MATCHING_GROUP, 1 if why_not else 0, ns=namespace, groups="; ".join(_some(why_not)))
     return Refusal(reasons.NO_MATCHING_GROUP, text, (GroupsChange(reasons.NO_MATCHING_GROUP),))
 
 
@@ -220,8 +230,10 @@ def is_about_namespace(refusal: Refusal) -> bool:
     return any(isinstance(wait, NamespaceSeen) for wait in refusal.waits)
 
 
-def ambiguous_group(names: Iterable[str], namespace: str, *, marked: bool) -> Refusal:
-    text = _say(reasons.AMBIGUOUS_GROUP, int(marked), names=", ".join(names), ns=namespace)
+def ambiguous_group(names: Iterable[str], namespace: str, *, marked: bool, used: str = "") -> Refusal:
+    """`used`: the group that serves the namespace instead, if any; then the text is a warning."""
+    which = int(marked) + (2 if used else 0)
+    text = _say(reasons.AMBIGUOUS_GROUP, which, names=", ".join(names), ns=namespace, used=used)
     return Refusal(reasons.AMBIGUOUS_GROUP, text, (GroupsChange(reasons.AMBIGUOUS_GROUP),))
 
 
@@ -253,9 +265,9 @@ def reserved(address: Address, kind: str, name: str) -> Refusal:
     return Refusal(reasons.ADDRESS_RESERVED, text, waits)
 
 
-def quarantined(address: Address, service: object, until: float) -> Refusal:
-    """The address is kept for its former Service."""
-    text = f"{ip_text(address)} is kept for {service} until its reuseDelay has passed"
+def quarantined(address: Address, service: object, until: float, *, group: str, delay: float) -> Refusal:
+    """The address is kept for its former Service, by the `reuseDelay` of its group."""
+    text = _say(reasons.IN_USE, 3, ip=ip_text(address), service=service, group=group, delay=print_duration(delay))
     return Refusal(reasons.IN_USE, text, (AddressChanges(address),), again=At(until))
 
 
@@ -376,6 +388,12 @@ def ipam_misconfigured(source: str, problem: str) -> Refusal:
 def address_conflict(address: Address, older: object) -> Refusal:
     text = _say(reasons.ADDRESS_CONFLICT, ip=ip_text(address), service=older)
     return Refusal(reasons.ADDRESS_CONFLICT, text, (AddressChanges(address),))
+
+
+def _some(names: Sequence[str]) -> list[str]:
+    """The first few, and how many more."""
+    more = len(names) - _LISTED_MAX
+    return [*names[:_LISTED_MAX], *([f"and {more} more"] if more > 0 else [])]
 
 
 def _say(reason: str, which: int = 0, /, **values: object) -> str:

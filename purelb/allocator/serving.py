@@ -236,7 +236,9 @@ class Asker:
             return None if refusal is None else because.in_group(refusal, elsewhere.name)
         place = self._ledger.pools.where(address)
         if place is None:
-            return because.not_in_any_pool(address)
+            home = home_of(address, ledger=self._ledger, groups=self._groups)
+            refused = self._groups.named(home.name, self.wish.service.namespace) if home.name is not None else None
+            return refused if isinstance(refused, Refusal) else because.not_in_any_pool(address)
         group = self._groups.accepted[place.entry.group]
         refusal = self._request(address, wanted, group, place, taken)
         return None if refusal is None else because.in_group(refusal, group.name)
@@ -246,7 +248,7 @@ class Asker:
     ) -> Refusal | None:
         wish = self.wish
         if (denied := self._groups.denial(group, wish.service.namespace)) is not None:
-            return denied
+            return because.for_address(denied, address, group.name)
         if group.drain:
             return because.group_draining(group.name, deleted=group.deleted)
         if place.excluded:
@@ -257,7 +259,8 @@ class Asker:
             return because.family_mismatch(address, wanted)
         held_back = self._ledger.quarantine.kept_for(address)
         if held_back is not None and held_back[1] != wish.service:
-            return because.quarantined(address, held_back[1], held_back[0])
+            until, former = held_back
+            return because.quarantined(address, former, until, group=group.name, delay=group.reuse_delay)
         if (refusal := self.join(address, group)) is not None:
             return refusal
         bound = self.bound(group, address[0])

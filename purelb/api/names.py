@@ -35,3 +35,18 @@ def is_qualified(text: str) -> bool:
 def is_label_value(text: str) -> bool:
     """The value of a label; it may be empty."""
     return not text or _NAME.fullmatch(text) is not None
+
+
+def is_slip(written: str, meant: str) -> bool:
+    """Whether one name is another with one letter wrong, missing or too many, or two the wrong way round; or the same."""
+    if abs(len(written) - len(meant)) > 1:
+        return False
+    here = _shared(written, meant)
+    there = _shared(written[here:][::-1], meant[here:][::-1])
+    left, right = written[here : len(written) - there], meant[here : len(meant) - there]
+    return max(len(left), len(right)) <= 1 or (len(left) == 2 and left == right[::-1])
+
+
+def _shared(one: str, other: str) -> int:
+    """How many letters they begin with alike."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

@@ -145,6 +145,8 @@ ALLOCATED_REASONS: Final = _table(
         (
             "{names} serve namespace {ns} and none is marked namespaceDefault",
             "{names} serve namespace {ns} and several are marked namespaceDefault",
+            "{names} serve namespace {ns} and none is marked namespaceDefault: {used} serves it; mark one of them, or set priority",
+            "{names} serve namespace {ns} and several are marked namespaceDefault: {used} serves it; mark only one, or set priority",
         ),
         "mark one of them namespaceDefault, or set priority",
     ),
@@ -182,6 +184,7 @@ ALLOCATED_REASONS: Final = _table(
             "{ip} is held by {service} without a sharing key",
             "{ip} is held by {service}, and this Service has no sharing key",
             "{ip} is contested: {service} may not share it with its other holders any more",
+            "{ip} is kept for {service} until the reuseDelay of {group} ({delay}) has passed",
         ),
         "free the address, or share it",
     ),

@@ -227,6 +227,23 @@ async def test_a_refused_re_evaluation_is_told_by_an_event_and_the_one_write_say
         assert cluster.status_writes() == count + 2
 
 
+async def test_the_event_of_a_re_evaluation_and_the_condition_name_one_group(cluster: Cluster) -> None:
+    async with cluster.allocator():
+        await cluster.serve(annotations={"purelb.io/addresses": "192.0.2.10"})
+        await cluster.clock.advance(1.0)
+        nothing = {"pool": "192.0.2.12/32", "exclude": ["192.0.2.0/24"]}
+        await cluster.patch(SERVICE_GROUPS, "default", {"spec": {"local": {"v4pool": nothing}}}, INSTALL)
+        await cluster.clock.advance(1.0)
+        before = await cluster.allocated()
+        assert before == ("True", "AddressAssigned", "192.0.2.10 from default")
+        await edit(cluster, re_evaluate="true")
+        assert await cluster.allocated() == before
+        ((_, reason, note),) = [event for event in await cluster.events() if "re-evaluate" in event[2]]
+        assert reason == "GroupNotReady"
+        assert note.startswith("purelb.io/re-evaluate: ServiceGroup default is not usable: NoAddresses: ")
+        assert note.endswith("; keeps 192.0.2.10")
+
+
 @pytest.mark.parametrize(
     ("code", "reason", "seconds"), [(409, "Conflict", 1.0), (422, "Invalid", 1800.0)], ids=["conflicts", "a webhook"]
 )

@@ -32,6 +32,8 @@ async def released(cluster: Cluster) -> None:
     await cluster.serve("wants", annotations={"purelb.io/addresses": "192.0.2.10"})
     await cluster.clock.advance(20.0)
     assert [await cluster.addresses(name) for name in ("waits", "wants")] == [(), ()]
+    text = "192.0.2.10 is kept for shop/web until the reuseDelay of default (10m) has passed"
+    assert await cluster.allocated("wants") == ("False", "InUse", text)
 
 
 async def served(cluster: Cluster) -> tuple[str, ...]:

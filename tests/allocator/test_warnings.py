@@ -16,7 +16,7 @@ from tests.allocator.objects import INSTALL
 PINNED = "192.0.2.11"
 MOOT = "purelb.io/addresses decides: purelb.io/service-group default has no effect"
 OLD = "spec.loadBalancerIP is deprecated: use the annotation purelb.io/addresses"
-AMBIGUOUS = "a, b serve namespace shop and none is marked namespaceDefault"
+AMBIGUOUS = "a, b serve namespace shop and none is marked namespaceDefault: default serves it; mark one of them, or set priority"
 KEPT = "purelb.io/allow-local keeps externalTrafficPolicy Local"
 
 WARNINGS = {"ConfigurationWarning", "DeprecationWarning", "LocalOverride"}

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from purelb.allocator.groups import Groups
+from purelb.allocator.refusals import Refusal
 from purelb.kube.model import LabelSelector
 from tests.allocator.desk import Desk
-from tests.allocator.objects import group, service, v4, v6
+from tests.allocator.objects import INSTALL, group, service, v4, v6
 
 if TYPE_CHECKING:
     from purelb.api.kinds import ServiceGroup
@@ -93,7 +95,13 @@ def test_groups_are_filled_by_priority_and_whoever_has_none_is_no_way_out() -> N
     refusal = desk.ask(service("late"))
     assert refusal is not None
     full = "PoolExhausted (1 of 1 IPv4 addresses in use)"
-    assert refusal.text == f"c: {full}; b: {full}"
+    assert refusal.text == f"c: {full}; b: {full}; not tried for want of a priority: a"
+    desk.configure(*groups[1:], numbered("a", 1, **SHOP, drain=True))
+    drained = desk.ask(service("late"))
+    assert drained is not None
+    assert drained.text == f"c: {full}; b: {full}", "it would not help"
+    desk.configure(numbered("a", 1, **SHOP, priority=30), *groups[1:])
+    assert desk.get(service("late")) == ("198.51.1.1",)
 
 
 def test_open_groups_are_filled_one_after_the_other_with_a_priority_or_without() -> None:
@@ -131,6 +139,37 @@ def test_a_fence_names_the_groups_that_are_left() -> None:
     stranger = desk.ask(service(namespace="bank", annotations={"purelb.io/service-group": "fence"}))
     assert stranger is not None
     assert (stranger.reason, stranger.text) == ("NamespaceDenied", "fence does not serve namespace bank")
+
+
+def test_who_requests_an_address_that_it_may_not_have_is_told_of_which_group_it_is() -> None:
+    fence = numbered("fence", 1, **SHOP, enforce_namespaces=True)
+    desk = Desk(fence, numbered("default", 3))
+    outside = desk.ask(service(annotations={"purelb.io/addresses": "198.51.3.1"}))
+    text = "198.51.3.1 is in default: namespace shop may use only fence"
+    assert outside is not None
+    assert (outside.reason, outside.text) == ("NamespaceDenied", text)
+    stranger = desk.ask(service(namespace="bank", annotations={"purelb.io/addresses": "198.51.1.1"}))
+    text = "198.51.1.1 is in fence: fence does not serve namespace bank"
+    assert stranger is not None
+    assert (stranger.reason, stranger.text) == ("NamespaceDenied", text)
+
+
+def test_a_slip_in_the_namespaces_of_a_group_is_named_if_there_is_no_such_namespace() -> None:
+    there = {"shop", "shod"}
+    written = (("typed", ("sohp",)), ("other", ("shod",)), ("long", ("shopp", *(f"n{n}" for n in range(8)))))
+
+    def refused(*groups: ServiceGroup) -> str:
+        made = Groups(groups, install_namespace=INSTALL, labels_of=lambda name: {} if name in there else None)
+        found = made.candidates(namespace="shop", named=None, labels={}, bound=frozenset())
+        assert isinstance(found, Refusal)
+        return found.text
+
+    listed = [numbered(name, at, namespaces=names) for at, (name, names) in enumerate(written)]
+    assert (
+        refused(*listed) == "no ServiceGroup can be chosen for namespace shop: typed serves sohp, which does not exist"
+    )
+    there.add("sohp")
+    assert refused(*listed) == "no ServiceGroup serves namespace shop and none is named default"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from purelb.api.names import is_label_value, is_namespace, is_qualified, is_subdomain
+from purelb.api.names import is_label_value, is_namespace, is_qualified, is_slip, is_subdomain
 
 
 @pytest.mark.parametrize("text", ["a", "purelb-system", "0", "a" * 63])
@@ -52,3 +52,27 @@ def test_the_value_of_a_label_may_be_empty_and_has_no_blanks() -> None:
     assert is_label_value("")
     assert is_label_value("v1.2_x")
     assert not is_label_value("two words")
+
+
+@pytest.mark.parametrize(
+    ("written", "slip"),
+    [
+        ("shop", True),
+        ("sho", True),
+        ("hop", True),
+        ("shopp", True),
+        ("shhop", True),
+        ("shap", True),
+        ("sohp", True),
+        ("shpo", True),
+        ("sh", False),
+        ("shoppp", False),
+        ("stop", True),
+        ("step", False),
+        ("opsh", False),
+        ("bank", False),
+        ("", False),
+    ],
+)
+def test_one_slip_of_the_finger_is_told_from_another_name(written: str, slip: bool) -> None:
+    assert (is_slip(written, "shop"), is_slip("shop", written)) == (slip, slip)
