@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from purelb.allocator import metrics
 from purelb.allocator.decision import Settle
+from purelb.allocator.desired import Outlook
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.occasions import Occasion, occasion
-from purelb.allocator.publish import Desired
 from purelb.allocator.refusals import ip_list
 from purelb.allocator.state import Hands, State
 from purelb.api import annotations as words
@@ -28,27 +28,26 @@ def count(
     hands: Hands,
     key: ServiceKey,
     settle: Settle,
-    desired: Desired,
+    seen: Outlook,
     now: float,
-    *,
-    quiet: bool = False,
 ) -> None:
-    """Where the Service stands now; a refusal is told once per change of answer. `quiet`: it is not told for now."""
+    """Where the Service stands now; a refusal is told once per change of answer."""
+    desired, concerned = seen.desired, seen.concerned
     refusal, told = settle.refusal, desired.announced
     kind: Kind = "allocated"
     if refusal is not None:
         kind = "partial" if settle.partial else "pending"
     if not desired.addresses:
         state.tally.seen(key, now)
-    if quiet:
+    if seen.quiet:
         return
     trouble = told is not None and (not told.status or told.reason == reasons.ANNOUNCED_TWICE)
     unannounced = told.reason if told is not None and trouble and desired.addresses else ""
     reason = refusal.reason if refusal is not None else ""
     if (since := state.tally.unwritten_since(key, now)) is not None:  # no condition can say so
-        state.tally.stands(key, "pending", reasons.PUBLISH_REFUSED, since, unannounced=unannounced)
+        state.tally.stands(key, "pending", reasons.PUBLISH_REFUSED, since, unannounced=unannounced, concerned=concerned)
         return
-    new = state.tally.stands(key, kind, reason, now, unannounced=unannounced)
+    new = state.tally.stands(key, kind, reason, now, unannounced=unannounced, concerned=concerned)
     if new and refusal is not None:
         hands.sink.count(metrics.REJECTED, refusal.group, reason)
         elsewhere = state.groups.elsewhere.get(refusal.group)

@@ -26,11 +26,15 @@ from purelb.kube.model import Condition, Service, annotations
 
 
 class Outlook(Struct, frozen=True, gc=False):
-    """What a Service should say, and when to look again although nothing changed. `quiet`: the refusal is not told for now."""
+    """What a Service should say, and when to look again although nothing changed. `quiet`: the refusal is not told for now.
+
+    `concerned`: the addresses that are not announced, or by two nodes, if `Announced` says so.
+    """
 
     desired: Desired
     due: float | None
     quiet: bool = False
+    concerned: tuple[Address, ...] = ()
 
 
 def outlook(
@@ -84,7 +88,11 @@ def outlook(
     }
     if settle.wish.re_evaluate and not is_open(settle.refusal, unsure=bool(announcements.unsure)):
         values[words.RE_EVALUATE] = None
-    return Outlook(Desired(addresses, tuple(values.items()), said, folded.said), folded.due, quiet or unknown)
+    concerned = (
+        addresses if len(folded.concerned) == len(addresses) else folded.concerned
+    )  # mostly all, and then one tuple
+    desired = Desired(addresses, tuple(values.items()), said, folded.said)
+    return Outlook(desired, folded.due, quiet or unknown, concerned)
 
 
 def _joined(values: Sequence[str]) -> str | None:

@@ -37,11 +37,12 @@ class Wanted(Struct, frozen=True, gc=False):
 
 
 class Folded(Struct, frozen=True, gc=False):
-    """What a Service should say. `due`: when to fold again although nothing changed."""
+    """What a Service should say. `due`: when to fold again although nothing changed. `concerned`: the addresses that `said` complains of."""
 
     announcing: Mapping[int, str | None]
     said: Said | None
     due: float | None = None
+    concerned: tuple[Address, ...] = ()
 
 
 def fold(
@@ -63,6 +64,8 @@ def fold(
     missing: Said | None = None
     twice: Said | None = None
     due: float | None = None
+    lacking: list[Address] = []
+    doubled: list[Address] = []
     for each in wanted:
         ip = ip_text(each.address)
         found = _announcers(seen, each.address, ip, service=service, noted=noted) if each.local else ()
@@ -74,6 +77,7 @@ def fold(
                 told_at = seen.twice_since(each.address, now) + TWICE_FOR
                 if now >= told_at or _said_twice(said, ip):
                     twice = twice or Said(True, reasons.ANNOUNCED_TWICE, f"{ip} by {nodes[0]} and {nodes[1]}")
+                    doubled.append(each.address)
                 else:
                     due = told_at if due is None else min(due, told_at)
         elif (not each.local or each.off_subnet) and _stands(seen, each.address, ip, said):
@@ -84,13 +88,14 @@ def fold(
                 kept = {4: noted.get(words.ANNOUNCING_IPV4), 6: noted.get(words.ANNOUNCING_IPV6)}
                 return Folded(kept, said, lost + MISSING_FOR)
             missing = missing or _why_not(seen, each, ip, said)
+            lacking.append(each.address)
     values = {family: words.print_announcing(found) if found else None for family, found in entries.items()}
     if missing is not None:
-        return Folded(values, missing, due)
+        return Folded(values, missing, due, tuple(lacking))
     if standing:
         texts.append(f"{', '.join(standing)} on the dummy interface of the nodes")
     reason = reasons.ANNOUNCING_NON_LOCAL if len(standing) == len(wanted) else reasons.ANNOUNCING_LOCAL
-    return Folded(values, twice or Said(True, reason, cut("; ".join(texts))), due)
+    return Folded(values, twice or Said(True, reason, cut("; ".join(texts))), due, tuple(doubled))
 
 
 def _announcers(

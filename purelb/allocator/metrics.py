@@ -89,13 +89,13 @@ ADDRESSES: Final = Metric(
     name="purelb_allocator_addresses",
     kind="gauge",
     labels=("state",),
-    help="Held addresses: announced, unannounced, conflicting (two local announcers).",
+    help="Addresses in use: announced, unannounced, conflicting (two local announcers). A shared one counts once.",
 )
 UNANNOUNCED: Final = Metric(
     name="purelb_allocator_addresses_unannounced",
     kind="gauge",
     labels=("reason",),
-    help="Services whose addresses are not all announced, by reason.",
+    help="Addresses in use that are not announced as they should be, by the reason that their Service gives.",
 )
 DOUBLE: Final = Metric(
     name="purelb_allocator_double_assignments", kind="gauge", help="Addresses of two Services that may not share."

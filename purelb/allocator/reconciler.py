@@ -276,7 +276,7 @@ class Reconciler:
             now=now,
             quiet=quiet,
         )
-        count(state, hands, key, settle, seen.desired, now, quiet=seen.quiet)
+        count(state, hands, key, settle, seen, now)
         self._tell(service, state.lasting.lasted(key, seen.desired.announced, now))
         outcome = submit(
             state,

@@ -11,6 +11,7 @@ from purelb.allocator import metrics
 from purelb.allocator.groups import Groups
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.ledger import Ledger
+from purelb.allocator.ranges import Address
 from purelb.api import reasons
 from purelb.kube.metrics import Sample
 from purelb.net.ranges import Family
@@ -33,22 +34,33 @@ class Tally:
     def __init__(self) -> None:
         self._standings: dict[ServiceKey, Standing] = {}
         self._states: Counter[Kind] = Counter()
-        self._unannounced: dict[str, dict[ServiceKey, None]] = {}
+        self._unannounced: dict[str, dict[ServiceKey, tuple[Address, ...]]] = {}
         self._pending: dict[str, dict[ServiceKey, float]] = {}
         self._first_seen: dict[ServiceKey, float] = {}
         self._unwritten: dict[ServiceKey, float] = {}
 
-    def stands(self, service: ServiceKey, state: Kind, reason: str, now: float, *, unannounced: str = "") -> bool:
-        """Where a Service stands now. Answers whether its reason is another than before."""
+    def stands(
+        self,
+        service: ServiceKey,
+        state: Kind,
+        reason: str,
+        now: float,
+        *,
+        unannounced: str = "",
+        concerned: tuple[Address, ...] = (),
+    ) -> bool:
+        """Where a Service stands now, and which of its addresses are `unannounced`. Answers whether its reason is another than before."""
         known = self._standings.get(service)
         if known is not None and (known.state, known.reason, known.unannounced) == (state, reason, unannounced):
+            if unannounced:
+                self._unannounced[unannounced][service] = concerned
             return False
         since = known.since if known is not None and (known.state, known.reason) == (state, reason) else now
         self._remove(service, known)
         self._standings[service] = Standing(state, reason, since, unannounced)
         self._states[state] += 1
         if unannounced:
-            self._unannounced.setdefault(unannounced, {})[service] = None
+            self._unannounced.setdefault(unannounced, {})[service] = concerned
         if state != "allocated":
             self._pending.setdefault(reason, {})[service] = since
         return known is None or known.reason != reason
@@ -97,15 +109,32 @@ class Tally:
         for reason, waiting in self._pending.items():
             yield Sample(metrics.PENDING, len(waiting), (reason,))
             yield Sample(metrics.OLDEST_PENDING, now - min(waiting.values()), (reason,))
-        unannounced = sum(map(len, self._unannounced.values()))
-        conflicting = len(self._unannounced.get(reasons.ANNOUNCED_TWICE, ()))
-        yield Sample(metrics.ADDRESSES, len(ledger.records) - unannounced, ("announced",))
+        concerned = self._concerned(ledger)
+        unannounced, conflicting = sum(concerned.values()), concerned.get(reasons.ANNOUNCED_TWICE, 0)
+        yield Sample(metrics.ADDRESSES, len(ledger.claims) - unannounced, ("announced",))
         yield Sample(metrics.ADDRESSES, unannounced - conflicting, ("unannounced",))
         yield Sample(metrics.ADDRESSES, conflicting, ("conflicting",))
-        for reason, services in self._unannounced.items():
-            yield Sample(metrics.UNANNOUNCED, len(services), (reason,))
+        for reason, count in concerned.items():
+            yield Sample(metrics.UNANNOUNCED, count, (reason,))
         yield Sample(metrics.DOUBLE, ledger.index.contested)
         yield from pool_samples(ledger, groups)
+
+    def _concerned(self, ledger: Ledger) -> dict[str, int]:
+        """Reason -> how many addresses in use are not announced for it; one that several Services share counts once."""
+        found: dict[str, int] = {}
+        shared: set[Address] = set()
+        for reason, services in self._unannounced.items():
+            count = 0
+            for addresses in services.values():
+                for address in addresses:
+                    claim = ledger.claims.get(address)
+                    if claim is None or address in shared:
+                        continue
+                    if len(claim.holders) > 1:
+                        shared.add(address)
+                    count += 1
+            found[reason] = count
+        return found
 
     def _remove(self, service: ServiceKey, known: Standing | None) -> None:
         if known is None:
