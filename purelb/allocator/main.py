@@ -78,6 +78,7 @@ class Allocator:
         self._settings = settings
         self._deps = deps
         self._namespace = settings.namespace or own_namespace()
+        self._in_pod = False
         self._phase = PhaseTracker()
         self._shutdown = Shutdown(deps.clock, budget=settings.shutdown_budget)
         self._work: asyncio.Task[None] | None = None
@@ -99,6 +100,7 @@ class Allocator:
         """Until `stop` was carried out."""
         deps = self._deps
         reached = deps.access or await reach(self._settings, sink=deps.sink)
+        self._in_pod = reached.origin == "in-cluster"
         rows = access(self._namespace)
         client = ApiClient(
             reached,
@@ -257,8 +259,9 @@ class Allocator:
                 self._phase.become("Standby")
 
     async def _say_who_leads(self, elector: Elector, me: str) -> None:
-        """A standby says once for whom it waits: whoever started it by hand wants to know.
+        """A standby says once for whom it waits: whoever started it by hand wants to know, and what makes the other one go.
 
+        In a Pod it says no more than that: it is the second replica of that Deployment, and would end itself.
         After an outage the lease may still name ourselves, and nobody needs to make way.
         """
         said: str | None = None
@@ -266,9 +269,11 @@ class Allocator:
             await self._deps.clock.until(self._deps.clock.now() + STANDBY_SAYS_AFTER)
             leader = None if elector.leading else elector.leader
             if leader not in {None, me, said}:
+                then = "scale deployment/allocator to 0 to let this one lead"
                 log.info(
-                    "leader is %s; scale deployment/allocator to 0 to let this one lead",
+                    "leader is %s; %s",
                     leader,
+                    "this one takes over when it is gone" if self._in_pod else then,
                     extra={"code": "standby", "lease": leases.ALLOCATOR_LEASE},
                 )
             said = leader

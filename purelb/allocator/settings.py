@@ -66,7 +66,7 @@ def rules(settings: AllocatorSettings) -> Iterator[Problem]:
             yield Problem("--lb-class", f"{shown(name)} is no class: write for example {words.LB_CLASSES[0]}")
     if settings.default_announcer not in {"", words.BRAND}:
         yield Problem(
-            "DEFAULT_ANNOUNCER",
+            "--default-announcer",
             f'"{settings.default_announcer[:128]}" is not {words.BRAND}; leave it empty or write exactly that',
         )
 

@@ -135,7 +135,8 @@ def load(
     """Settings from their three places, or everything that is wrong with them.
 
     `flags` holds the text of each flag by field name (None: not given), `unknown` what the parser did not know, `rules`
-    judge values together: each ends at the first value that alone was wrong already.
+    judge values together: each ends at the first value that alone was wrong already. A problem of a flag is told under the name
+    with which its value was given.
     """
     problems = [Problem(argument, "is not a flag of this command; see --help") for argument in unknown]
     fields = fields_of(cls)
@@ -144,12 +145,14 @@ def load(
     problems += [Problem(f"--config {config}", text) for text in (*strange, *unreadable)]
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
+    written: dict[str, str] = {}
     for field in fields:
         place, where, given = _first_of(field, flags, environment, file)
         sources[field.name] = place
         if given is None:
             values[field.name] = field.default
             continue
+        written[field.flag] = where
         parsed = given if isinstance(given, _Unfit) else _parse(field, given)
         if isinstance(parsed, _Unfit):
             problems.append(Problem(where, parsed.text))
@@ -160,7 +163,7 @@ def load(
         judging = iter(rule(readable))
         try:
             for problem in judging:
-                problems.append(problem)
+                problems.append(Problem(written.get(problem.where, problem.where), problem.text))
         except _UnreadableError:
             continue
     return tuple(problems) or Loaded(cls(**values), sources)

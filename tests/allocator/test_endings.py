@@ -6,8 +6,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from purelb.api.leases import ALLOCATOR_LEASE
+from purelb.kube.access import fixed_access
 from purelb.kube.resources import LEASES, SERVICES
 from purelb.sandbox.apiserver.faults import Answer, Delay, Hang, LoseAnswer, Reset, Rule
 from tests.allocator.cluster import ALLOCATOR, Cluster, pool
@@ -327,14 +329,25 @@ def standing_by(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if getattr(record, "code", "") == "standby"]
 
 
-async def test_a_standby_says_once_for_whom_it_waits(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("origin", "then"),
+    [
+        pytest.param("kubeconfig", "scale deployment/allocator to 0 to let this one lead", id="started by hand"),
+        pytest.param("in-cluster", "this one takes over when it is gone", id="the second replica"),
+    ],
+)
+async def test_a_standby_says_once_for_whom_it_waits(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, origin: str, then: str
+) -> None:
+    reached = replace(fixed_access("http://memory"), origin=origin)
+    monkeypatch.setattr("tests.allocator.cluster.fixed_access", lambda _: reached)
     caplog.set_level("INFO")
     async with cluster.allocator(leader_elect=True):
         await cluster.clock.advance(3.0)
         async with cluster.allocator(leader_elect=True):
             await cluster.clock.advance(60.0)
         (text,) = standing_by(caplog)
-        assert text.endswith("; scale deployment/allocator to 0 to let this one lead")
+        assert text.endswith(f"; {then}")
 
 
 async def test_after_an_outage_an_allocator_does_not_wait_for_itself(

@@ -82,6 +82,24 @@ def test_settings_come_from_flags_and_environment() -> None:
 
 
 @pytest.mark.parametrize(
+    ("environment", "flags", "where"),
+    [
+        ({"DEFAULT_ANNOUNCER": "purelb"}, {}, "DEFAULT_ANNOUNCER: "),
+        ({}, {"default_announcer": "purelb"}, "--default-announcer: "),
+        ({"DEFAULT_ANNOUNCER": "PureLB"}, {"default_announcer": "purelb"}, "--default-announcer: "),
+        ({"PURELB_LB_CLASS": "not/a/class/x"}, {}, "PURELB_LB_CLASS: "),
+    ],
+)
+def test_a_bad_setting_is_told_under_the_name_with_which_it_was_given(
+    environment: dict[str, str], flags: dict[str, str], where: str
+) -> None:
+    found = given({"PURELB_NAMESPACE": "lb", **environment}, **flags)
+    assert isinstance(found, list)
+    (problem,) = found
+    assert problem.startswith(where)
+
+
+@pytest.mark.parametrize(
     ("environment", "said"),
     [
         ({}, "the install namespace is unknown: set PURELB_NAMESPACE"),
