@@ -253,7 +253,8 @@ class ServiceGroupSpec(Struct, frozen=True, gc=False, kw_only=True, rename="came
     reuse_delay: Annotated[
         str,
         duration(
-            "For this long a released address is given only to a Service of the same namespace and name.",
+            "For this long a released address is given only to a Service of the same namespace and name, unless the allocator "
+            "changes its leader or is restarted meanwhile: that ends the delay.",
             most="168h",
             default="0s",
         ),
