@@ -88,9 +88,8 @@ def outlook(
     }
     if settle.wish.re_evaluate and not is_open(settle.refusal, unsure=bool(announcements.unsure)):
         values[words.RE_EVALUATE] = None
-    concerned = (
-        addresses if len(folded.concerned) == len(addresses) else folded.concerned
-    )  # mostly all, and then one tuple
+    # Mostly it is all of them, and then the gauges keep no tuple of their own.
+    concerned = addresses if len(folded.concerned) == len(addresses) else folded.concerned
     desired = Desired(addresses, tuple(values.items()), said, folded.said)
     return Outlook(desired, folded.due, quiet or unknown, concerned)
 

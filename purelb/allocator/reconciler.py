@@ -92,9 +92,8 @@ class Reconciler:
     def _service_turn(self, key: ServiceKey, now: float) -> Outcome:
         outcome = self._service(key, now)
         if isinstance(outcome, After) and key in self._state.waiting:
-            outcome = After(
-                outcome.delay, priority=INITIAL
-            )  # or, woken meanwhile, it would overtake who was woken before it
+            # With the priority of an event it would overtake, when it is woken meanwhile, who was woken before it.
+            outcome = After(outcome.delay, priority=INITIAL)
         if (end := self._state.ledger.quarantine.deadline()) is not None:
             self._hands.later(Deadline(), max(0.01, end - now))
         return outcome

@@ -364,8 +364,20 @@ def multi_pool_refused(which: int, *, source: str = "") -> Refusal:
     return Refusal(reasons.MULTI_POOL_REFUSED, text, (GroupsChange(reasons.MULTI_POOL_REFUSED),))
 
 
-def quota_exceeded(group: str, namespace: str, held: int, limit: int, family: Family) -> Refusal:
-    text = _say(reasons.QUOTA_EXCEEDED, group=group, ns=namespace, n=held, limit=limit, family=family_text(family))
+def quota_exceeded(
+    group: str, namespace: str, held: int, limit: int, family: Family, *, total: int | None = None
+) -> Refusal:
+    """`total`: how many the namespace would hold with all that is requested, where that is what is too many."""
+    text = _say(
+        reasons.QUOTA_EXCEEDED,
+        0 if total is None else 1,
+        group=group,
+        ns=namespace,
+        n=held,
+        limit=limit,
+        family=family_text(family),
+        total=total,
+    )
     waits = (QuotaHasRoom(group, namespace, family), GroupsChange(reasons.QUOTA_EXCEEDED))
     return Refusal(reasons.QUOTA_EXCEEDED, text, waits)
 

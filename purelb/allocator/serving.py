@@ -299,25 +299,38 @@ class Asker:
         return because.contested(address, goes) if goes is not None else None
 
     def within_quota(self, address: Address, group: Group, *, taken: Collection[Address] = ()) -> Refusal | None:
-        if group.quota_per_namespace is None:
+        """Why one address more would be too many for the namespace, beside `taken`; None when it would not.
+
+        Of several requested addresses none is given when they are too many together, and without a request each is given that
+        comes before: so what the namespace holds is told with or without them.
+        """
+        limit = group.quota_per_namespace
+        if limit is None:
             return None
         namespace, family = self.wish.service.namespace, address[0]
         claim = self._ledger.claims.get(address)
         if claim is not None and any(key.namespace == namespace for key in claim.holders):
             return None
-        held = self._ledger.index.used_by_namespace(group.name, namespace, family) - self._own(group, family)
-        held += sum(1 for other in taken if other[0] == family and self._alone_on(other, group))
-        if held < group.quota_per_namespace:
+        used = self._ledger.index.used_by_namespace(group.name, namespace, family)
+        others = used - self._own(group, family)
+        beside = self._new_among(taken, group, family)
+        if others + beside < limit:
             return None
-        return because.quota_exceeded(group.name, namespace, held, group.quota_per_namespace, family)
+        if others >= limit:
+            return because.quota_exceeded(group.name, namespace, used, limit, family)
+        if address not in self.wish.addresses:
+            return because.quota_exceeded(group.name, namespace, others + beside, limit, family)
+        total = others + self._new_among(self.wish.addresses, group, family)
+        return because.quota_exceeded(group.name, namespace, used, limit, family, total=total)
+
+    def _new_among(self, addresses: Iterable[Address], group: Group, family: Family) -> int:
+        """How many of some addresses are of the group and held by nobody else of the namespace."""
+        return sum(1 for other in addresses if other[0] == family and self._alone_on(other, group))
 
     def _own(self, group: Group, family: Family) -> int:
         """Addresses that only the asking Service makes its namespace use."""
         record = self._ledger.records.get(self.wish.service)
-        count = 0
-        for address in (*record.addresses, *record.leaving) if record is not None else ():
-            count += address[0] == family and self._alone_on(address, group)
-        return count
+        return 0 if record is None else self._new_among((*record.addresses, *record.leaving), group, family)
 
     def _alone_on(self, address: Address, group: Group) -> bool:
         """Whether an address of the group is used by nobody else of the namespace."""

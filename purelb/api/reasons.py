@@ -221,7 +221,10 @@ ALLOCATED_REASONS: Final = _table(
     Reason(
         QUOTA_EXCEEDED,
         False,
-        ("{group}: namespace {ns} holds {n} of {limit} {family} addresses",),
+        (
+            "{group}: namespace {ns} holds {n} of {limit} {family} addresses",
+            "{group}: namespace {ns} holds {n} of {limit} {family} addresses and would hold {total}",
+        ),
         "raise the quota, or free an address",
     ),
     Reason(

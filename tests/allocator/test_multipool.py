@@ -172,8 +172,12 @@ def test_who_finds_every_entry_full_is_told_of_each() -> None:
 def test_several_addresses_count_against_the_quota_together() -> None:
     desk = Desk(racks(quota_per_namespace=2))
     desk.live(A, B, C)
-    assert desk.get(service()) == ("192.0.2.10", "198.51.100.10")
-    assert told(desk, service()) == ("QuotaExceeded", (C,))
+    for _ in range(2):  # while the addresses are given, and when they are held
+        refusal = desk.ask(service())
+        assert refusal is not None
+        assert refusal.text == "default: namespace shop holds 2 of 2 IPv4 addresses"
+        assert told(desk, service()) == ("QuotaExceeded", (C,))
+        assert desk.get(service()) == ("192.0.2.10", "198.51.100.10")
 
 
 def test_several_requested_addresses_count_against_the_quota_together() -> None:
@@ -181,11 +185,18 @@ def test_several_requested_addresses_count_against_the_quota_together() -> None:
     both = {"purelb.io/addresses": "192.0.2.10,198.51.100.10"}
     refusal = desk.ask(service(annotations=both))
     assert refusal is not None
-    assert refusal.reason == "QuotaExceeded"
+    text = "default: namespace shop holds 0 of 1 IPv4 addresses and would hold 2"
+    assert (refusal.reason, refusal.text) == ("QuotaExceeded", text)
     desk.get(service())
     refusal = desk.ask(service(annotations=both))
     assert refusal is not None
     assert (refusal.reason, desk.held(service())) == ("QuotaExceeded", ("192.0.2.10",))
+    assert refusal.text == text.replace("holds 0", "holds 1")
+    desk.get(service("other", namespace="bank"))
+    both = {"purelb.io/addresses": "198.51.100.10,198.51.100.11"}
+    refusal = desk.ask(service("third", namespace="bank", annotations=both))
+    assert refusal is not None
+    assert refusal.text == "default: namespace bank holds 1 of 1 IPv4 addresses", "nothing of what is requested is left"
 
 
 @pytest.mark.parametrize(
