@@ -44,6 +44,9 @@ from purelb.kube.writer import (
 
 log: Final = logging.getLogger(__name__)
 
+# So many decisions one release may cost, however many wait; few enough wait in most clusters to be told all of them.
+TOLD_AGAIN: Final = 3
+
 
 def land(state: State, hands: Hands, number: int, now: float) -> None:
     """Take in the answer to a write."""
@@ -225,7 +228,12 @@ def _tell(state: State, hands: Hands, key: ServiceKey, untold: Untold, *, ago: f
 
 
 def wake(state: State, hands: Hands, freed: Iterable[Address], *, namespace: str = "") -> None:
-    """Ask those again who wait for one of these addresses, or for any of its pool."""
+    """Ask those again who wait for one of these addresses, or for any of its pool.
+
+    `namespace`: of the Service that released them, empty where it was none. Where that leaves other numbers than the line was told
+    (kept back, reserved no longer), its oldest are asked again as well, and the rest of a long line is not: their sentences follow
+    when they are asked for another reason.
+    """
     for address in freed:
         for service in state.waiting.wake(AddressChanges(address)):
             hands.soon(service, priority=INITIAL)
@@ -240,10 +248,13 @@ def wake(state: State, hands: Hands, freed: Iterable[Address], *, namespace: str
             continue
         group, family = place.entry.group, place.entry.family
         note_use(state, hands, address)
-        if not place.excluded and state.ledger.pools.has_free(group, family):
-            for wait in (PoolHasRoom(group, family), EntryHasRoom(place.entry)):
-                for service in state.waiting.wake(wait):
-                    hands.soon(service, priority=INITIAL)
+        room = state.ledger.pools.has_free(group, family)
+        for wait in (PoolHasRoom(group, family), EntryHasRoom(place.entry)) if not place.excluded else ():
+            for service in state.waiting.wake(wait) if room else ():
+                hands.soon(service, priority=INITIAL)
+            # Released to whoever waits, the numbers stay as they are; else what the line was told of them is not true any more.
+            for service in state.waiting.oldest(wait, TOLD_AGAIN) if not (room and namespace) else ():
+                hands.soon(service, priority=INITIAL)
         if namespace:
             for service in state.waiting.wake(QuotaHasRoom(group, namespace, family)):
                 hands.soon(service, priority=INITIAL)

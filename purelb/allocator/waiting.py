@@ -66,6 +66,10 @@ class Waiting:
         self._woken[service] = wait
         return (service,)
 
+    def oldest(self, wait: Wait, most: int) -> tuple[ServiceKey, ...]:
+        """The first so many of a line, who may be told of other numbers; unlike `wake`, nobody hands anything on."""
+        return tuple(service for _, service in self._lines.get(wait, ())[:most])
+
     def everybody(self) -> Iterator[ServiceKey]:
         """All who wait, oldest first. Read from the lines as they stand: nobody may be put anywhere meanwhile."""
         return _oldest_first(self._lines.values())
