@@ -21,7 +21,6 @@ from purelb.allocator.state import Hands, State
 from purelb.api.groups import Group
 from purelb.api.pieces import CHANGES, LOOKS, Pieces
 from purelb.kube.queue import INITIAL
-from purelb.net.ranges import Interval
 
 log: Final = logging.getLogger(__name__)
 
@@ -47,8 +46,6 @@ def groups_changed(state: State, hands: Hands, now: float) -> Pieces[None]:
         new.layouts, new.atlas, reuse_delays=new.reuse_delays, elsewhere=new.elsewhere
     )
     concerned: Iterable[Address] = claims if _looks_differ(old, new) else moved
-    if concerned is moved and _exclusions(old) != _exclusions(new):
-        concerned = yield from _with_strays(claims, moved)
     for number, address in enumerate(concerned):
         if not number % CHANGES:
             yield
@@ -127,23 +124,6 @@ def _looks_differ(old: Groups, new: Groups) -> bool:
 
 def _style(group: Group) -> tuple[object, ...]:
     return (group.name, group.announce, group.skip_ipv6_dad, group.off_subnet)
-
-
-def _exclusions(groups: Groups) -> Mapping[str, tuple[tuple[Interval, ...], ...]]:
-    """What each group contains and does not hand out."""
-    found = {name: tuple(e.excluded for e in group.entries) for name, group in groups.accepted.items()}
-    return {name: excluded for name, excluded in found.items() if any(excluded)}
-
-
-def _with_strays(claims: Mapping[Address, Claim], moved: Iterable[Address]) -> Pieces[Iterable[Address]]:
-    """What moved, and what is in no group: an exclusion that is laid over a stray moves nothing, but is told."""
-    found = dict.fromkeys(moved)
-    for number, (address, claim) in enumerate(claims.items()):
-        if not number % LOOKS:
-            yield
-        if claim.entry is None:
-            found[address] = None
-    return found
 
 
 def _look(groups: Groups, address: Address, claim: Claim) -> tuple[object, ...]:
