@@ -34,6 +34,16 @@ class Home(Struct, frozen=True, gc=False):
     origin: Origin
 
     @property
+    def is_local(self) -> bool:
+        """Whether one node should answer for it; so it is where nobody wrote it down."""
+        return self.kind in {LOCAL, ""}
+
+    @property
+    def off_subnet(self) -> bool:
+        """Whether nodes off its subnet may have it on their dummy interface; of a stray nobody says that they may not."""
+        return self.group is None or self.group.off_subnet == "Dummy"
+
+    @property
     def skip_ipv6_dad(self) -> bool:
         """Of the group, or as it was noted."""
         return self.origin.skip_ipv6_dad if self.group is None else self.group.skip_ipv6_dad

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from purelb.allocator import publish
 from purelb.allocator.announcements import Announcements
-from purelb.allocator.attribution import LOCAL, home_of
+from purelb.allocator.attribution import home_of
 from purelb.allocator.decision import Settle
 from purelb.allocator.folding import Wanted, fold
 from purelb.allocator.groups import Groups
@@ -58,8 +58,7 @@ def outlook(
     homes = [home_of(address, ledger=ledger, groups=groups) for address in addresses]
     told = condition(service, reasons.ANNOUNCED)
     wanted = [
-        Wanted(a, local=home.kind in {LOCAL, ""}, off_subnet=home.group is None or home.group.off_subnet == "Dummy")
-        for a, home in zip(addresses, homes, strict=True)
+        Wanted(a, local=home.is_local, off_subnet=home.off_subnet) for a, home in zip(addresses, homes, strict=True)
     ]
     folded = fold(announcements, wanted, _said(told), service=str(settle.wish.service), noted=noted, now=now)
     unknown = bool(announcements.unsure) and settle.refusal is not None and is_about_nodes(settle.refusal)

@@ -11,7 +11,7 @@ from typing import Final
 
 from purelb.allocator import reservations
 from purelb.allocator.announcements import MISSING_FOR
-from purelb.allocator.attribution import LOCAL, home_of
+from purelb.allocator.attribution import home_of
 from purelb.allocator.configuring import ask_all
 from purelb.allocator.deadlines import arm
 from purelb.allocator.keys import AgentsDue, LivesChanged, Reported
@@ -105,7 +105,8 @@ def _unlisted_changed(state: State, *, before: str, now: float) -> Pieces[frozen
         for number, address in enumerate(claims):
             if not number % CHANGES:
                 yield
-            if home_of(address, ledger=state.ledger, groups=state.groups).kind != LOCAL:
+            home = home_of(address, ledger=state.ledger, groups=state.groups)
+            if home.off_subnet or not home.is_local:
                 found.add(address)
     else:  # another node counts as having it still, unless that one withholds it
         found.update(a for a in seen.withheld() if a in claims)
