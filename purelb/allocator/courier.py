@@ -73,8 +73,8 @@ class Courier:
     def soon(self, key: Key, *, priority: int = LIVE) -> None:
         self._queue.add(key, priority=priority)
 
-    def later(self, key: Key, delay: float) -> None:
-        self._queue.add_after(key, delay)
+    def later(self, key: Key, delay: float, *, priority: int = LIVE) -> None:
+        self._queue.add_after(key, delay, priority=priority)
 
     def afterwards(self, key: Key) -> None:
         before = self._writer.unanswered + len(self._queue)

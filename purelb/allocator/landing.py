@@ -28,7 +28,7 @@ from purelb.api import reasons
 from purelb.api.pieces import Pieces
 from purelb.kube.failures import failure
 from purelb.kube.model import ObjectReference, Service, annotations
-from purelb.kube.queue import INITIAL
+from purelb.kube.queue import INITIAL, LIVE
 from purelb.kube.writer import (
     Cancelled,
     Conflicted,
@@ -83,9 +83,10 @@ def _service_landed(
             newest = state.service(key)
             if newest is not None and newest.metadata.resource_version != flight.rv:
                 delay = min(delay, CONFLICT_WAIT)
-            hands.later(key, delay)
+            hands.later(key, delay, priority=priority_of(state, key))
         case Missing():
-            hands.later(key, CONFLICT_WAIT)  # the informer says so too, and that releases what it held
+            # The informer says so too, and that releases what it held.
+            hands.later(key, CONFLICT_WAIT, priority=priority_of(state, key))
             hands.read(key)
         case Refused(status=status, attempts=attempts):
             if attempts > 1:  # what was refused is the repetition
@@ -107,20 +108,26 @@ def _service_landed(
                 },
             )
             if asked:
-                hands.soon(key)  # what was refused may be corrected by now: its user does not wait for our patience
+                # What was refused may be corrected by now: its user does not wait for our patience.
+                hands.soon(key, priority=priority_of(state, key))
             else:
-                hands.later(key, delay)
+                hands.later(key, delay, priority=priority_of(state, key))
         case Failed(error=error, attempts=attempts):
             flights.unknown(key, flight, now)
             delay = flights.delay(key, first=CONFLICT_WAIT, cap=FAILED_CAP)
             told = failure(error, attempt=attempts, retry_in=delay, took=now - flight.sent_at)
             fields = {"code": "publishFailed", "service": str(key), **told}
             log.info("the write of %s got no answer", key, extra=fields)
-            hands.later(key, delay)
+            hands.later(key, delay, priority=priority_of(state, key))
         case Fenced() | Superseded() | Cancelled():
             pass  # the term is ending, or the newer write answers
         case _:
             assert_never(result)
+
+
+def priority_of(state: State, key: ServiceKey) -> int:
+    """The priority of one more turn. Whoever waits has that of those who wait: else it would overtake, when it is woken, who was woken before it."""
+    return INITIAL if key in state.waiting else LIVE
 
 
 def find_out(state: State, hands: Hands, key: ServiceKey, service: Service, now: float) -> None:

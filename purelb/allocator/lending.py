@@ -106,7 +106,7 @@ def settled(state: State, hands: Hands, key: ServiceKey, refusal: Refusal | None
     if unused:
         due(state, hands, now)
         if refusal is not None:  # what was given did not fit: perhaps another one does
-            hands.later(key, 1.0)
+            hands.later(key, 1.0, priority=INITIAL)
 
 
 def freed(state: State, hands: Hands, now: float) -> None:

@@ -37,7 +37,7 @@ from purelb.allocator.keys import (
     StatusDue,
     Wrote,
 )
-from purelb.allocator.landing import find_out, land, reference, tell, wake
+from purelb.allocator.landing import find_out, land, priority_of, reference, tell, wake
 from purelb.allocator.observed import branded, listed, marked, published
 from purelb.allocator.occasions import HOUR, Occasion, occasion
 from purelb.allocator.overriding import override
@@ -105,7 +105,7 @@ class Reconciler:
                 land(state, hands, number, now)
             case ReadAgain(service=service):
                 state.flights.asked(service)
-                hands.soon(service)
+                hands.soon(service, priority=priority_of(state, service))
             case Answered(ticket=number):
                 lending.answered(state, hands, number, now)
             case GroupsChanged():

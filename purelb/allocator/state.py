@@ -75,7 +75,7 @@ class Hands(Protocol):
         """Ask for a turn."""
         ...
 
-    def later(self, key: Key, delay: float) -> None:
+    def later(self, key: Key, delay: float, *, priority: int = 0) -> None:
         """Ask for a turn after some seconds."""
         ...
 

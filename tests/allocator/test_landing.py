@@ -58,7 +58,7 @@ class ByHand:
     def afterwards(self, key: Key) -> None:
         self.resting.append(key)
 
-    def later(self, key: Key, delay: float) -> None:
+    def later(self, key: Key, delay: float, *, priority: int = 0) -> None:
         self.waiting.append((key, delay))
 
     def write(self, number: int, resource: Any, **more: Any) -> None:

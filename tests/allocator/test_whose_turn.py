@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from purelb.kube.resources import NODES, SERVICES
-from tests.allocator.cluster import pool
+from purelb.sandbox.apiserver.faults import Answer, Reset, Rule
+from tests.allocator.cluster import ALLOCATOR, pool
 
 if TYPE_CHECKING:
+    from purelb.sandbox.apiserver.faults import Effect
     from tests.allocator.cluster import Cluster
 
 ONE, TWO = "192.0.2.1", "192.0.2.2"
@@ -65,4 +67,21 @@ async def test_of_two_who_ask_for_one_address_the_older_gets_it_although_the_you
         assert older[2] != younger[2], "it still says what was true before the key"
         await cluster.admin.delete(SERVICES, "holds", namespace="shop")
         await cluster.clock.advance(2.0)
+        assert (await cluster.addresses("older"), await cluster.addresses("younger")) == ((ONE,), ())
+
+
+@pytest.mark.parametrize("effect", [Answer(code=403), Answer(code=409), Reset()], ids=["refused", "a conflict", "lost"])
+async def test_the_older_gets_it_although_what_the_younger_is_to_be_told_could_not_be_written(
+    cluster: Cluster, effect: Effect
+) -> None:
+    async with cluster.allocator():
+        await ask(cluster, holds=ONE, older=ONE)
+        rule = Rule(effect=effect, subject=ALLOCATOR.name, verb="patch", resource="services/status", name="younger")
+        number = cluster.core.faults.add(rule)
+        await ask(cluster, younger=ONE)
+        await cluster.clock.advance(20.0)
+        assert await cluster.condition(name="younger") is None
+        cluster.core.faults.remove(number)
+        await cluster.admin.delete(SERVICES, "holds", namespace="shop")
+        await cluster.clock.advance(100.0)
         assert (await cluster.addresses("older"), await cluster.addresses("younger")) == ((ONE,), ())

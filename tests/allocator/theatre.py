@@ -178,7 +178,7 @@ class Theatre:
     def afterwards(self, key: Key) -> None:
         self.soon(key)
 
-    def later(self, key: Key, delay: float) -> None:
+    def later(self, key: Key, delay: float, *, priority: int = 0) -> None:
         if key not in self.ready:
             self.delayed[key] = min(self.delayed.get(key, float("inf")), self.time + delay)
 

@@ -190,8 +190,8 @@ class Rehearsal:
     def afterwards(self, key: Key) -> None:
         self.soon(key, priority=INITIAL)
 
-    def later(self, key: Key, delay: float) -> None:
-        self._queue.add_after(key, delay, priority=LIVE, now=self.time)
+    def later(self, key: Key, delay: float, *, priority: int = LIVE) -> None:
+        self._queue.add_after(key, delay, priority=priority, now=self.time)
 
     def write(self, number: int, resource: object, *, namespace: str, name: str, body: bytes, **_: object) -> None:
         self.writes.append(_Sent(number, namespace, name, body, service=resource is SERVICES))
