@@ -85,6 +85,7 @@ class Allocator:
         self._informers: InformerSet | None = None
         self._world: World | None = None
         self._asked_at = float("-inf")
+        self._known_until = float("-inf")
         self._elector: Elector | None = None
         self._preflight: Preflight | None = None
         self._term: Term | None = None
@@ -301,10 +302,14 @@ class Allocator:
     def _answered_at(self) -> float:
         """Until when we would have heard of a node that renewed its lease.
 
-        The API server took a write, for ours was renewed; and the watch of leases, which tells of that as well, has brought something.
+        What we know of the leases holds our own as we renewed it last, so it holds every renewal before that as well.
         """
-        heard_at = self._world.leases.heard_at if self._world is not None else float("-inf")
-        return heard_at if self._elector is None else min(heard_at, self._elector.renewed_at)
+        elector, world = self._elector, self._world
+        if elector is not None and world is not None:
+            ours = world.leases.store.get(f"{self._namespace}/{leases.ALLOCATOR_LEASE}")
+            if ours is not None and ours.metadata.resource_version == elector.renewed_rv:
+                self._known_until = elector.renewed_at
+        return self._known_until
 
     def _ask_whether_it_answers(self) -> None:
         now = self._deps.clock.now()
@@ -312,7 +317,11 @@ class Allocator:
             self._elector.renew_soon()
         elif self._world is not None and now >= self._asked_at + ASK_APART:
             self._asked_at = now
-            self._world.leases.relist("a node was not heard of")
+
+            def listed() -> None:
+                self._known_until = now
+
+            self._world.leases.relist("a node was not heard of", consistent=True, reply=listed)
 
     def _unsynced(self) -> str | None:
         if self._informers is None:

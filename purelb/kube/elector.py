@@ -124,8 +124,9 @@ class Elector:
     """Competes for one Lease under `identity`, which must differ from process start to process start.
 
     `leader` is who held the lease when last seen, None if nobody did; `fence` is that of the latest term; `trouble` says
-    why the latest request for the lease failed, None if it did not; `renewed_at` when the latest write that kept it was sent. `release_within`: how long a clean stop may try to give
-    the lease back, by default the renew deadline; then it is left to run out.
+    why the latest request for the lease failed, None if it did not; `renewed_at` when the latest write that kept it was sent, and
+    `renewed_rv` the version that it made. `release_within`: how long a clean stop may try to give the lease back, by default the renew
+    deadline; then it is left to run out.
     """
 
     def __init__(
@@ -144,6 +145,8 @@ class Elector:
         self.fence = Fence(float("-inf"))
         self.trouble: str | None = None
         self.renewed_at = float("-inf")
+        self.renewed_rv = ""
+        self._wrote_rv = ""
         self._client = client
         self._namespace = namespace
         self._name = name
@@ -188,7 +191,8 @@ class Elector:
         election = self._election()
         won = await self._acquire(election)
         term = Term(won.number, Fence(won.until))
-        self.fence, self._leading, self.renewed_at = term.fence, True, election.renewed_at
+        self.fence, self._leading = term.fence, True
+        self._renewed(election)
         _log.info("leadership acquired", extra={"code": "leading", "lease": self._name, "term": term.number})
         lost: Why | None = None
         try:
@@ -240,7 +244,7 @@ class Elector:
                     match action:
                         case Extended(until=until):
                             term.fence.extend(until)
-                            self.renewed_at = election.renewed_at
+                            self._renewed(election)
                         case Lost(why=why):
                             return why
                         case Read() | Create() | Take() | Renew() | Release():
@@ -310,6 +314,9 @@ class Elector:
         await self._clock.until(due)
         self._tell(election, Tick(), at_least=due)
 
+    def _renewed(self, election: Election) -> None:
+        self.renewed_at, self.renewed_rv = election.renewed_at, self._wrote_rv
+
     def _tell(self, election: Election, seen: Input, *, at_least: float = 0.0) -> None:
         election.receive(seen, max(self._clock.now(), at_least))
         self.leader = election.holder
@@ -324,6 +331,8 @@ class Elector:
             body=self._body(request),
             clock=self._clock,
         )
+        if isinstance(answer, Wrote):
+            self._wrote_rv = answer.lease.metadata.resource_version
         trouble = answer.why if isinstance(answer, Failed) else None
         if trouble is not None and trouble != self.trouble:
             told = failure(trouble, kind=type(request).__name__, took=self._clock.now() - asked_at)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from purelb.sandbox.apiserver.faults import Answer, CutStream, Reset, Rule
+from purelb.sandbox.apiserver.faults import Answer, CutStream, Reset, Rule, Silence
 from tests.allocator.cluster import ALLOCATOR, pool
 from tests.allocator.nodes import Node
 
@@ -78,6 +78,32 @@ async def test_who_was_only_not_heard_is_not_declared_dead(
         assert not [path for _, path in cluster.writes if path.endswith("/services/web/status")]
         await cluster.clock.advance(30.0)
         assert await announced(cluster) == "NoLiveAgent", "who is heard no more when all is heard again is dead"
+
+
+@pytest.mark.parametrize("leader_elect", [True, False], ids=["two replicas", "one without an election"])
+@pytest.mark.parametrize("frames", [0, 1], ids=["says nothing", "says a part of what there is"])
+async def test_a_watch_that_was_opened_again_and_is_silent_is_no_sign_that_a_node_is_dead(
+    cluster: Cluster, leader_elect: bool, frames: int
+) -> None:
+    breaks = Rule(effect=CutStream(after_frames=8), subject=ALLOCATOR.name, resource=LEASES, verb="watch", count=1)
+    cluster.core.faults.add(breaks)
+    node = Node(cluster, "n1")
+    await node.renew()
+    async with cluster.allocator(leader_elect=leader_elect):
+        await cluster.clock.advance(3.0)
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        await node.report(("192.0.2.10", "eth0"))
+        await cluster.clock.advance(1.0)
+        before = await cluster.service()
+        await away(cluster, node, resource=LEASES, seconds=20, renews=True)
+        silent = Rule(
+            effect=Silence(after_frames=frames), subject=ALLOCATOR.name, resource=LEASES, verb="watch", count=1
+        )
+        cluster.core.faults.add(silent)
+        for _ in range(60):
+            await node.live(1)
+            assert await cluster.service() == before
 
 
 async def test_in_a_burst_that_is_told_to_wait_two_seconds_nothing_is_sent_and_then_all_get_what_was_decided(
