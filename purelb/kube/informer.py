@@ -4,8 +4,8 @@
 One task drives the machine and changes the store (`filling`). The request under way (`asking`), a list or a watch, is a task of
 its own that hands over what it got through an inbox of one place, so a server cannot be faster than we are. What a given-up
 request left in the inbox is thrown away with it: the machine would take it for the beginning, or the end, of the next one.
-A few changes of a watch, which find the driver waiting and nothing before them, are taken in at once by whoever brings them: a turn
-of the loop less between an event and its consumer.
+Up to eight changes of a watch, which find the driver waiting and nothing before them, are taken in at once, in one stretch, by whoever
+brings them: a turn of the loop less between an event and its consumer. So a handler should only put keys on a queue.
 
 Rules. Long work (a large list, its delivery, a full batch) gives the loop a turn every 5 ms; events are held back meanwhile,
 because the driver is busy. `run` ends by cancellation or by a mistake of ours, and leaves neither task nor open stream.
