@@ -16,6 +16,7 @@ from purelb.allocator.observed import condition, published
 from purelb.allocator.publish import Desired, Said
 from purelb.allocator.ranges import Address
 from purelb.allocator.refusals import ip_list
+from purelb.api import annotations as words
 from purelb.api import events as rules
 from purelb.api import reasons
 from purelb.kube.model import Condition, Service
@@ -59,9 +60,10 @@ def of_change(
     entered: Said | None = None
     if said is not None and said.reason != reasons.ADDRESS_ASSIGNED:
         entered = said if _entered(condition(service, reasons.ALLOCATED), said) else None
-    if after.difference(ours, published(service)) and not adopted and said is not None:
-        for told in _told(reasons.ADDRESS_ASSIGNED, said.message if said.status else ip_list(desired.addresses)):
-            yield replace(told, silent=said.status and entered is not None)
+    if (new := after.difference(ours, published(service))) and not adopted and said is not None:
+        partly = entered is not None and entered.reason == reasons.ADDRESS_ASSIGNED_PARTIALLY
+        for told in _told(reasons.ADDRESS_ASSIGNED, _what_came(desired, said, new)):
+            yield replace(told, silent=partly)
     kept_by_others = {entry.ip for entry in desired.others}
     if gone := [a for a in ours if a not in after and ip_list([a]) not in kept_by_others]:
         yield from _told(rules.ADDRESS_RELEASED, ip_list(gone))
@@ -72,6 +74,21 @@ def of_change(
         found = condition(service, reasons.ANNOUNCED)
         if _entered(found, seen) or (seen.status and found is not None and found.message != seen.message):
             yield from _told(seen.reason, seen.message)
+
+
+def _what_came(desired: Desired, said: Said, new: frozenset[Address]) -> str:
+    """The message, unless it says something else: that of a refusal, or of an address that is kept beside the new ones."""
+    if said.status and said.reason != reasons.ADDRESS_KEPT:
+        return said.message
+    if not said.status:
+        return ip_list(desired.addresses)
+    came = ip_list(address for address in desired.addresses if address in new)
+    noted = dict(desired.annotations).get(words.ALLOCATED_FROM) or ""
+    sources = words.parse_per_ingress(noted, ingresses=len(desired.addresses))
+    if sources is None:
+        return came
+    of_new = (source for address, source in zip(desired.addresses, sources, strict=True) if address in new)
+    return f"{came} from {', '.join(dict.fromkeys(of_new))}"
 
 
 def _entered(before: Condition | None, now: Said) -> bool:

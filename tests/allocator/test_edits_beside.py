@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
 from msgspec.structs import replace
 
 from purelb.allocator.occasions import of_change
 from purelb.allocator.publish import Desired, Said
+from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.model import Condition
 from tests.allocator.desk import Desk
-from tests.allocator.objects import group, ip, service, v4, v6
+from tests.allocator.objects import INSTALL, group, ip, service, v4, v6
+
+if TYPE_CHECKING:
+    from tests.allocator.cluster import Cluster
 
 RACKS = (v4("192.0.2.10-192.0.2.19"), v4("198.51.100.10-198.51.100.19", "198.51.100.0/24"))
 BOTH = (v4("192.0.2.10-192.0.2.19"), v6("2001:db8::10-2001:db8::19"))
@@ -77,3 +83,26 @@ def test_one_more_of_several_addresses_is_told_although_some_are_still_missing()
     desired = Desired((ip("192.0.2.10"), ip("198.51.100.10")), (), partly, None)
     told = [(each.reason, each.note, each.silent) for each in of_change(has_one, desired, ours=(ip("192.0.2.10"),))]
     assert told == [("AddressAssigned", partly.message, False)]
+
+
+def racks(*pools: tuple[str, str]) -> dict[str, Any]:
+    entries = [{"pool": text, "subnet": subnet} for text, subnet in pools]
+    return {"metadata": {"name": "default"}, "spec": {"remote": {"multiPool": True, "v4pools": entries}}}
+
+
+@pytest.mark.parametrize("groups", [(racks(("192.0.2.10-192.0.2.19", "192.0.2.0/24")),)], ids=["one rack"])
+async def test_addresses_that_come_beside_one_that_is_kept_are_told_by_an_event_of_their_own(cluster: Cluster) -> None:
+    edited = racks(("192.0.2.30-192.0.2.39", "192.0.2.0/24"), ("198.51.100.10-198.51.100.19", "198.51.100.0/24"))
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(2.0)
+        await cluster.patch(SERVICE_GROUPS, "default", {"spec": edited["spec"]}, INSTALL)
+        await cluster.clock.advance(20.0)
+        assert await cluster.addresses() == ("192.0.2.30", "198.51.100.10", "192.0.2.10")
+        reasons = {"AddressAssigned", "AddressKept", "AddressReleased"}
+        told = [(reason, note) for _, reason, note in await cluster.events() if reason in reasons]
+        assert sorted(told) == [
+            ("AddressAssigned", "192.0.2.10 from default"),
+            ("AddressAssigned", "192.0.2.30, 198.51.100.10 from default"),
+            ("AddressKept", (await cluster.allocated())[2]),
+        ]
