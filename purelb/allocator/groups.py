@@ -28,7 +28,7 @@ from purelb.api.kinds import ServiceGroup
 from purelb.api.names import is_slip
 from purelb.api.pieces import LOOKS, Pieces, at_once
 from purelb.kube import selectors
-from purelb.net.ranges import Interval, print_interval
+from purelb.net.ranges import Interval, IPNetwork, print_interval
 
 Labels = Mapping[str, str]
 
@@ -162,6 +162,14 @@ class Groups:
     def holding(self, place: Place | None) -> Group | None:
         """The group that hands out what lies there."""
         return None if place is None or place.excluded else self.accepted.get(place.entry.group)
+
+    def subnet_of(self, entry: EntryId) -> IPNetwork | None:
+        """The subnet that a live node has to advertise for an entry to count; None where none has to."""
+        group = self.accepted.get(entry.group)
+        mine = [each for each in group.entries if each.family == entry.family] if group is not None else []
+        if group is None or group.announce != "local" or entry.index >= len(mine):
+            return None
+        return mine[entry.index].subnet
 
     def named(self, name: str, namespace: str) -> Group | Refusal:
         """The accepted group of a name, for a Service of a namespace."""

@@ -11,6 +11,7 @@ from typing import Final
 
 from purelb.allocator import reservations
 from purelb.allocator.announcements import MISSING_FOR
+from purelb.allocator.atlas import EntryId
 from purelb.allocator.attribution import home_of
 from purelb.allocator.configuring import ask_all
 from purelb.allocator.deadlines import arm
@@ -57,7 +58,7 @@ def node_changed(state: State, hands: Hands, name: str | None, now: float) -> Pi
     if alive.keys() != before.keys() or unsure != unsure_before:
         hands.soon(AgentsDue(), priority=INITIAL)
     if alive != before or unsure != unsure_before:
-        _subnets_changed(state, hands, frozenset(chain.from_iterable(alive.values())))
+        yield from _subnets_changed(state, hands, frozenset(chain.from_iterable(alive.values())))
         # Why an address is not announced may be another reason now: told soon when it is about a node that came.
         came = any(
             not set(subnets) <= set(before.get(node, ())) or node not in before for node, subnets in alive.items()
@@ -79,13 +80,22 @@ def node_changed(state: State, hands: Hands, name: str | None, now: float) -> Pi
     arm(state, hands, now)
 
 
-def _subnets_changed(state: State, hands: Hands, advertised: frozenset[IPNetwork]) -> None:
-    """Other subnets are advertised than before: who waits for one that has come is asked again."""
-    came, state.advertised = advertised - state.advertised, advertised
+def _subnets_changed(state: State, hands: Hands, advertised: frozenset[IPNetwork]) -> Pieces[None]:
+    """Other subnets are advertised than before: who waits for one that has come is asked again.
+
+    So is who waits for room in an entry whose subnet nobody advertises any more: that is why, now.
+    """
+    came, gone, state.advertised = advertised - state.advertised, state.advertised - advertised, advertised
     for subnet in state.waiting.subnets() if came else ():
         if is_active(subnet, came):
-            for service in state.waiting.wake(SubnetActive(subnet)):
-                hands.soon(service, priority=INITIAL)
+            yield from ask_all(hands, state.waiting.wake(SubnetActive(subnet)))
+
+    def went_dark(entry: EntryId) -> bool:
+        subnet = state.groups.subnet_of(entry)
+        return subnet is not None and is_active(subnet, gone) and not is_active(subnet, advertised)
+
+    if gone:
+        yield from ask_all(hands, tuple(state.waiting.for_entries(went_dark)))
 
 
 def _answered_for(state: State, hands: Hands, address: Address) -> None:

@@ -9,9 +9,10 @@ Bound: one row per waiting Service and wait; a refusal names few.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from heapq import merge
 
+from purelb.allocator.atlas import EntryId
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.refusals import EntryHasRoom, GroupsChange, PoolHasRoom, QuotaHasRoom, SubnetActive, Wait
 from purelb.net.ranges import IPNetwork
@@ -85,6 +86,12 @@ class Waiting:
     def subnets(self) -> tuple[IPNetwork, ...]:
         """The subnets that somebody waits for."""
         return tuple(wait.subnet for wait in self._lines if isinstance(wait, SubnetActive))
+
+    def for_entries(self, entries: Callable[[EntryId], bool]) -> Iterator[ServiceKey]:
+        """Everybody who waits for room in one of these entries, oldest first; read as above."""
+        return _oldest_first(
+            line for wait, line in self._lines.items() if isinstance(wait, EntryHasRoom) and entries(wait.entry)
+        )
 
     def in_namespace(self, namespace: str) -> tuple[ServiceKey, ...]:
         """Everybody of one namespace who waits, for whatever, oldest first."""
