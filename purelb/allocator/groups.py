@@ -249,11 +249,12 @@ class Groups:
         """What keeps each group from being chosen that is not plainly somebody else's; the group named default first."""
         reason = {name: self.standings[namespace, name].reason for name, namespace in self.refused.items()}
         found = {name: f"{name} is refused ({why})" for name, why in reason.items()}
+        slips = self._slips(namespace)
         for name, group in self.accepted.items():
             serves = self.serves(group, namespace)
             if not serves and (group.namespaces or group.namespace_selector is not None):
-                if (slip := self._slip(group, namespace)) is not None:
-                    found[name] = f"{name} serves {slip}, which does not exist"
+                if name in slips:
+                    found[name] = f"{name} serves {slips[name]}, not {namespace}"
                 elif name == DEFAULT_GROUP:
                     found[name] = f"{name} serves other namespaces"
             elif group.deleted:
@@ -266,14 +267,17 @@ class Groups:
                 found[name] = f"{name} does not serve a namespace that is fenced"
         return [found[name] for name in sorted(found, key=lambda name: (name != DEFAULT_GROUP, name))]
 
-    def _slip(self, group: Group, namespace: str) -> str | None:
-        """A namespace of a short list that does not exist and is one slip of the finger away: likely this one was meant."""
-        if len(group.namespaces) > _SHORT:
-            return None
-        return next(
-            (name for name in sorted(group.namespaces) if is_slip(name, namespace) and self._labels_of(name) is None),
-            None,
-        )
+    def _slips(self, namespace: str) -> Mapping[str, str]:
+        """The group in whose short list a name stands that is one slip of the finger away: perhaps this one was meant.
+
+        Where there are several such names they are a series (`team1`, `team2`), and no slip. Whether there is a namespace of that name
+        is not asked: nobody wakes a Service because another namespace came or went, and so its message may not depend on it.
+        """
+        short = (group for group in self.accepted.values() if len(group.namespaces) <= _SHORT)
+        near = [
+            (g.name, name) for g in short for name in g.namespaces if name != namespace and is_slip(name, namespace)
+        ]
+        return dict(near) if len({name for _, name in near}) == 1 else {}
 
 
 class _Taken:

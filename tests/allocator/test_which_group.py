@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from purelb.allocator.groups import Groups
-from purelb.allocator.refusals import Refusal
 from purelb.kube.model import LabelSelector
+from purelb.kube.resources import NAMESPACES
+from tests.allocator.cluster import pool
 from tests.allocator.desk import Desk
-from tests.allocator.objects import INSTALL, group, service, v4, v6
+from tests.allocator.objects import group, service, v4, v6
 
 if TYPE_CHECKING:
     from purelb.api.kinds import ServiceGroup
+    from tests.allocator.cluster import Cluster
 
 SHOP: dict[str, Any] = {"namespaces": ("shop",)}
 GOLD = LabelSelector(match_labels={"tier": "gold"})
@@ -154,22 +155,45 @@ def test_who_requests_an_address_that_it_may_not_have_is_told_of_which_group_it_
     assert (stranger.reason, stranger.text) == ("NamespaceDenied", text)
 
 
-def test_a_slip_in_the_namespaces_of_a_group_is_named_if_there_is_no_such_namespace() -> None:
-    there = {"shop", "shod"}
-    written = (("typed", ("sohp",)), ("other", ("shod",)), ("long", ("shopp", *(f"n{n}" for n in range(8)))))
+SLIP = "no ServiceGroup can be chosen for namespace shop: "
+NOBODY = "no ServiceGroup serves namespace shop and none is named default"
 
-    def refused(*groups: ServiceGroup) -> str:
-        made = Groups(groups, install_namespace=INSTALL, labels_of=lambda name: {} if name in there else None)
-        found = made.candidates(namespace="shop", named=None, labels={}, bound=frozenset())
-        assert isinstance(found, Refusal)
-        return found.text
 
-    listed = [numbered(name, at, namespaces=names) for at, (name, names) in enumerate(written)]
-    assert (
-        refused(*listed) == "no ServiceGroup can be chosen for namespace shop: typed serves sohp, which does not exist"
-    )
-    there.add("sohp")
-    assert refused(*listed) == "no ServiceGroup serves namespace shop and none is named default"
+@pytest.mark.parametrize(
+    ("lists", "told"),
+    [
+        pytest.param({"typed": ("sohp",)}, f"{SLIP}typed serves sohp, not shop", id="a slip is named"),
+        pytest.param({"default": ("sho",)}, f"{SLIP}default serves sho, not shop", id="that of default too"),
+        pytest.param({"other": ("bank",)}, NOBODY, id="another name is somebody else's"),
+        pytest.param({"a": ("shop1",), "b": ("shop2",)}, NOBODY, id="two such names are a series"),
+        pytest.param({"long": ("shopp", *(f"n{n}" for n in range(8)))}, NOBODY, id="a long list is not searched"),
+    ],
+)
+def test_a_slip_in_the_namespaces_of_a_group_is_named(lists: dict[str, tuple[str, ...]], told: str) -> None:
+    groups = [numbered(name, at, namespaces=names) for at, (name, names) in enumerate(lists.items())]
+    refusal = Desk(*groups).ask(service())
+    assert refusal is not None
+    assert refusal.text == told
+
+
+@pytest.mark.parametrize("groups", [(pool(namespaces=["shpo"]),)], ids=["a slip"])
+@pytest.mark.parametrize("there", [False, True], ids=["comes", "goes"])
+async def test_what_is_said_of_a_slip_does_not_depend_on_another_namespace(cluster: Cluster, there: bool) -> None:
+    if there:
+        await cluster.create(NAMESPACES, {"metadata": {"name": "shpo"}})
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(2.0)
+        assert await cluster.allocated() == ("False", "NoMatchingGroup", f"{SLIP}default serves shpo, not shop")
+        if there:
+            await cluster.admin.delete(NAMESPACES, "shpo")
+        else:
+            await cluster.create(NAMESPACES, {"metadata": {"name": "shpo"}})
+        await cluster.clock.advance(100.0)
+    before = await cluster.service()
+    async with cluster.allocator():
+        await cluster.clock.advance(100.0)
+    assert await cluster.service() == before
 
 
 @pytest.mark.parametrize(
