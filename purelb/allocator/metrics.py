@@ -70,7 +70,10 @@ PENDING: Final = Metric(
     name="purelb_allocator_services_pending", kind="gauge", labels=("reason",), help="Services without what they want."
 )
 OLDEST_PENDING: Final = Metric(
-    name="purelb_allocator_oldest_pending_seconds", kind="gauge", labels=("reason",), help="Longest wait, by reason."
+    name="purelb_allocator_oldest_pending_seconds",
+    kind="gauge",
+    labels=("reason",),
+    help="Longest wait that this leader has seen, by reason.",
 )
 ALLOCATIONS: Final = Metric(
     name="purelb_allocator_allocations_total",

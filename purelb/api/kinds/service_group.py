@@ -26,7 +26,10 @@ _SOME_REQUIREMENT: Final = Rule(
     EMPTY_SELECTOR,
 )
 
-_POOL_TEXT: Final = "Addresses that may be handed out: single addresses, CIDRs and ranges A-B, separated by commas."
+_POOL_TEXT: Final = (
+    "Addresses that may be handed out: single addresses, CIDRs and ranges A-B, separated by commas. "
+    "Those that can serve nobody (loopback, link-local, multicast and reserved ones) are left out."
+)
 _SUBNET_TEXT: Final = "The subnet that the addresses lie in."
 _AGGREGATION_TEXT: Final = (
     'Prefix length on the dummy interface, such as "/24" or "24"; "default" is that of the subnet.'
@@ -272,8 +275,12 @@ class ServiceGroupStatus(Struct, frozen=True, gc=False, kw_only=True, rename="ca
     bound_namespaces: Annotated[
         tuple[Annotated[str, text(most=63)], ...] | None, several("Namespaces served now, sorted.", most=1024)
     ] = ()
-    allocated_ipv4: Annotated[int, number("Distinct IPv4 addresses held.")] = field(name="allocatedIPv4", default=0)
-    allocated_ipv6: Annotated[int, number("Distinct IPv6 addresses held.")] = field(name="allocatedIPv6", default=0)
+    allocated_ipv4: Annotated[int, number("Distinct IPv4 addresses held, also those that are excluded by now.")] = (
+        field(name="allocatedIPv4", default=0)
+    )
+    allocated_ipv6: Annotated[int, number("Distinct IPv6 addresses held, also those that are excluded by now.")] = (
+        field(name="allocatedIPv6", default=0)
+    )
     available_ipv4: Annotated[int | None, number("Free IPv4 addresses; absent when unknown.")] = field(
         name="availableIPv4", default=None
     )
