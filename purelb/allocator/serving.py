@@ -19,7 +19,7 @@ from purelb.allocator.groups import Candidates, Groups
 from purelb.allocator.ledger import Ledger
 from purelb.allocator.multipool import Filled
 from purelb.allocator.ranges import Address
-from purelb.allocator.refusals import GroupsChange, Refusal
+from purelb.allocator.refusals import AddressChanges, GroupsChange, Refusal
 from purelb.allocator.sharing import Facts, clash, ports_in_common
 from purelb.allocator.sources.loans import Loans
 from purelb.allocator.wish import Wish
@@ -238,7 +238,9 @@ class Asker:
         if place is None:
             home = home_of(address, ledger=self._ledger, groups=self._groups)
             refused = self._groups.named(home.name, self.wish.service.namespace) if home.name is not None else None
-            return refused if isinstance(refused, Refusal) else because.not_in_any_pool(address)
+            if not isinstance(refused, Refusal):
+                return because.not_in_any_pool(address)
+            return because.with_waits(refused, (*refused.waits, AddressChanges(address)))  # only its holder makes it so
         group = self._groups.accepted[place.entry.group]
         refusal = self._request(address, wanted, group, place, taken)
         return None if refusal is None else because.in_group(refusal, group.name)

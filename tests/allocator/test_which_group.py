@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.model import LabelSelector
-from purelb.kube.resources import NAMESPACES
+from purelb.kube.resources import NAMESPACES, SERVICES
 from tests.allocator.cluster import pool
 from tests.allocator.desk import Desk
-from tests.allocator.objects import group, service, v4, v6
+from tests.allocator.objects import INSTALL, group, service, v4, v6
 
 if TYPE_CHECKING:
     from purelb.api.kinds import ServiceGroup
@@ -153,6 +154,28 @@ def test_who_requests_an_address_that_it_may_not_have_is_told_of_which_group_it_
     text = "198.51.1.1 is in fence: fence does not serve namespace bank"
     assert stranger is not None
     assert (stranger.reason, stranger.text) == ("NamespaceDenied", text)
+
+
+@pytest.mark.parametrize("groups", [(pool(),)], ids=["default"])
+async def test_who_requests_an_address_that_a_refused_group_had_given_is_asked_again_when_it_is_free(
+    cluster: Cluster,
+) -> None:
+    async with cluster.allocator():
+        await cluster.serve("holds")
+        await cluster.clock.advance(2.0)
+        backwards = {"spec": {"local": {"v4pool": {"pool": "192.0.2.99-192.0.2.1"}}}}
+        await cluster.patch(SERVICE_GROUPS, "default", backwards, INSTALL)
+        await cluster.clock.advance(2.0)
+        await cluster.serve(annotations={"purelb.io/addresses": "192.0.2.10"})
+        await cluster.clock.advance(2.0)
+        assert (await cluster.allocated())[1] == "GroupNotReady"
+        await cluster.admin.delete(SERVICES, "holds", namespace="shop")
+        await cluster.clock.advance(100.0)
+        assert await cluster.allocated() == ("False", "NotInAnyPool", "192.0.2.10 is in no ServiceGroup")
+    before = await cluster.service()
+    async with cluster.allocator():
+        await cluster.clock.advance(100.0)
+    assert await cluster.service() == before
 
 
 SLIP = "no ServiceGroup can be chosen for namespace shop: "
