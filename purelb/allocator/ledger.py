@@ -183,7 +183,7 @@ class Ledger:
             entry, noted = self.pools.entry_of(address), self.quarantine.group_of(address)
             group = entry.group if entry is not None else noted
             if entry is not None or noted in self._elsewhere:
-                self.quarantine.shorten(address, self._delays.get(group, 0.0))
+                self.quarantine.shorten(address, self._delays.get(group, 0.0), by=group)
 
     def reserve(self, source: Source, addresses: Iterable[Address]) -> tuple[Address, ...]:
         """Replace what a source keeps from being handed out; answers the addresses it no longer reserves."""

@@ -15,12 +15,13 @@ from purelb.allocator.ranges import Address
 
 
 class _Row(Struct, frozen=True, gc=False):
-    """One address that is kept back. `since`: when its release was confirmed; `group`: the one it was released from."""
+    """One address that is kept back. `since`: when its release was confirmed; `group`: the one it was released from; `by`: whose delay."""
 
     until: float
     service: ServiceKey
     since: float
     group: str
+    by: str
 
 
 class Quarantine:
@@ -44,21 +45,26 @@ class Quarantine:
         """The group from which an address that is kept back was released."""
         return self._rows[address].group
 
+    def delay_of(self, address: Address) -> tuple[str, float]:
+        """By which group's `reuseDelay` an address is kept back, and for how long in all."""
+        row = self._rows[address]
+        return row.by, row.until - row.since
+
     def of(self, service: ServiceKey) -> tuple[Address, ...]:
         """What is kept back for a Service, lowest first."""
         return tuple(sorted(self._of.get(service, ())))
 
     def add(self, address: Address, service: ServiceKey, *, group: str, since: float, until: float) -> None:
         """Keep an address back."""
-        self._rows[address] = _Row(until, service, since, group)
+        self._rows[address] = _Row(until, service, since, group, group)
         self._of.setdefault(service, set()).add(address)
         heappush(self._ends, (until, address))
 
-    def shorten(self, address: Address, delay: float) -> None:
-        """Keep an address back for no longer than `delay` after its release; a longer delay changes nothing."""
+    def shorten(self, address: Address, delay: float, *, by: str) -> None:
+        """Keep an address back for no longer than `delay` of the group `by` after its release; a longer delay changes nothing."""
         row = self._rows[address]
         if row.since + delay < row.until:
-            self._rows[address] = replace(row, until=row.since + delay)
+            self._rows[address] = replace(row, until=row.since + delay, by=by)
             heappush(self._ends, (row.since + delay, address))
 
     def drop(self, address: Address) -> None:

@@ -266,7 +266,7 @@ def reserved(address: Address, kind: str, name: str) -> Refusal:
 
 
 def quarantined(address: Address, service: object, until: float, *, group: str, delay: float) -> Refusal:
-    """The address is kept for its former Service, by the `reuseDelay` of its group."""
+    """The address is kept for its former Service, by the `reuseDelay` that a group had or has."""
     text = _say(reasons.IN_USE, 3, ip=ip_text(address), service=service, group=group, delay=print_duration(delay))
     return Refusal(reasons.IN_USE, text, (AddressChanges(address),), again=At(until))
 

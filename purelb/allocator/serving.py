@@ -261,8 +261,8 @@ class Asker:
             return because.family_mismatch(address, wanted)
         held_back = self._ledger.quarantine.kept_for(address)
         if held_back is not None and held_back[1] != wish.service:
-            until, former = held_back
-            return because.quarantined(address, former, until, group=group.name, delay=group.reuse_delay)
+            (until, former), (by, delay) = held_back, self._ledger.quarantine.delay_of(address)
+            return because.quarantined(address, former, until, group=by, delay=delay)
         if (refusal := self.join(address, group)) is not None:
             return refusal
         bound = self.bound(group, address[0])

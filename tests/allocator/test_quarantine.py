@@ -14,6 +14,7 @@ from tests.allocator.cluster import Cluster, pool
 from tests.allocator.objects import INSTALL, ip, key
 
 ONE = "192.0.2.10/32"
+KEPT = "192.0.2.10 is kept for shop/web until the reuseDelay of"
 
 
 @pytest.fixture
@@ -32,8 +33,7 @@ async def released(cluster: Cluster) -> None:
     await cluster.serve("wants", annotations={"purelb.io/addresses": "192.0.2.10"})
     await cluster.clock.advance(20.0)
     assert [await cluster.addresses(name) for name in ("waits", "wants")] == [(), ()]
-    text = "192.0.2.10 is kept for shop/web until the reuseDelay of default (10m) has passed"
-    assert await cluster.allocated("wants") == ("False", "InUse", text)
+    assert await cluster.allocated("wants") == ("False", "InUse", f"{KEPT} default (10m) has passed")
 
 
 async def served(cluster: Cluster) -> tuple[str, ...]:
@@ -61,6 +61,9 @@ async def test_a_delay_that_is_shortened_counts_from_the_release(cluster: Cluste
         await cluster.patch(SERVICE_GROUPS, "default", {"spec": {"reuseDelay": "1m"}}, INSTALL)
         await cluster.clock.advance(30.0)
         assert await served(cluster) == ()
+        await cluster.serve("late", annotations={"purelb.io/addresses": "192.0.2.10"})
+        await cluster.clock.advance(1.0)
+        assert (await cluster.allocated("late"))[2] == f"{KEPT} default (1m) has passed"
         await cluster.clock.advance(15.0)
         assert len(await served(cluster)) == 1
 
@@ -69,10 +72,25 @@ async def test_a_delay_that_is_made_longer_changes_nothing_for_what_is_kept_back
     async with cluster.allocator():
         await released(cluster)
         await cluster.patch(SERVICE_GROUPS, "default", {"spec": {"reuseDelay": "1h"}}, INSTALL)
+        await cluster.serve("late", annotations={"purelb.io/addresses": "192.0.2.10"})
         await cluster.clock.advance(560.0)
         assert await served(cluster) == ()
+        assert [(await cluster.allocated(name))[2] for name in ("wants", "late")] == [
+            f"{KEPT} default (10m) has passed"
+        ] * 2
         await cluster.clock.advance(30.0)
         assert len(await served(cluster)) == 1
+
+
+async def test_whose_delay_it_is_is_told_where_another_group_has_the_address_by_now(cluster: Cluster) -> None:
+    async with cluster.allocator():
+        await released(cluster)
+        for name, delay, told in (("longer", "1h", "default (10m)"), ("shorter", "5m", "shorter (5m)")):
+            was = "default" if name == "longer" else "longer"
+            await cluster.admin.delete(SERVICE_GROUPS, was, namespace=INSTALL)
+            await cluster.create(SERVICE_GROUPS, pool(name, ONE, reuseDelay=delay), INSTALL)
+            await cluster.clock.advance(70.0)
+            assert (await cluster.allocated("wants"))[2] == f"{KEPT} {told} has passed"
 
 
 async def test_an_address_that_is_now_of_a_group_without_a_delay_is_kept_back_no_longer(cluster: Cluster) -> None:
@@ -93,8 +111,8 @@ def test_what_is_shortened_ends_then_and_only_then() -> None:
     kept.add(ip("192.0.2.10"), key("a"), group="default", since=10.0, until=610.0)
     kept.add(ip("192.0.2.11"), key("b"), group="default", since=20.0, until=120.0)
     assert kept.deadline() == 120.0
-    kept.shorten(ip("192.0.2.10"), 60.0)
-    kept.shorten(ip("192.0.2.11"), 600.0)
+    kept.shorten(ip("192.0.2.10"), 60.0, by="default")
+    kept.shorten(ip("192.0.2.11"), 600.0, by="default")
     assert kept.deadline() == 70.0
     assert kept.due(119.0) == (ip("192.0.2.10"),)
     kept.drop(ip("192.0.2.10"))
