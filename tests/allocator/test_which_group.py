@@ -277,3 +277,8 @@ def test_who_shares_takes_the_first_entry_and_leaves_balancing_to_the_others() -
     assert desk.get(service("a")) == ("192.0.2.10",)
     assert desk.get(service("b", annotations={"purelb.io/allow-shared-ip": "k"})) == ("192.0.2.11",)
     assert desk.get(service("c")) == ("198.51.100.1",)
+
+
+def test_white_space_around_the_name_of_a_namespace_means_nothing() -> None:
+    """Stored before admission refused it."""
+    assert order(numbered("theirs", 1, namespaces=(" shop ", "")), numbered("default", 2)) == [1]
