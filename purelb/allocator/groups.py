@@ -196,12 +196,14 @@ class Groups:
 
     def denial(self, group: Group, namespace: str) -> Refusal | None:
         """Why Services of a namespace may not use the group; None when they may."""
-        if group.enforce_namespaces and not self.serves(group, namespace):
+        if not (group.enforce_namespaces or namespace in self.fenced) or self.serves(group, namespace):
+            return None
+        if group.namespace_selector is not None and self._labels_of(namespace) is None:
+            return because.labels_unseen(group.name, namespace)
+        if group.enforce_namespaces:
             return because.does_not_serve(group.name, namespace)
-        if namespace in self.fenced and not self.serves(group, namespace):
-            allowed = [other.name for other in self.accepted.values() if self.serves(other, namespace)]
-            return because.may_use_only(namespace, sorted(allowed))
-        return None
+        allowed = [other.name for other in self.accepted.values() if self.serves(other, namespace)]
+        return because.may_use_only(namespace, sorted(allowed))
 
     def candidates(
         self, *, namespace: str, named: str | None, labels: Labels, bound: frozenset[str]

@@ -261,7 +261,8 @@ class Reconciler:
         state.waiting.put(key, settle.wish.created, waits)
         lending.settled(state, hands, key, refusal, now)
         said_at = state.loans.says_so_at(key, refusal)
-        if refusal is not None and is_about_namespace(refusal):
+        holds = before is not None and before.addresses
+        if refusal is not None and is_about_namespace(refusal) and not holds:
             said_at = state.tally.first_seen(key, now) + UNSEEN_FOR
         quiet = said_at is not None and now < said_at
         if override(state, hands, key, service, settle, now):

@@ -5,8 +5,8 @@ The annotation goes with the write that answers it, and the refusal with the ann
 without. So the refusal is an Event, and with it a line in the log and a count, once the write is applied: until then each decision
 finds the same anew. Rejected: the refusal in the condition, which the next decision took back with a second write at once.
 
-Until it is known whether it is one, nothing is told and the annotation stays: while a source is asked, and, where it is about nodes,
-while nobody knows which of them live.
+Until it is known whether it is one, nothing is told and the annotation stays: while a source is asked, while its Namespace was not
+seen, and, where it is about nodes, while nobody knows which of them live.
 """
 
 from msgspec.structs import replace

@@ -247,6 +247,12 @@ def may_use_only(namespace: str, groups: Iterable[str]) -> Refusal:
     return Refusal(reasons.NAMESPACE_DENIED, text, (GroupsChange(reasons.NAMESPACE_DENIED),))
 
 
+def labels_unseen(group: str, namespace: str) -> Refusal:
+    """The group selects namespaces by their labels, and those of this one are not known."""
+    text = _say(reasons.NAMESPACE_DENIED, 2, group=group, ns=namespace)
+    return Refusal(reasons.NAMESPACE_DENIED, text, (NamespaceSeen(namespace), GroupsChange(reasons.NAMESPACE_DENIED)))
+
+
 def not_in_any_pool(address: Address) -> Refusal:
     text = _say(reasons.NOT_IN_ANY_POOL, ip=ip_text(address))
     return Refusal(reasons.NOT_IN_ANY_POOL, text, (GroupsChange(reasons.NOT_IN_ANY_POOL),))
@@ -354,8 +360,10 @@ def is_about_nodes(refusal: Refusal) -> bool:
 
 
 def is_open(refusal: Refusal | None, *, unsure: bool) -> bool:
-    """Whether a refusal may turn out to be none: a source is still asked, or nobody knows whether the nodes live that it is about."""
-    return refusal is not None and (refusal.ask is not None or (unsure and is_about_nodes(refusal)))
+    """Whether a refusal may turn out to be none: a source is still asked, or nobody knows the namespace, or whether the nodes live."""
+    if refusal is None:
+        return False
+    return refusal.ask is not None or is_about_namespace(refusal) or (unsure and is_about_nodes(refusal))
 
 
 def multi_pool_refused(which: int, *, source: str = "") -> Refusal:

@@ -153,7 +153,11 @@ ALLOCATED_REASONS: Final = _table(
     Reason(
         NAMESPACE_DENIED,
         False,
-        ("{group} does not serve namespace {ns}", "namespace {ns} may use only {groups}"),
+        (
+            "{group} does not serve namespace {ns}",
+            "namespace {ns} may use only {groups}",
+            "{group} serves namespaces by their labels, and those of {ns} are not known yet",
+        ),
         "ask the operator of the ServiceGroup",
     ),
     Reason(NOT_IN_ANY_POOL, False, ("{ip} is in no ServiceGroup",), "request another address"),

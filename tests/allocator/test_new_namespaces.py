@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from purelb.allocator.observed import condition, published
 from purelb.allocator.ranges import ip_text
@@ -112,6 +113,84 @@ def test_who_does_not_depend_on_labels_waits_for_none(
     played = world(**spec)
     make(played, {}, **asked)
     assert says(played)[:2] == ((address,), "AddressAssigned")
+
+
+def fenced() -> Theatre:
+    """`vault` keeps the namespace to itself, and to the groups that serve it besides."""
+    made = Theatre(0)
+    made.put("groups", group("vault", v4("192.0.2.10-192.0.2.19"), namespaces=("shop",), enforce_namespaces=True))
+    made.put("groups", group("gold", v4("198.51.100.1-198.51.100.9", "198.51.100.0/24"), namespace_selector=GOLD))
+    made.begin()
+    return made
+
+
+NAMED = {"purelb.io/service-group": "gold"}
+PINNED = {"purelb.io/addresses": "198.51.100.7"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "address"), [(NAMED, "198.51.100.1"), (PINNED, "198.51.100.7")], ids=["the group", "an address"]
+)
+def test_who_names_what_only_its_labels_allow_is_not_refused_before_they_are_known(
+    asked: dict[str, str], address: str
+) -> None:
+    played = fenced()
+    make(played, {"tier": "gold"}, annotations=asked)
+    assert says(played) == ((), "", "")
+    played.pass_time(0.5)
+    played.deliver("namespaces")
+    settle(played)
+    assert says(played)[:2] == ((address,), "AddressAssigned")
+    assert [reason for name, reason in played.told if name == "web"] == ["AddressAssigned"]
+
+
+@pytest.mark.parametrize("labels", [{"tier": "gold"}, {}], ids=["selected", "not selected"])
+def test_who_names_it_and_waits_for_longer_is_told_that_the_labels_are_not_known(labels: dict[str, str]) -> None:
+    played = fenced()
+    make(played, labels, annotations=NAMED)
+    played.pass_time(2.1)
+    settle(played)
+    text = "gold serves namespaces by their labels, and those of shop are not known yet"
+    assert says(played) == ((), "NamespaceDenied", text)
+    played.deliver("namespaces")
+    settle(played)
+    if labels:
+        assert says(played)[0] == ("198.51.100.1",)
+    else:
+        played.pass_time(61.0)
+        settle(played)
+        assert says(played) == ((), "NamespaceDenied", "namespace shop may use only vault")
+
+
+def test_who_has_an_address_and_names_it_is_told_at_once_and_keeps_what_it_has_meanwhile() -> None:
+    played = fenced()
+    make(played, {"tier": "gold"}, annotations={"purelb.io/service-group": "vault"})
+    has = played.there["services"]["shop/web"]
+    noted = {**has.metadata.annotations, **NAMED}
+    played.put("services", replace(has, metadata=replace(has.metadata, annotations=noted)))
+    played.deliver("services")
+    settle(played)
+    text = "gold serves namespaces by their labels, and those of shop are not known yet; keeps 192.0.2.10"
+    assert says(played) == (("192.0.2.10",), "NamespaceDenied", text)
+    played.deliver("namespaces")
+    settle(played)
+    assert says(played)[:2] == (("198.51.100.1",), "AddressAssigned")
+
+
+@pytest.mark.parametrize("labels", [{"tier": "gold"}, {}], ids=["selected", "not selected"])
+def test_a_re_evaluation_is_not_over_before_the_labels_are_known(labels: dict[str, str]) -> None:
+    played = fenced()
+    make(played, labels, annotations=NAMED | {"purelb.io/re-evaluate": "true"})
+
+    def noted() -> Mapping[str, str]:
+        return played.there["services"]["shop/web"].metadata.annotations or {}
+
+    assert (says(played)[1], noted().get("purelb.io/re-evaluate")) == ("", "true")
+    played.pass_time(0.5)
+    played.deliver("namespaces")
+    settle(played)
+    assert says(played)[1] == ("AddressAssigned" if labels else "NamespaceDenied")
+    assert "purelb.io/re-evaluate" not in noted()
 
 
 async def test_a_namespace_that_loses_its_label_moves_nobody_and_serves_nobody_new() -> None:
