@@ -85,6 +85,7 @@ class Allocator:
         self._informers: InformerSet | None = None
         self._world: World | None = None
         self._asked_at = float("-inf")
+        self._asking = False
         self._known_until = float("-inf")
         self._elector: Elector | None = None
         self._preflight: Preflight | None = None
@@ -302,24 +303,25 @@ class Allocator:
     def _answered_at(self) -> float:
         """Until when we would have heard of a node that renewed its lease.
 
-        What we know of the leases holds our own as we renewed it last, so it holds every renewal before that as well.
+        What we know of the leases holds our own as we renewed it once, so it holds every renewal before that as well.
         """
         elector, world = self._elector, self._world
         if elector is not None and world is not None:
             ours = world.leases.store.get(f"{self._namespace}/{leases.ALLOCATOR_LEASE}")
-            if ours is not None and ours.metadata.resource_version == elector.renewed_rv:
-                self._known_until = elector.renewed_at
+            sent_at = elector.sent_at(ours.metadata.resource_version) if ours is not None else None
+            if sent_at is not None:
+                self._known_until = max(self._known_until, sent_at)
         return self._known_until
 
     def _ask_whether_it_answers(self) -> None:
         now = self._deps.clock.now()
         if self._elector is not None:
             self._elector.renew_soon()
-        elif self._world is not None and now >= self._asked_at + ASK_APART:
-            self._asked_at = now
+        elif self._world is not None and not self._asking and now >= self._asked_at + ASK_APART:
+            self._asking, self._asked_at = True, now
 
             def listed() -> None:
-                self._known_until = now
+                self._asking, self._known_until = False, now
 
             self._world.leases.relist("a node was not heard of", consistent=True, reply=listed)
 

@@ -69,6 +69,7 @@ _log: Final = logging.getLogger(__name__)
 _EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
 
 BODY_GRACE: Final = 5.0
+WRITES_KNOWN: Final = 64  # half a minute of them where somebody asks for as many as he may
 
 
 class Term(Struct, frozen=True):
@@ -124,9 +125,8 @@ class Elector:
     """Competes for one Lease under `identity`, which must differ from process start to process start.
 
     `leader` is who held the lease when last seen, None if nobody did; `fence` is that of the latest term; `trouble` says
-    why the latest request for the lease failed, None if it did not; `renewed_at` when the latest write that kept it was sent, and
-    `renewed_rv` the version that it made. `release_within`: how long a clean stop may try to give the lease back, by default the renew
-    deadline; then it is left to run out.
+    why the latest request for the lease failed, None if it did not; `renewed_at` when the latest write that kept it was sent.
+    `release_within`: how long a clean stop may try to give the lease back, by default the renew deadline; then it is left to run out.
     """
 
     def __init__(
@@ -145,8 +145,7 @@ class Elector:
         self.fence = Fence(float("-inf"))
         self.trouble: str | None = None
         self.renewed_at = float("-inf")
-        self.renewed_rv = ""
-        self._wrote_rv = ""
+        self._sent_at: dict[str, float] = {}  # by the version that a write of ours made, the latest of them
         self._client = client
         self._namespace = namespace
         self._name = name
@@ -182,6 +181,10 @@ class Elector:
         if self._poked is not None and not self._poked.done():
             self._poked.set_result(None)
 
+    def sent_at(self, rv: str) -> float | None:
+        """When the write of ours was sent that made this version of the lease; None if it is none of the latest."""
+        return self._sent_at.get(rv)
+
     def samples(self) -> Iterator[Sample]:
         """The gauges of this elector, as they are now."""
         yield Sample(LEADER, float(self._leading), (self._name,))
@@ -191,8 +194,7 @@ class Elector:
         election = self._election()
         won = await self._acquire(election)
         term = Term(won.number, Fence(won.until))
-        self.fence, self._leading = term.fence, True
-        self._renewed(election)
+        self.fence, self._leading, self.renewed_at = term.fence, True, election.renewed_at
         _log.info("leadership acquired", extra={"code": "leading", "lease": self._name, "term": term.number})
         lost: Why | None = None
         try:
@@ -244,7 +246,7 @@ class Elector:
                     match action:
                         case Extended(until=until):
                             term.fence.extend(until)
-                            self._renewed(election)
+                            self.renewed_at = election.renewed_at
                         case Lost(why=why):
                             return why
                         case Read() | Create() | Take() | Renew() | Release():
@@ -314,9 +316,6 @@ class Elector:
         await self._clock.until(due)
         self._tell(election, Tick(), at_least=due)
 
-    def _renewed(self, election: Election) -> None:
-        self.renewed_at, self.renewed_rv = election.renewed_at, self._wrote_rv
-
     def _tell(self, election: Election, seen: Input, *, at_least: float = 0.0) -> None:
         election.receive(seen, max(self._clock.now(), at_least))
         self.leader = election.holder
@@ -332,7 +331,9 @@ class Elector:
             clock=self._clock,
         )
         if isinstance(answer, Wrote):
-            self._wrote_rv = answer.lease.metadata.resource_version
+            self._sent_at[answer.lease.metadata.resource_version] = asked_at
+            if len(self._sent_at) > WRITES_KNOWN:
+                del self._sent_at[next(iter(self._sent_at))]
         trouble = answer.why if isinstance(answer, Failed) else None
         if trouble is not None and trouble != self.trouble:
             told = failure(trouble, kind=type(request).__name__, took=self._clock.now() - asked_at)
@@ -356,8 +357,8 @@ class Elector:
             case Take(transitions=transitions):
                 spec = {**ours, "acquireTime": now, "leaseTransitions": transitions}
                 return {"metadata": {"labels": self._labels}, "spec": spec}
-            case Renew():
-                return {"spec": ours}
+            case Renew():  # with the labels: whoever watches by them is to see it, also after somebody took them off
+                return {"metadata": {"labels": self._labels}, "spec": ours}
             case Release():
                 spec = {"holderIdentity": "", "leaseDurationSeconds": 1, "acquireTime": now, "renewTime": now}
                 return {"spec": spec}

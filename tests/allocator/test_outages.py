@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from purelb.api.leases import ALLOCATOR_LEASE
+from purelb.kube.resources import LEASES as LEASES_OF
 from purelb.sandbox.apiserver.faults import Answer, CutStream, Reset, Rule, Silence
 from tests.allocator.cluster import ALLOCATOR, pool
 from tests.allocator.nodes import Node
+from tests.allocator.objects import INSTALL
 
 if TYPE_CHECKING:
     from tests.allocator.cluster import Cluster
@@ -104,6 +107,32 @@ async def test_a_watch_that_was_opened_again_and_is_silent_is_no_sign_that_a_nod
         for _ in range(60):
             await node.live(1)
             assert await cluster.service() == before
+
+
+async def test_who_takes_the_labels_off_the_lease_of_the_allocator_does_not_hide_a_dead_node(cluster: Cluster) -> None:
+    dead, alive = Node(cluster, "n1"), Node(cluster, "n2")
+    await dead.renew()
+    await alive.renew()
+    async with cluster.allocator(leader_elect=True):
+        await cluster.clock.advance(3.0)
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        await dead.report(("192.0.2.10", "eth0"))
+        await cluster.clock.advance(1.0)
+        assert await announced(cluster) == "AnnouncingLocal"
+        await cluster.patch(LEASES_OF, ALLOCATOR_LEASE, {"metadata": {"labels": None}}, INSTALL)
+        await alive.live(20)
+        assert await announced(cluster) != "AnnouncingLocal"
+
+
+async def test_while_the_server_is_away_it_is_asked_for_its_leases_once(cluster: Cluster) -> None:
+    node = Node(cluster, "n1")
+    await node.renew()
+    async with cluster.allocator(leader_elect=False) as component:
+        await cluster.clock.advance(3.0)
+        await away(cluster, node, resource="*", seconds=300, renews=False)
+        leases: Any = next(each for each in component._informers or () if each.resource is LEASES_OF)
+        assert leases._relists <= 2
 
 
 async def test_in_a_burst_that_is_told_to_wait_two_seconds_nothing_is_sent_and_then_all_get_what_was_decided(
