@@ -45,16 +45,16 @@ from purelb.net.subnets import parse_subnet
 ENTRIES_MAX: Final = 256
 EXCLUDES_MAX: Final = 256
 
-# Addresses that can serve nobody, whatever a pool says: of this host, of one link, of groups, of no use at all (RFC 6890). Handing
+# Addresses that no node announces, whatever a pool says: of this host, of one link, of groups, of everybody (RFC 6890). Handing
 # one out would take it from its Service for ever, so they are excluded as if the operator had written it.
 _USELESS: Final = tuple(
     ip_network(text)
     for text in (
-        "0.0.0.0/8",
+        "0.0.0.0/32",
         "127.0.0.0/8",
         "169.254.0.0/16",
         "224.0.0.0/4",
-        "240.0.0.0/4",
+        "255.255.255.255/32",
         "::/128",
         "::1/128",
         "fe80::/10",
