@@ -14,7 +14,7 @@ from tests.allocator.objects import INSTALL
 if TYPE_CHECKING:
     from tests.allocator.cluster import Cluster
 
-DUAL = {"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv4", "IPv6"]}
+DUAL: dict[str, Any] = {"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv4", "IPv6"]}
 FOUR = {"pool": "192.0.2.10-192.0.2.19", "subnet": "192.0.2.0/24"}
 SIX = {"pool": "2001:db8::10-2001:db8::19", "subnet": "2001:db8::/64"}
 HELD = {"one": ("192.0.2.10", "2001:db8::10"), "two": ("192.0.2.11", "2001:db8::11"), "three": ("192.0.2.12",)}
