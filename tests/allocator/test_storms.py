@@ -57,7 +57,7 @@ async def test_with_news_all_the_time_it_is_tried_once_for_each_of_them(cluster:
         for count in range(NEWS):
             await cluster.patch(SERVICES, "web", {"metadata": {"labels": {"count": str(count)}}}, "shop")
             await cluster.clock.advance(1 / 64)
-        assert cluster.status_writes() <= NEWS + 4
+        assert NEWS // 2 <= cluster.status_writes() <= NEWS + 4
         cluster.core.faults.remove(number)
         await cluster.clock.advance(5.5)
         assert await cluster.addresses() == ("192.0.2.10",)
