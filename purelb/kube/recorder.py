@@ -18,6 +18,7 @@ import logging
 from datetime import timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Literal, Never
+from zlib import crc32
 
 from purelb.kube.bell import Bell
 from purelb.kube.elector import micro_time
@@ -76,7 +77,8 @@ class Recorder:
         self._may_send = may_send
         self._sink = sink
         self._correlator = Correlator()
-        self._counter = itertools.count()
+        # Many instances may tell of one object in the same microsecond, and two Events of one name are one.
+        self._counter = itertools.count(crc32(instance.encode()) % 1000)
         self._bell = Bell(clock)
         self._slow_at = float("-inf")  # when the next one may go although the writer is busy
         self._logged_at = float("-inf")

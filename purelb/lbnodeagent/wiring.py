@@ -180,7 +180,7 @@ def wire_up(
 
 
 def _tell(recorder: Recorder, node: str, finding: Finding) -> None:
-    """Each node says it of the one object, so each says who it is; and none says it again after a restart."""
+    """Each node says it of the one object, so each says who it is."""
     about = Reference(
         api_version=API_VERSION,
         kind="LBNodeAgent",
@@ -196,7 +196,4 @@ def _tell(recorder: Recorder, node: str, finding: Finding) -> None:
         extra={"code": "configFinding", "reason": finding.reason},
     )
     text = f"{node}: {finding.text}"
-    once = f"{finding.generation} {text}"
-    recorder.event(
-        about, type="Warning", reason=finding.reason, action="Configure", note=text, distinct=text, once=once
-    )
+    recorder.event(about, type="Warning", reason=finding.reason, action="Configure", note=text, distinct=text)
