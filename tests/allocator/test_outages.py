@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,8 @@ from tests.allocator.nodes import Node
 from tests.allocator.objects import INSTALL
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from tests.allocator.cluster import Cluster
 
 BURST = 20
@@ -30,6 +33,23 @@ async def announced(cluster: Cluster) -> str:
     found = await cluster.condition("Announced")
     assert found is not None
     return found.reason
+
+
+@asynccontextmanager
+async def announcing(cluster: Cluster, *, leader_elect: bool) -> AsyncIterator[Node]:
+    """A Service whose address a node announces, and an allocator whose watch of leases breaks off soon."""
+    breaks = Rule(effect=CutStream(after_frames=8), subject=ALLOCATOR.name, resource=LEASES, verb="watch", count=1)
+    cluster.core.faults.add(breaks)
+    node = Node(cluster, "n1")
+    await node.renew()
+    async with cluster.allocator(leader_elect=leader_elect):
+        await cluster.clock.advance(3.0)
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        await node.report(("192.0.2.10", "eth0"))
+        await cluster.clock.advance(1.0)
+        assert await announced(cluster) == "AnnouncingLocal"
+        yield node
 
 
 async def away(cluster: Cluster, node: Node, *, resource: str, seconds: float, renews: bool) -> None:
@@ -61,17 +81,7 @@ async def away(cluster: Cluster, node: Node, *, resource: str, seconds: float, r
 async def test_who_was_only_not_heard_is_not_declared_dead(
     cluster: Cluster, leader_elect: bool, resource: str, renews: bool, seconds: int
 ) -> None:
-    breaks = Rule(effect=CutStream(after_frames=8), subject=ALLOCATOR.name, resource=LEASES, verb="watch", count=1)
-    cluster.core.faults.add(breaks)
-    node = Node(cluster, "n1")
-    await node.renew()
-    async with cluster.allocator(leader_elect=leader_elect):
-        await cluster.clock.advance(3.0)
-        await cluster.serve()
-        await cluster.clock.advance(1.0)
-        await node.report(("192.0.2.10", "eth0"))
-        await cluster.clock.advance(1.0)
-        assert await announced(cluster) == "AnnouncingLocal"
+    async with announcing(cluster, leader_elect=leader_elect) as node:
         before = await cluster.service()
         cluster.writes.clear()
         await away(cluster, node, resource=resource, seconds=seconds, renews=renews)
@@ -88,16 +98,7 @@ async def test_who_was_only_not_heard_is_not_declared_dead(
 async def test_a_watch_that_was_opened_again_and_is_silent_is_no_sign_that_a_node_is_dead(
     cluster: Cluster, leader_elect: bool, frames: int
 ) -> None:
-    breaks = Rule(effect=CutStream(after_frames=8), subject=ALLOCATOR.name, resource=LEASES, verb="watch", count=1)
-    cluster.core.faults.add(breaks)
-    node = Node(cluster, "n1")
-    await node.renew()
-    async with cluster.allocator(leader_elect=leader_elect):
-        await cluster.clock.advance(3.0)
-        await cluster.serve()
-        await cluster.clock.advance(1.0)
-        await node.report(("192.0.2.10", "eth0"))
-        await cluster.clock.advance(1.0)
+    async with announcing(cluster, leader_elect=leader_elect) as node:
         before = await cluster.service()
         await away(cluster, node, resource=LEASES, seconds=20, renews=True)
         silent = Rule(
@@ -105,7 +106,8 @@ async def test_a_watch_that_was_opened_again_and_is_silent_is_no_sign_that_a_nod
         )
         cluster.core.faults.add(silent)
         for _ in range(60):
-            await node.live(1)
+            await node.renew()
+            await cluster.clock.advance(1.0)
             assert await cluster.service() == before
 
 

@@ -119,6 +119,23 @@ async def test_a_term_creates_the_lease_renews_it_at_exact_instants_and_gives_it
     assert not elector.fence.valid(world.clock.now())
 
 
+async def test_when_each_of_the_latest_renewals_was_sent_is_known_by_the_version_that_it_made() -> None:
+    world = World()
+    elector = world.elector("a")
+    sent: dict[str, float] = {}
+    async with asyncio.TaskGroup() as group:
+        group.create_task(world.lead(elector, "a", lasts=200))
+        await world.clock.advance(1)
+        for count in range(70):
+            sent[world.lease["metadata"]["resourceVersion"]] = START + 2.0 * count
+            await world.clock.advance(2)
+        known = {rv: elector.sent_at(rv) for rv in sent}
+        assert [rv for rv, at in known.items() if at is None] == list(sent)[:7], "those before the latest 64"
+        assert {rv: at for rv, at in known.items() if at is not None} == dict(list(sent.items())[7:])
+        assert elector.sent_at("0") is None
+        await world.clock.advance(100)
+
+
 async def test_a_standby_takes_over_within_a_retry_period_of_a_release_with_the_next_number() -> None:
     world = World()
     async with asyncio.TaskGroup() as group:
