@@ -188,6 +188,9 @@ class Reconciler:
             case Wait():
                 wake(state, hands, reservations.of_service(state.ledger, key, service, ours=True))
                 lending.settled(state, hands, key, None, now)
+                state.waiting.put(key, "", ())  # it gets nothing more: at the head of a line it would let nobody pass
+                if known is None:
+                    state.tally.gone(key)
                 return Done()
             case Ignore():
                 self._forget(key, now)

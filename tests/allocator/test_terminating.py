@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from purelb.allocator.metrics import PENDING
+from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.resources import SERVICES
 from tests.allocator.cluster import Cluster, pool
+from tests.allocator.objects import INSTALL
 
 SHARES = {"purelb.io/allow-shared-ip": "k"}
 
@@ -72,3 +75,38 @@ async def test_it_is_not_written_to_as_long_as_nothing_of_it_changes(cluster: Cl
         await cluster.patch(SERVICES, "leaving", {"metadata": {"labels": {"a": "b"}}}, "shop")
         await cluster.clock.advance(60.0)
         assert not cluster.status_writes("leaving")
+
+
+DUAL: dict[str, Any] = {"ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "PreferDualStack"}
+
+
+@pytest.mark.parametrize(
+    ("waits", "address"),
+    [
+        pytest.param({}, "192.0.2.10", id="an address"),
+        pytest.param(DUAL, "2001:db8::10", id="the second of two"),
+    ],
+)
+async def test_who_waits_for_an_address_is_not_passed_over_for_one_that_is_being_deleted(
+    cluster: Cluster, waits: dict[str, Any], address: str
+) -> None:
+    """It is the oldest in line, and gets nothing: whoever is behind it comes next."""
+    if waits:
+        wide = {"local": {"v4pool": {"pool": "192.0.2.10-192.0.2.19", "subnet": "192.0.2.0/24"}}}
+        wide["local"]["v6pool"] = {"pool": "2001:db8::10/128", "subnet": "2001:db8::/64"}
+        await cluster.patch(SERVICE_GROUPS, "default", {"spec": wide}, INSTALL)
+    async with cluster.allocator() as component:
+        for name in ("holds", "leaving", "behind"):
+            await cluster.serve(name, **waits)
+            await cluster.clock.advance(1.1)
+        held = {"metadata": {"finalizers": ["example.com/wait"]}}
+        await cluster.patch(SERVICES, "leaving", held, "shop")
+        await cluster.admin.delete(SERVICES, "leaving", namespace="shop")
+        await cluster.clock.advance(1.0)
+        waiting = {each.labels[0]: each.value for each in component.samples() if each.metric == PENDING}
+        assert waiting["PoolExhausted"] == (2 if waits else 1), "who gets nothing more is no alarm"
+        assert address not in await cluster.addresses("behind")
+        await cluster.admin.delete(SERVICES, "holds", namespace="shop")
+        await cluster.clock.advance(1.0)
+        assert address in await cluster.addresses("behind")
+        assert address not in await cluster.addresses("leaving")
