@@ -43,12 +43,12 @@ class Calls:
         self._headers = (("Accept-Encoding", "identity"), ("User-Agent", user_agent))
         self._host = access.server.partition("://")[2].partition("/")[0]
         self._listeners: list[Callable[[], None]] = []
-        self._forbidden: list[Callable[[], None]] = []
+        self._doubting: list[Callable[[], None]] = []
         self._unreachable = False
 
-    def on_forbidden(self, call: Callable[[], None]) -> None:
-        """Call `call` whenever the server answers 403."""
-        self._forbidden.append(call)
+    def on_doubt(self, call: Callable[[], None]) -> None:
+        """Call `call` whenever the server answers 403, and when it answers 404 to a list or a watch."""
+        self._doubting.append(call)
 
     def on_reachable(self, call: Callable[[], None]) -> Callable[[], None]:
         """Call `call` at each first success after a failure; the answer ends that."""
@@ -96,6 +96,8 @@ class Calls:
             path = target.partition("?")[0]
             fields = {"code": "apiCall", "method": method, "path": path, "status": answer.status, "took": took}
             _log.debug("%s %s: %d", method, path, answer.status, extra=fields)
+        if answer.status == 404 and verb == "LIST":
+            self._doubt()
         if answer.status >= 300:
             raise self._refusal(method, target, answer.status, answer.headers, answer.body)
         return answer
@@ -175,6 +177,8 @@ class Calls:
                             await attempt.aclose()
                             credential = fresh
                             continue
+                    if body.status == 404:
+                        self._doubt()
                     text = await _first(body, REFUSAL_MAX_BYTES)
                     raise self._refusal("GET", target, body.status, body.headers, text)
         except TimeoutError:
@@ -193,14 +197,17 @@ class Calls:
     def _answered(self, method: str, status: int) -> None:
         self.sink.count(CLIENT_REQUESTS, str(status), method, self._host)
         if status == 403:
-            for call in self._forbidden:
-                call()
+            self._doubt()
         if status == 429 or status >= 500:
             self._unreachable = True
         elif self._unreachable:
             self._unreachable = False
             for call in tuple(self._listeners):
                 call()
+
+    def _doubt(self) -> None:
+        for call in self._doubting:
+            call()
 
     def _unanswered(self, method: str) -> None:
         self.sink.count(CLIENT_REQUESTS, "<error>", method, self._host)

@@ -77,9 +77,9 @@ class ApiClient:
     ) -> None:
         await self._stack.aclose()
 
-    def on_forbidden(self, call: Callable[[], None]) -> None:
-        """Call `call` whenever the server answers 403: a right may have been taken away."""
-        self._calls.on_forbidden(call)
+    def on_doubt(self, call: Callable[[], None]) -> None:
+        """Call `call` whenever the server answers 403, or 404 to a list or a watch: a right or a kind may have been taken away."""
+        self._calls.on_doubt(call)
 
     def on_reachable(self, call: Callable[[], None]) -> Callable[[], None]:
         """Call `call` at each first success after a failure; the answer ends that."""

@@ -3,9 +3,9 @@
 
 It gates nothing: informers wait and come back by themselves. It exists to say why they wait, in readiness and in the log,
 because "403" on a list names neither what the right is for nor how to grant it. While something is missing it asks again every
-ten seconds. Once everything passed it asks only after the server refused one of our requests, since that is how a right
-that is taken away shows, and at most once a minute: an Event for a namespace that ends is refused as well. Only a server that
-is too old ends the process.
+ten seconds. Once everything passed it asks only after the server refused one of our requests, or knew nothing of what we list or
+watch, since that is how a right or a kind that is taken away shows; and at most once a minute: an Event for a namespace that ends is
+refused as well. Only a server that is too old ends the process.
 """
 
 from __future__ import annotations
@@ -177,9 +177,9 @@ class Preflight:
         self._clock = clock
         self._account: str | None = None
         self.checks: Mapping[str, str | None] = {"access": "the API server was not asked yet"}
-        self._refused = False
+        self._doubted = False
         self._bell = Bell(clock)
-        client.on_forbidden(self._doubt)
+        client.on_doubt(self._doubt)
 
     async def run(self) -> Never:
         """Ask until everything passed, and again when that is in doubt. Raises CannotStart when the server is too old."""
@@ -198,8 +198,8 @@ class Preflight:
             if problems:
                 await self._clock.until(asked_at + AGAIN_AFTER)
                 continue
-            self._refused = False
-            while not self._refused:
+            self._doubted = False
+            while not self._doubted:
                 await self._bell.wait(None)
             await self._clock.until(asked_at + DOUBT_EVERY)
 
@@ -225,7 +225,7 @@ class Preflight:
         return True
 
     def _doubt(self) -> None:
-        self._refused = True
+        self._doubted = True
         self._bell.ring()
 
     def _say(self, problems: Sequence[Lack], *, again_in: float) -> None:

@@ -4,14 +4,14 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
 from purelb.kube.access import fixed_access
 from purelb.kube.client import ApiClient
-from purelb.kube.errors import Forbidden
+from purelb.kube.errors import Forbidden, NotFound
 from purelb.kube.model import PartialObject
 from purelb.kube.resources import Access, Resource
 from purelb.process.component import CannotStart
@@ -68,6 +68,8 @@ class Server:
             call.fail("refused")
         elif call.path == "/forbidden":
             call.refuse(403, "Forbidden")
+        elif call.path in {"/apis/purelb.io/v2/servicegroups", "/apis/purelb.io/v2/namespaces/ns/servicegroups/gone"}:
+            call.refuse(404, "NotFound")
         elif call.path == "/version":
             call.reply(self.version)
         elif call.path == "/apis/purelb.io/v2":
@@ -260,6 +262,41 @@ async def test_a_kind_that_is_not_served_is_named_with_the_remedy(
 ) -> None:
     server.kinds = []
     async with running(preflight, clock):
+        assert preflight.checks["access"] == (
+            "CRD servicegroups.purelb.io is not served as v2: apply crds/ or run purelb crds --apply"
+        )
+        server.kinds = ["servicegroups"]
+        await clock.advance(10.0)
+        assert preflight.checks == {"access": None}
+
+
+async def listed(client: ApiClient) -> None:
+    await client.list_page(GROUPS)
+
+
+async def watched(client: ApiClient) -> None:
+    async with client.watch(GROUPS, rv="7", timeout_s=60):
+        pass
+
+
+@pytest.mark.parametrize("asked", [listed, watched])
+async def test_a_kind_that_is_taken_away_is_named_as_soon_as_its_collection_is_not_found(
+    preflight: Preflight,
+    server: Server,
+    clock: VirtualClock,
+    client: ApiClient,
+    asked: Callable[[ApiClient], Awaitable[None]],
+) -> None:
+    async with running(preflight, clock):
+        await clock.advance(600.0)
+        server.kinds = []
+        with pytest.raises(NotFound):
+            await client.get(GROUPS, "gone", namespace="ns")
+        await clock.settle()
+        assert preflight.checks == {"access": None}, "one object that is not there proves nothing of its kind"
+        with pytest.raises(NotFound):
+            await asked(client)
+        await clock.settle()
         assert preflight.checks["access"] == (
             "CRD servicegroups.purelb.io is not served as v2: apply crds/ or run purelb crds --apply"
         )
