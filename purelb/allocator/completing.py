@@ -37,18 +37,20 @@ def complete(asker: Asker, kept: tuple[Address, ...], *, changed: bool) -> Given
     """What is kept, plus what is missing; without what is not wanted."""
     wish = asker.wish
     wanted = wish.families[:1] if wish.policy == "SingleStack" else wish.families
-    pinned = {address[0] for address in wish.addresses}
+    asked = wish.addresses if changed else _not_in_vain(wish.addresses, kept)
+    pinned = {address[0] for address in asked}
     have: dict[Family, tuple[Address, ...]] = {}
     for family in wanted:
-        if found := tuple(a for a in (wish.addresses if family in pinned else kept) if a[0] == family):
+        requested, held = (tuple(a for a in those if a[0] == family) for those in (asked, kept))
+        if found := requested if changed and requested else _beside(requested, held):
             have[family] = found
-    several = _several(asker, wish.addresses or _ordered(wanted, have))
+    several = _several(asker, asked or _ordered(wanted, have))
     if isinstance(several, Refusal):
         return several
     if changed and not several.wanted:
         have = {family: found if family in pinned else found[:1] for family, found in have.items()}
-    for at, address in enumerate(wish.addresses):
-        others = (*wish.addresses[:at], *(a for a in wish.addresses[at + 1 :] if a in kept))
+    for at, address in enumerate(asked):
+        others = (*asked[:at], *(a for a in asked[at + 1 :] if a in kept))
         if address not in kept and (refusal := asker.request(address, wanted, taken=others)) is not None:
             return refusal
         if address[0] not in wanted:
@@ -57,13 +59,29 @@ def complete(asker: Asker, kept: tuple[Address, ...], *, changed: bool) -> Given
     lacking = tuple(f for f in wanted if f not in (pinned if several.group is not None else have))
     if not lacking:
         return Given(present, several=several.denied)
-    home = several.group or asker.home(wish.addresses or present)
+    home = several.group or asker.home(asked or present)
     if isinstance(home, Refusal):
         return Given(present, home, partial=wish.policy == "PreferDualStack")
     served = _from_one(asker, home, lacking, have) if home is not None else _from_some(asker, lacking)
     if isinstance(served, Refusal):
         return served if not present else Given(present, served, partial=wish.policy == "PreferDualStack")
     return _with(asker, served, wanted, have)
+
+
+def _not_in_vain(asked: tuple[Address, ...], kept: tuple[Address, ...]) -> tuple[Address, ...]:
+    """What is asked for where nothing is held yet, or beside some of it that is.
+
+    Who holds something else in a family had it when the wish was recorded (taken over from PureLB (Go), which hears no edits): it stays.
+    """
+    if not asked or kept == asked:
+        return asked
+    other = {address[0] for address in kept} - {address[0] for address in kept if address in asked}
+    return tuple(address for address in asked if address[0] not in other)
+
+
+def _beside(requested: tuple[Address, ...], held: tuple[Address, ...]) -> tuple[Address, ...]:
+    """Both, in the order of the request as soon as that adds something."""
+    return held if set(requested) <= set(held) else tuple(dict.fromkeys((*requested, *held)))
 
 
 class _Served(Struct, frozen=True, gc=False):

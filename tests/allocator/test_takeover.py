@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.resources import NAMESPACES, SERVICES
+from tests.allocator.cluster import pool
 from tests.allocator.objects import INSTALL
 from tests.purelb_go import OLD_NAMESPACE, Generation, left_by, moved
 
@@ -82,3 +84,44 @@ async def test_a_word_that_is_neither_true_nor_false_costs_nobody_an_address_tha
         assert {name: body["status"]["loadBalancer"] for name, body in (await stored(cluster)).items()} == before
     said = {name: (await cluster.allocated(name))[1] for name in ours}
     assert said == dict.fromkeys(ours, "InvalidRequest")
+
+
+async def holds(cluster: Cluster, name: str, *ips: str, **service: Any) -> None:
+    """A Service as PureLB (Go) leaves it whose user has edited it since: it never looked at one that had its address."""
+    await cluster.serve(name, **service)
+    brand = {"annotations": {"purelb.io/allocated-by": "PureLB"}}
+    ingress = [{"ip": ip} for ip in ips]
+    edit = {"metadata": brand, "status": {"loadBalancer": {"ingress": ingress}}}
+    await cluster.patch(SERVICES, name, edit, "shop", subresource="status")
+
+
+def asking(text: str) -> dict[str, Any]:
+    return {"annotations": {"purelb.io/addresses": text}}
+
+
+async def test_an_address_that_was_asked_for_in_vain_before_we_came_moves_nobody(cluster: Cluster) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(text="192.0.2.10-192.0.2.40"), INSTALL)
+    await holds(cluster, "another", "192.0.2.10", **asking("192.0.2.30"))
+    await holds(cluster, "deprecated", "192.0.2.11", loadBalancerIP="192.0.2.31")
+    await holds(cluster, "fewer", "192.0.2.12", "192.0.2.13", **asking("192.0.2.13"))
+    await holds(cluster, "more", "192.0.2.14", **asking("192.0.2.34,192.0.2.14"))
+    held = {name: await cluster.addresses(name) for name in ("another", "deprecated", "fewer")}
+    for _ in range(2):
+        async with cluster.allocator():
+            await cluster.clock.advance(20.0)
+            assert {name: await cluster.addresses(name) for name in held} == held
+            assert await cluster.addresses("more") == ("192.0.2.34", "192.0.2.14")
+            assert await cluster.noted("allocated-wish", "another") == "addresses=192.0.2.30"
+    assert "AddressReleased" not in {reason for _, reason, _ in await cluster.events()}
+
+    async with cluster.allocator():
+        for name, annotations in (
+            ("another", {"purelb.io/re-evaluate": "true"}),
+            ("deprecated", {"purelb.io/addresses": "192.0.2.32"}),
+            ("fewer", {"purelb.io/addresses": None}),
+        ):
+            await cluster.patch(SERVICES, name, {"metadata": {"annotations": annotations}}, "shop")
+        await cluster.clock.advance(2.0)
+        now = {name: await cluster.addresses(name) for name in held}
+        asked = {"another": ("192.0.2.30",), "deprecated": ("192.0.2.32",), "fewer": ("192.0.2.12",)}
+        assert now == asked, "whoever asks after that is heard"
