@@ -101,12 +101,13 @@ def decide(
     if service.metadata.deletion_timestamp:
         return _terminating(service, recorded, ledger=ledger, groups=groups, rules=rules)
     wish = read_wish(service)
+    if may_adopt and record is None and entries_of(service):
+        readable = rough_wish(service) if isinstance(wish, Refusal) else wish
+        adopted = _adopt(service, readable, given=ownership.given(service), ledger=ledger, groups=groups, rules=rules)
+        if adopted is not None:
+            return _in_spite_of(wish, adopted) if isinstance(wish, Refusal) else adopted
     if isinstance(wish, Refusal):
         return _unreadable(service, wish, recorded, ledger=ledger, groups=groups, rules=rules)
-    if may_adopt and record is None and entries_of(service):
-        adopted = _adopt(service, wish, given=ownership.given(service), ledger=ledger, groups=groups, rules=rules)
-        if adopted is not None:
-            return adopted
     answer = plan(
         wish, recorded=recorded, ledger=ledger, groups=groups, rules=rules, advertised=advertised, loans=loans
     )
@@ -130,6 +131,14 @@ def _unreadable(
     kept = keep(rough, refusal, ledger=ledger, groups=groups, rules=rules)
     text = recorded or rough.text
     return Settle(kept, kept.plan.shortfall if kept is not None else refusal, rough, text)
+
+
+def _in_spite_of(refusal: Refusal, adopted: Settle | Foreign) -> Settle | Foreign:
+    """What is published is looked at first: a slip in an annotation takes away no address that somebody uses."""
+    if isinstance(adopted, Foreign) or adopted.planned is None:
+        return adopted
+    plan = replace(adopted.planned.plan, shortfall=refusal)
+    return replace(adopted, planned=replace(adopted.planned, plan=plan), refusal=refusal)
 
 
 def _terminating(

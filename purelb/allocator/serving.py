@@ -111,6 +111,8 @@ class Asker:
         group = home_of(address, ledger=self._ledger, groups=self._groups).group
         if group is None or group.drain or self._groups.denial(group, wish.service.namespace) is not None:
             return False
+        if self.reserved(address) is not None:
+            return False
         if wish.addresses:  # a family without a request is filled from the group of the first request
             asked = [a for a in wish.addresses if a[0] == address[0]]
             return address in asked if asked else group == self.home(wish.addresses)

@@ -68,3 +68,51 @@ async def test_what_could_not_be_given_is_replaced_on_a_service_of_our_class(
         await cluster.clock.advance(3.0)
         assert await cluster.addresses() == expected
         assert await cluster.addresses("other") == ("192.0.2.50",)
+
+
+SLIP = {"purelb.io/addresses": "192.0.2.l2"}
+
+
+@pytest.mark.parametrize(
+    ("classname", "ip", "stays", "told"),
+    [
+        pytest.param(None, "203.0.113.1", True, "ForeignIngress", id="of another controller"),
+        pytest.param(None, "192.0.2.60", True, "ForeignIngress", id="of another controller, in a pool that drains"),
+        pytest.param(None, "192.0.2.12", True, "InvalidRequest", id="that could be given"),
+        pytest.param("purelb.io/purelb", "192.0.2.12", True, "InvalidRequest", id="that could be given, of our class"),
+        pytest.param("purelb.io/purelb", "203.0.113.1", False, "InvalidRequest", id="of no group, of our class"),
+    ],
+)
+async def test_a_slip_in_an_annotation_takes_away_no_published_address(
+    cluster: Cluster, classname: str | None, ip: str, *, stays: bool, told: str
+) -> None:
+    await cluster.serve(annotations=SLIP, loadBalancerClass=classname)
+    await publish(cluster, ip)
+    for _ in range(2):  # the second one finds what the first one left
+        async with cluster.allocator(default_announcer="PureLB"):
+            await cluster.clock.advance(5.0)
+            assert await cluster.addresses() == ((ip,) if stays else ())
+    assert [reason for name, reason, _ in await cluster.events() if name == "web"] == [told]
+    if told == "ForeignIngress":
+        assert await cluster.condition() is None, "nothing of ours stands in it"
+    else:
+        end = f"; keeps {ip}" if stays else ""
+        said = f'purelb.io/addresses: no address in "192.0.2.l2"{end}'
+        assert await cluster.allocated() == ("False", "InvalidRequest", said)
+
+
+async def test_what_a_former_leader_gave_late_stays_with_a_service_whose_annotations_cannot_be_read(
+    cluster: Cluster,
+) -> None:
+    async with cluster.allocator():
+        await cluster.serve(annotations=SLIP)
+        await cluster.clock.advance(1.0)
+        body = {"metadata": {"annotations": {"purelb.io/allocated-by": "PureLB"}}}
+        ingress = {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.60"}]}}}
+        await cluster.patch(SERVICES, "web", body | ingress, "shop", subresource="status")
+        await cluster.clock.advance(5.0)
+        assert await cluster.addresses() == ("192.0.2.60",), "of a pool that drains: it is learnt, not adopted"
+        assert (await cluster.allocated())[1:] == (
+            "InvalidRequest",
+            'purelb.io/addresses: no address in "192.0.2.l2"; keeps 192.0.2.60',
+        )

@@ -70,3 +70,26 @@ def test_nobody_may_have_its_own_cluster_ip() -> None:
     refusal = desk.ask(asked)
     assert refusal is not None
     assert (refusal.reason, refusal.text) == ("AddressReserved", "192.0.2.11 is the cluster IP of shop/web")
+
+
+def test_who_is_re_evaluated_leaves_an_address_that_turned_out_to_be_a_nodes() -> None:
+    desk = Desk(group())
+    assert desk.get(service()) == ("192.0.2.10",)
+    addresses = (NodeAddress(type="InternalIP", address="192.0.2.10"),)
+    of_node(desk.ledger, "n1", Node(metadata=ObjectMeta(name="n1"), status=NodeStatus(addresses=addresses)), None)
+    assert desk.get(service()) == ("192.0.2.10",), "of itself nothing moves"
+    again = {"purelb.io/re-evaluate": "true"}
+    pinned = {**again, "purelb.io/addresses": "192.0.2.10"}
+    refusal = desk.ask(service(annotations=pinned))
+    assert refusal is not None
+    assert (refusal.reason, refusal.text) == ("AddressReserved", "192.0.2.10 is an address of node n1")
+    assert desk.get(service(annotations=pinned)) == ("192.0.2.10",), "it asked for this very one"
+    desk.recorded.clear()
+    assert desk.get(service(annotations=again)) == ("192.0.2.11",)
+
+
+def test_what_stands_in_its_own_status_is_no_reason_to_leave_it() -> None:
+    desk = Desk(group())
+    assert desk.get(service()) == ("192.0.2.10",)
+    of_service(desk.ledger, key("web"), service(ingress=("192.0.2.10", "192.0.2.11")), ours=False)
+    assert desk.get(service(annotations={"purelb.io/re-evaluate": "true"})) == ("192.0.2.10",)
