@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hack import binaries
-from hack.control_plane import ControlPlane
+from hack.control_plane import CONTROLLERS, ControlPlane
 from hack.processes import Failed
 
 if TYPE_CHECKING:
@@ -41,30 +41,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--netns", help="run inside this named network namespace, where --host must exist")
     parser.add_argument(
+        "--without-controllers",
+        action="store_true",
+        help="etcd and kube-apiserver alone: nobody else reacts to what is written",
+    )
+    parser.add_argument(
         "command",
         choices=("up", "down", "kubeconfig", "run"),
         help="up and down are idempotent; run stays in the foreground",
     )
     asked = parser.parse_args(arguments)
     state: Path = asked.state.absolute()
+    controllers = None if asked.without_controllers else CONTROLLERS
     match asked.command:
         case "up":
-            return _up(state, host=asked.host, netns=asked.netns)
+            return _up(state, host=asked.host, netns=asked.netns, controllers=controllers)
         case "run":
-            return _run(state, host=asked.host, netns=asked.netns)
+            return _run(state, host=asked.host, netns=asked.netns, controllers=controllers)
         case "down":
             return _down(state)
         case _:
             return _kubeconfig(state)
 
 
-def _up(state: Path, *, host: str, netns: str | None) -> int:
+def _up(state: Path, *, host: str, netns: str | None, controllers: str | None) -> int:
     if not _is_running(state):
         if why := binaries.build():
             return _refuse(why)
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         command = [sys.executable, "-m", "hack.control_plane", "--state", str(state), "--host", host]
         command += [] if netns is None else ["--netns", netns]
+        command += ["--without-controllers"] if controllers is None else []
         with (state / "supervisor.log").open("wb") as log:
             child = subprocess.Popen(
                 [*command, "run"],
@@ -82,7 +89,7 @@ def _up(state: Path, *, host: str, netns: str | None) -> int:
     return _kubeconfig(state)
 
 
-def _run(state: Path, *, host: str, netns: str | None) -> int:
+def _run(state: Path, *, host: str, netns: str | None, controllers: str | None) -> int:
     if why := binaries.missing():
         return _refuse(why)
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -95,7 +102,7 @@ def _run(state: Path, *, host: str, netns: str | None) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _leave)
         try:
-            with ControlPlane.start(state, host=host, netns=netns) as cluster:
+            with ControlPlane.start(state, host=host, netns=netns, controllers=controllers) as cluster:
                 (state / "ready").write_text(f"{cluster.server}\n")
                 print(f"ready: {cluster.server}, KUBECONFIG={cluster.kubeconfig}", flush=True)
                 while True:

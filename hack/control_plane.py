@@ -54,7 +54,7 @@ class ControlPlane:
         host: str,
         netns: str | None,
         sans: Iterable[str],
-        controllers: str,
+        controllers: str | None,
         audited: Iterable[str],
     ) -> None:
         self.directory = directory
@@ -90,13 +90,14 @@ class ControlPlane:
         host: str = "127.0.0.1",
         netns: str | None = None,
         sans: Iterable[str] = (),
-        controllers: str = CONTROLLERS,
+        controllers: str | None = CONTROLLERS,
         audited: Iterable[str] = (),
         within_s: float = 60.0,
     ) -> Self:
         """Start all three and wait until the API is ready and the controllers work. The binaries must be there (hack/build).
 
         directory  private and empty, or new: certificates, data, logs, kubeconfigs
+        controllers  what kube-controller-manager runs; None: etcd and kube-apiserver alone
         host       the address to listen on and the one every kubeconfig names; it must exist in `netns`
         netns      a named network namespace to run in; etcd listens on its loopback
         sans       further names and addresses of the server certificate, for a relay
@@ -106,7 +107,8 @@ class ControlPlane:
         try:
             self._start_etcd()
             self.start_api_server(within_s=within_s)
-            self.start_controller_manager(within_s=within_s)
+            if controllers is not None:
+                self.start_controller_manager(within_s=within_s)
         except BaseException:
             self.stop()
             raise
@@ -229,13 +231,16 @@ class ControlPlane:
         self.start_api_server(within_s=within_s)
 
     def start_controller_manager(self, *, within_s: float = 60.0) -> None:
-        """Start kube-controller-manager and wait until it has done something: namespace default has its ServiceAccount."""
+        """Start kube-controller-manager and wait until it has done something: namespace default has its ServiceAccount.
+
+        Of a cluster that was started without controllers it runs those that such a cluster has otherwise.
+        """
         user = "system:kube-controller-manager"
         pair = self._authority.client("kube-controller-manager", user=user)
         process = self._start(
             "kube-controller-manager",
             f"--kubeconfig={self.kubeconfig_of_certificate('kube-controller-manager', pair)}",
-            f"--controllers={self._controllers}",
+            f"--controllers={self._controllers or CONTROLLERS}",
             "--use-service-account-credentials",
             f"--service-account-private-key-file={self._sa_keys.key}",
             f"--root-ca-file={self.directory / 'pki' / 'ca.crt'}",

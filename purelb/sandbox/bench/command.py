@@ -113,6 +113,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="the binary that serves the addresses where the first HTTP answer is measured; hack/bench gives it",
     )
+    parser.add_argument(
+        "--kube-controller-manager",
+        type=Path,
+        metavar="PATH",
+        help="the binary beside which one Service is measured once more; hack/bench gives it",
+    )
     parser.add_argument("--crowd", type=int, default=CROWD, help="Services that there are already when many are")
     parser.add_argument("--out", default=COMMITTED, help="where the results go; other suites in it stay")
 
@@ -309,6 +315,10 @@ def _parts(stage: suites.Stage, arguments: argparse.Namespace) -> list[Part]:
     async def alone() -> list[Row]:
         return await suites.alone(stage, trials=trials)
 
+    async def beside() -> list[Row]:
+        binary = arguments.kube_controller_manager
+        return await suites.beside(stage, binary=binary, kubeconfig=arguments.kubeconfig, trials=trials)
+
     async def single() -> list[Row]:
         return await announcing.single(stage, trials=trials)
 
@@ -341,6 +351,7 @@ def _parts(stage: suites.Stage, arguments: argparse.Namespace) -> list[Part]:
         Part(suites=("allocate",), name="burst", measure=lambda: suites.burst(stage)),
         Part(suites=("allocate",), name="arriving", measure=lambda: suites.arriving(stage)),
         Part(suites=("allocate",), name="alone", measure=alone),
+        Part(suites=("allocate",), name="beside", measure=beside),
         Part(suites=(announcing.SUITE,), name="single", measure=single),
         Part(suites=(announcing.SUITE,), name="answered", measure=answered),
         Part(suites=("allocate",), name="dying", measure=lambda: many.dying(stage)),

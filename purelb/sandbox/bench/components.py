@@ -104,15 +104,16 @@ def _wait_ready(process: subprocess.Popen[bytes], *, port: int, log: Path) -> No
     last = ""
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(f"the component ended with {process.returncode}:\n{_tail(log)}")
+            raise RuntimeError(f"the component ended with {process.returncode}:\n{tail(log)}")
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2):
                 return
         except URLError as error:
             last = str(error)
             time.sleep(0.05)
-    raise RuntimeError(f"the component was not ready within {STARTED_WITHIN_S:.0f} s ({last}):\n{_tail(log)}")
+    raise RuntimeError(f"the component was not ready within {STARTED_WITHIN_S:.0f} s ({last}):\n{tail(log)}")
 
 
-def _tail(log: Path) -> str:
-    return "\n".join(log.read_text().splitlines()[-20:])
+def tail(log: Path) -> str:
+    """The last lines of a log, for an error that quotes it."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-20:])

@@ -18,8 +18,10 @@ import urllib.request
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from purelb.sandbox.bench.components import tail
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
     from purelb.sandbox.bench.cable import FarEnd
@@ -37,7 +39,7 @@ async def kube_proxy(binary: Path, *, kubeconfig: str, node: str, directory: Pat
     config = directory / "kube-proxy.json"
     config.write_text(json.dumps(configuration(kubeconfig=kubeconfig, node=node)))
     log = directory / "kube-proxy.log"
-    async with _running([str(binary), f"--config={config}"], log=log, env=os.environ):
+    async with running([str(binary), f"--config={config}"], log=log, env=os.environ):
         await asyncio.to_thread(_answering, f"{HEALTH}/healthz", log)
         yield
 
@@ -64,7 +66,7 @@ def configuration(*, kubeconfig: str, node: str) -> dict[str, object]:
 async def backend(node: str, *, log: Path) -> AsyncIterator[None]:
     """Run the echo backend in this network namespace until the block ends."""
     argv = [sys.executable, "-m", "purelb.sandbox.rig.echo", "--port", str(BACKEND_PORT)]
-    async with _running(argv, log=log, env={**os.environ, "POD_NAME": "backend", "NODE_NAME": node}):
+    async with running(argv, log=log, env={**os.environ, "POD_NAME": "backend", "NODE_NAME": node}):
         await asyncio.to_thread(_answering, f"127.0.0.1:{BACKEND_PORT}/", log)
         yield
 
@@ -120,7 +122,8 @@ async def asking(far: FarEnd) -> AsyncIterator[Asking]:
 
 
 @asynccontextmanager
-async def _running(argv: Sequence[str], *, log: Path, env: dict[str, str] | os._Environ[str]) -> AsyncIterator[None]:
+async def running(argv: Sequence[str], *, log: Path, env: Mapping[str, str]) -> AsyncIterator[None]:
+    """Run a process in this network namespace until the block ends; its output is appended to `log`."""
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             *argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env
@@ -150,6 +153,7 @@ def _answering(place: str, log: Path) -> None:
                 return
         except OSError as error:
             if time.monotonic() > deadline:
-                tail = "\n".join(log.read_text(errors="replace").splitlines()[-10:])
-                raise RuntimeError(f"{place} did not answer within {READY_WITHIN_S:g} s ({error}):\n{tail}") from error
+                raise RuntimeError(
+                    f"{place} did not answer within {READY_WITHIN_S:g} s ({error}):\n{tail(log)}"
+                ) from error
         time.sleep(0.02)

@@ -22,10 +22,11 @@ _HEAD: Final = """\
 
 # Benchmarks
 
-`make bench` measures everything on a real control plane that it starts in a network namespace of its own (Go and root; the control
-plane is built once), writes `bench/results.json`, ends with a table and exits with an error when a budget is missed. One suite alone:
-the command under its heading. It replaces that suite in the results and leaves the others, so each says when and of which
-revision it was measured.
+`make bench` measures everything on a real kube-apiserver and its etcd that it starts in a network namespace of their own (Go and
+root; both are built once), writes `bench/results.json`, ends with a table and exits with an error when a budget is missed. Nobody
+else works in that cluster but where a row names him: kube-controller-manager answers each Service with two writes of its own, which on
+two cores is what a latency is then made of. One suite alone: the command under its heading. It replaces that suite in the results and
+leaves the others, so each says when and of which revision it was measured.
 
 Budgets are ratios within one run, or counts; they do not depend on the machine. The few in milliseconds, seconds or MiB are stated
 for a machine with two current cores. All other figures are there to be compared with those of the same machine: a run says which are

@@ -3,7 +3,8 @@
 
 The burst: Services that wait before the allocator starts, so that its rate is its own and not that of whoever creates them;
 the bare client writes as many Services of the same shape, of another class, in the same run. `arriving`: the same number
-while they are being created. `alone`: one Service at a time on an idle cluster. With an agent: `announcing`.
+while they are being created. `alone`: one Service at a time on an idle cluster; `beside`: the same while kube-controller-manager
+reacts to it too. With an agent: `announcing`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from purelb.kube.client import ApiClient, PatchType
 from purelb.kube.resources import EVENTS, NAMESPACES, NODES, SERVICES
 from purelb.sandbox.bench import objects
 from purelb.sandbox.bench.components import INSTALL_NAMESPACE, cpu_s, rss_mib, started
+from purelb.sandbox.bench.neighbours import kube_controller_manager
 from purelb.sandbox.bench.observer import Observer, observing, until
 from purelb.sandbox.bench.results import Budget, Ratio, Row, percentile, row
 
@@ -41,6 +43,7 @@ FOREIGN_CLASS: Final = "bench.example/bare"
 WRITERS: Final = 8
 CREATORS: Final = 8
 BURST: Final = 1000
+ALONE: Final = "one Service, no agents: POST answered to address in the status"
 ROUNDS: Final = 7  # of bursts, each beside one of the bare client: single ones of either differ by a fifth
 # Measured in runs of their own on two such cores, not in this one: no budget is judged by them (`--peer` compares in one run).
 ELSEWHERE: Final = {"PureLB (Go)": 1.7, "MetalLB": 100.0}
@@ -181,32 +184,44 @@ async def arriving(stage: Stage) -> list[Row]:
 
 async def alone(stage: Stage, *, trials: int) -> list[Row]:
     """One Service at a time and nobody but the allocator: POST answered to address in the status."""
+    times = await _one_by_one(stage, "alone", trials=trials)
+    return [
+        row(suite="allocate", case=ALONE, unit="ms", values=times, budget=Budget(of="p50", at_most=5.0)),
+        row(
+            suite="allocate",
+            case=f"{ALONE}, the slow ones",
+            unit="ms",
+            values=times,
+            budget=Budget(of="p95", at_most=11.0),
+        ),
+    ]
+
+
+async def beside(stage: Stage, *, binary: Path | None, kubeconfig: str, trials: int) -> list[Row]:
+    """The same beside the real kube-controller-manager (`binary`), which writes the endpoints of each Service meanwhile."""
+    if binary is None:
+        raise RuntimeError("it needs --kube-controller-manager PATH, its binary; hack/bench gives it")
+    log = stage.logs / "kube-controller-manager.log"
+    async with kube_controller_manager(
+        binary, kubeconfig=kubeconfig, client=stage.client, namespace=NAMESPACE, log=log
+    ):
+        times = await _one_by_one(stage, "beside", trials=trials)
+    return [row(suite="allocate", case=f"beside kube-controller-manager: {ALONE}", unit="ms", values=times)]
+
+
+async def _one_by_one(stage: Stage, prefix: str, *, trials: int) -> list[float]:
+    """From the answer to each POST to the address, ms."""
     times: list[float] = []
     async with observing(stage.client, NAMESPACE, links=False) as seen, stage.allocator():
         for n in range(trials):
-            name = f"alone-{n}"
+            name = f"{prefix}-{n}"
             await stage.client.create(SERVICES, objects.service(name, lb_class=None), namespace=NAMESPACE)
             answered = time.perf_counter()
             await until(f"an address for {name}", lambda name=name: seen.served_at(name) is not None, within_s=10)  # type: ignore[misc]
             times.append(((seen.served_at(name) or 0) - answered) * 1000)
             await stage.client.delete(SERVICES, name, namespace=NAMESPACE)
             await asyncio.sleep(0.1)
-    return [
-        row(
-            suite="allocate",
-            case="one Service, no agents: POST answered to address in the status",
-            unit="ms",
-            values=times,
-            budget=Budget(of="p50", at_most=5.0),
-        ),
-        row(
-            suite="allocate",
-            case="one Service, no agents: POST answered to address in the status, the slow ones",
-            unit="ms",
-            values=times,
-            budget=Budget(of="p95", at_most=11.0),
-        ),
-    ]
+    return times
 
 
 async def steady(stage: Stage) -> list[Row]:

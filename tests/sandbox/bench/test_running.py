@@ -198,3 +198,8 @@ async def test_the_services_that_a_failed_part_left_are_removed_and_no_others() 
         await command._cleared(client)
         listed = json.loads((await client.raw("GET", SERVICES.path(None))).body)["items"]
     assert [found["metadata"]["namespace"] for found in listed] == ["default", "others"]
+
+
+async def test_without_kube_controller_manager_what_it_does_to_one_service_is_refused_with_what_gives_it() -> None:
+    with pytest.raises(RuntimeError, match="--kube-controller-manager PATH"):
+        await suites.beside(None, binary=None, kubeconfig="nowhere", trials=1)  # type: ignore[arg-type]
