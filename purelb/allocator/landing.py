@@ -79,6 +79,7 @@ def _service_landed(
                 hands.afterwards(key)  # mostly there is nothing to do
         case Conflicted() | Exists():
             flights.unknown(key, flight, now)
+            _unanswered(state, flight, key)
             delay = flights.delay(key, first=CONFLICT_WAIT, cap=CONFLICT_CAP)
             newest = state.service(key)
             if newest is not None and newest.metadata.resource_version != flight.rv:
@@ -92,8 +93,7 @@ def _service_landed(
             if attempts > 1:  # what was refused is the repetition
                 flights.unknown(key, flight, now)
             delay = flights.delay(key, first=REFUSED_FIRST, cap=REFUSED_CAP)
-            new = state.tally.unwritten(key, now)
-            if new:
+            if new := state.tally.refused(key, now):
                 hands.sink.count(metrics.REJECTED, "", reasons.PUBLISH_REFUSED)
             log.log(
                 logging.INFO if new else logging.DEBUG,
@@ -114,6 +114,7 @@ def _service_landed(
                 hands.later(key, delay, priority=priority_of(state, key))
         case Failed(error=error, attempts=attempts):
             flights.unknown(key, flight, now)
+            _unanswered(state, flight, key)
             delay = flights.delay(key, first=CONFLICT_WAIT, cap=FAILED_CAP)
             told = failure(error, attempt=attempts, retry_in=delay, took=now - flight.sent_at)
             fields = {"code": "publishFailed", "service": str(key), **told}
@@ -123,6 +124,13 @@ def _service_landed(
             pass  # the term is ending, or the newer write answers
         case _:
             assert_never(result)
+
+
+def _unanswered(state: State, flight: Flight, key: ServiceKey) -> None:
+    """The Service waits for an address that was decided, whether its write is refused or gets no answer."""
+    record = state.ledger.records.get(key)
+    if record is not None and not set(record.addresses) <= set(state.ledger.published(key)):
+        state.tally.unwritten(key, flight.sent_at)
 
 
 def priority_of(state: State, key: ServiceKey) -> int:

@@ -268,8 +268,6 @@ class Reconciler:
         if refusal is not None and is_about_namespace(refusal) and not holds:
             said_at = state.tally.first_seen(key, now) + UNSEEN_FOR
         quiet = said_at is not None and now < said_at
-        if override(state, hands, key, service, settle, now):
-            return Done()
         seen = outlook(
             service,
             settle,
@@ -280,6 +278,8 @@ class Reconciler:
             quiet=quiet,
         )
         count(state, hands, key, settle, seen, now)
+        if override(state, hands, key, service, settle, now):
+            return Done()
         self._tell(service, state.lasting.lasted(key, seen.desired.announced, now))
         outcome = submit(
             state,

@@ -38,6 +38,7 @@ class Tally:
         self._pending: dict[str, dict[ServiceKey, float]] = {}
         self._first_seen: dict[ServiceKey, float] = {}
         self._unwritten: dict[ServiceKey, float] = {}
+        self._refused: set[ServiceKey] = set()
 
     def stands(
         self,
@@ -69,18 +70,26 @@ class Tally:
         """The Service is gone, or not ours any more."""
         self._remove(service, self._standings.pop(service, None))
         self._first_seen.pop(service, None)
-        self._unwritten.pop(service, None)
+        self.written(service)
 
-    def unwritten(self, service: ServiceKey, now: float) -> bool:
+    def unwritten(self, service: ServiceKey, since: float) -> None:
+        """What the Service should say could not be written, for the first time at `since` or earlier."""
+        self._unwritten.setdefault(service, since)
+
+    def refused(self, service: ServiceKey, now: float) -> bool:
         """The API server refuses what the Service should say. Answers whether that is news."""
-        return self._unwritten.setdefault(service, now) == now
+        self.unwritten(service, now)
+        known = service in self._refused
+        self._refused.add(service)
+        return not known
 
     def written(self, service: ServiceKey) -> None:
         """The Service says what it should."""
         self._unwritten.pop(service, None)
+        self._refused.discard(service)
 
     def unwritten_since(self, service: ServiceKey, now: float) -> float | None:
-        """Since when writes of the Service are refused, once that has lasted long enough to be told."""
+        """Since when the Service cannot be written, once that has lasted long enough to be told."""
         since = self._unwritten.get(service)
         return None if since is None or now < since + UNWRITTEN_FOR else since
 

@@ -9,8 +9,8 @@ import pytest
 
 from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.resources import SERVICES
-from purelb.sandbox.apiserver.faults import Answer, Rule
-from tests.allocator.cluster import Cluster, pool
+from purelb.sandbox.apiserver.faults import Answer, Reset, Rule
+from tests.allocator.cluster import ALLOCATOR, Cluster, pool
 from tests.allocator.objects import INSTALL
 
 if TYPE_CHECKING:
@@ -93,6 +93,36 @@ async def test_a_write_that_is_refused_is_counted_once_and_pending_after_a_minut
         assert (found["services", "pending"], found["services_pending", "PublishRefused"]) == (1, 1)
         assert found["oldest_pending_seconds", "PublishRefused"] == pytest.approx(200.0, abs=1.0)
         assert cluster.sink.counts["purelb_address_pool_allocation_rejected_total", "", "PublishRefused"] == 1
+        cluster.core.faults.remove(number)
+        await cluster.clock.advance(200.0)
+        found = gauges(component, "purelb_allocator_")
+        assert (found["services", "allocated"], found["services", "pending"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "effect",
+    [
+        pytest.param(Answer(code=500, text="failed calling webhook"), id="an admission that is down"),
+        pytest.param(Answer(code=409), id="conflicts without end"),
+        pytest.param(Reset(), id="no answer"),
+    ],
+)
+@pytest.mark.parametrize("written", ["services", "services/status"])
+async def test_who_cannot_be_told_its_address_is_pending_after_a_minute(
+    cluster: Cluster, effect: Answer | Reset, written: str
+) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    number = cluster.core.faults.add(Rule(effect=effect, resource=written, verb="patch", subject=ALLOCATOR.name))
+    async with cluster.allocator() as component:
+        await cluster.serve(externalTrafficPolicy="Local")
+        await cluster.clock.advance(50.0)
+        found = gauges(component, "purelb_allocator_")
+        assert (found["services", "allocated"], found["services", "pending"]) == (1, 0)
+        await cluster.clock.advance(100.0)
+        found = gauges(component, "purelb_allocator_")
+        assert (found["services", "pending"], found["services_pending", "PublishRefused"]) == (1, 1)
+        assert found["oldest_pending_seconds", "PublishRefused"] == pytest.approx(150.0, abs=1.0)
+        assert ("purelb_address_pool_allocation_rejected_total", "", "PublishRefused") not in cluster.sink.counts
         cluster.core.faults.remove(number)
         await cluster.clock.advance(200.0)
         found = gauges(component, "purelb_allocator_")
