@@ -36,13 +36,14 @@ class Cluster(Installed):
         self.writes: list[tuple[str, str]] = []
         self.sink = CountingSink()
         self.sources: dict[str, Factory] = {}
+        self.access = fixed_access("http://memory")  # how the component says that it got there
 
     def _component(self, settings: Mapping[str, Any]) -> Allocator:
         transport = Recording(self.core, clock=self.clock, user=ALLOCATOR)
         transport.writes = self.writes
         wanted = AllocatorSettings(**{"namespace": INSTALL, "leader_elect": False, **settings})
-        access = fixed_access("http://memory")
-        return Allocator(wanted, Deps(self.clock, self.sink, access=access, transport=transport, sources=self.sources))
+        edges = Deps(self.clock, self.sink, access=self.access, transport=transport, sources=self.sources)
+        return Allocator(wanted, edges)
 
     prepare = Installed.install
     serve = Installed.wish
@@ -123,7 +124,9 @@ class Cluster(Installed):
         return sum(path.endswith(f"/services/{name}/status") for _, path in self.writes)
 
 
-def pool(name: str = "default", text: str = "192.0.2.10-192.0.2.12", **spec: Any) -> dict[str, Any]:
-    """The body of a ServiceGroup with one IPv4 entry."""
-    entry = {"pool": text, "subnet": "192.0.2.0/24"}
-    return {"metadata": {"name": name}, "spec": {"local": {"v4pool": entry}, **spec}}
+def pool(name: str = "default", text: str = "192.0.2.10-192.0.2.12", *, six: str = "", **spec: Any) -> dict[str, Any]:
+    """The body of a ServiceGroup with one IPv4 entry; `six`: the ranges of one for IPv6 beside it."""
+    entries = {"v4pool": {"pool": text, "subnet": "192.0.2.0/24"}}
+    if six:
+        entries["v6pool"] = {"pool": six, "subnet": "2001:db8::/64"}
+    return {"metadata": {"name": name}, "spec": {"local": entries, **spec}}

@@ -9,6 +9,7 @@ import pytest
 
 from purelb.allocator import metrics
 from purelb.kube.resources import SERVICES
+from tests.allocator.cluster import pool
 from tests.allocator.nodes import Node
 
 if TYPE_CHECKING:
@@ -18,11 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def groups() -> tuple[dict[str, Any], ...]:
-    entries = {
-        "v4pool": {"pool": "192.0.2.10-192.0.2.19", "subnet": "192.0.2.0/24"},
-        "v6pool": {"pool": "2001:db8::10-2001:db8::19", "subnet": "2001:db8::/64"},
-    }
-    return ({"metadata": {"name": "default"}, "spec": {"local": entries}},)
+    return (pool(text="192.0.2.10-192.0.2.19", six="2001:db8::10-2001:db8::19"),)
 
 
 def counted(component: Allocator) -> tuple[dict[str, float], dict[str, float]]:

@@ -9,7 +9,6 @@ import pytest
 from msgspec.structs import replace
 
 from purelb.api.leases import ALLOCATOR_LEASE
-from purelb.kube.access import fixed_access
 from purelb.kube.resources import LEASES, SERVICES
 from purelb.sandbox.apiserver.faults import Answer, Delay, Hang, LoseAnswer, Reset, Rule
 from tests.allocator.cluster import ALLOCATOR, Cluster, pool
@@ -337,10 +336,9 @@ def standing_by(caplog: pytest.LogCaptureFixture) -> list[str]:
     ],
 )
 async def test_a_standby_says_once_for_whom_it_waits(
-    cluster: Cluster, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, origin: str, then: str
+    cluster: Cluster, caplog: pytest.LogCaptureFixture, origin: str, then: str
 ) -> None:
-    reached = replace(fixed_access("http://memory"), origin=origin)
-    monkeypatch.setattr("tests.allocator.cluster.fixed_access", lambda _: reached)
+    cluster.access = replace(cluster.access, origin=origin)
     caplog.set_level("INFO")
     async with cluster.allocator(leader_elect=True):
         await cluster.clock.advance(3.0)

@@ -390,11 +390,8 @@ async def test_what_a_former_leader_saw_announced_is_missing_for_two_seconds_bef
 
 
 async def test_an_address_that_was_never_announced_is_told_at_once(cluster: Cluster) -> None:
-    entries = {
-        "v4pool": {"pool": "192.0.2.40-192.0.2.49", "subnet": "192.0.2.0/24"},
-        "v6pool": {"pool": "2001:db8::10-2001:db8::19", "subnet": "2001:db8::/64"},
-    }
-    await cluster.create(SERVICE_GROUPS, {"metadata": {"name": "both"}, "spec": {"local": entries}}, INSTALL)
+    both = pool("both", "192.0.2.40-192.0.2.49", six="2001:db8::10-2001:db8::19")
+    await cluster.create(SERVICE_GROUPS, both, INSTALL)
     node = Node(cluster, "n1", subnets="192.0.2.0/24,2001:db8::/64")
     await node.renew()
     async with cluster.allocator():

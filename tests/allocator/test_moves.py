@@ -157,15 +157,8 @@ async def test_a_new_group_of_both_families_moves_nobody(cluster: Cluster) -> No
         await cluster.serve()
         await cluster.clock.advance(1.0)
         count = cluster.status_writes()
-        spec: dict[str, Any] = {
-            "local": {
-                "v4pool": {"pool": "192.0.2.50-192.0.2.59", "subnet": "192.0.2.0/24"},
-                "v6pool": {"pool": "2001:db8::10-2001:db8::19", "subnet": "2001:db8::/64"},
-            },
-            "namespaces": ["shop"],
-            "priority": 1,
-        }
-        await cluster.create(SERVICE_GROUPS, {"metadata": {"name": "new"}, "spec": spec}, INSTALL)
+        ranges = {"text": "192.0.2.50-192.0.2.59", "six": "2001:db8::10-2001:db8::19"}
+        await cluster.create(SERVICE_GROUPS, pool("new", **ranges, namespaces=["shop"], priority=1), INSTALL)
         await cluster.clock.advance(2.0)
         assert await cluster.addresses() == ("192.0.2.10",)
         assert cluster.status_writes() == count

@@ -30,9 +30,8 @@ def groups() -> tuple[dict[str, Any], ...]:
 
 
 async def announced(cluster: Cluster) -> str:
-    found = await cluster.condition("Announced")
-    assert found is not None
-    return found.reason
+    """The reason."""
+    return (await cluster.announced())[1]
 
 
 @asynccontextmanager
@@ -127,14 +126,18 @@ async def test_who_takes_the_labels_off_the_lease_of_the_allocator_does_not_hide
         assert await announced(cluster) != "AnnouncingLocal"
 
 
-async def test_while_the_server_is_away_it_is_asked_for_its_leases_once(cluster: Cluster) -> None:
+async def test_while_the_server_is_away_it_is_asked_for_its_leases_once(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", logger="purelb")
     node = Node(cluster, "n1")
     await node.renew()
-    async with cluster.allocator(leader_elect=False) as component:
+    async with cluster.allocator(leader_elect=False):
         await cluster.clock.advance(3.0)
         await away(cluster, node, resource="*", seconds=300, renews=False)
-        leases: Any = next(each for each in component._informers or () if each.resource is LEASES_OF)
-        assert leases._relists <= 2
+        asked = [each for each in caplog.records if getattr(each, "why", "") == "a node was not heard of"]
+        assert len(asked) == 1
+        assert getattr(asked[0], "code", "") == "relist"
 
 
 async def test_in_a_burst_that_is_told_to_wait_two_seconds_nothing_is_sent_and_then_all_get_what_was_decided(

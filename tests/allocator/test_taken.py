@@ -248,11 +248,8 @@ async def test_a_shared_address_stays_for_its_key_binds_the_others_to_it(cluster
 
 
 async def test_only_the_family_that_another_host_has_moves(cluster: Cluster) -> None:
-    entries = {
-        "v4pool": {"pool": "192.0.2.40-192.0.2.49", "subnet": "192.0.2.0/24"},
-        "v6pool": {"pool": "2001:db8::10-2001:db8::19", "subnet": "2001:db8::/64"},
-    }
-    await cluster.create(SERVICE_GROUPS, {"metadata": {"name": "both"}, "spec": {"local": entries}}, INSTALL)
+    both = pool("both", "192.0.2.40-192.0.2.49", six="2001:db8::10-2001:db8::19")
+    await cluster.create(SERVICE_GROUPS, both, INSTALL)
     node = Node(cluster, "n1", subnets="192.0.2.0/24,2001:db8::/64")
     await node.renew()
     async with cluster.allocator():

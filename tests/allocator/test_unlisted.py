@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A node with more remote addresses than its report can list: it counts as having those that nobody lists, while it lives."""
+"""A node with more addresses on its dummy interface than its report can list: it counts as having those that nobody lists, while it lives.
+
+Remote addresses stand there, and local ones of a group with offSubnet Dummy.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from purelb.api.kinds import SERVICE_GROUPS
 from tests.allocator.nodes import Node
+from tests.allocator.objects import INSTALL
 
 if TYPE_CHECKING:
     from tests.allocator.cluster import Cluster
@@ -15,14 +20,16 @@ if TYPE_CHECKING:
 
 CUT_OFF: dict[str, Any] = {"remote": {"interface": "kube-lb0", "count": 9000, "addresses": ["198.51.100.9/24"]}}
 WHOLE: dict[str, Any] = {"remote": {"interface": "kube-lb0", "count": 1, "addresses": ["198.51.100.9/24"]}}
-ANNOUNCED = ("True", "AnnouncingNonLocal")
+ANNOUNCED, AWAITED = ("True", "AnnouncingNonLocal"), ("False", "AwaitingNode")
+
+ENTRY: dict[str, Any] = {"v4pool": {"pool": "198.51.100.1-198.51.100.9", "subnet": "198.51.100.0/24"}}
+REMOTE = pytest.param({"remote": ENTRY}, id="remote")
+DUMMY = pytest.param({"local": {**ENTRY, "offSubnet": "Dummy"}}, id="local, offSubnet Dummy")
 
 
-@pytest.fixture
-def groups() -> tuple[dict[str, Any], ...]:
-    entry = {"pool": "198.51.100.1-198.51.100.9", "subnet": "198.51.100.0/24"}
-    body = {"metadata": {"name": "default"}, "spec": {"remote": {"v4pool": entry}}}
-    return (body,)
+@pytest.fixture(params=[REMOTE, DUMMY])
+def groups(request: pytest.FixtureRequest) -> tuple[dict[str, Any], ...]:
+    return ({"metadata": {"name": "default"}, "spec": request.param},)
 
 
 async def test_its_death_is_told_of_addresses_that_it_did_not_list(cluster: Cluster) -> None:
@@ -38,10 +45,11 @@ async def test_its_death_is_told_of_addresses_that_it_did_not_list(cluster: Clus
         await other.live(9.0)
         assert (await cluster.announced())[:2] == ANNOUNCED
         await other.live(4.0)
-        assert (await cluster.announced())[:2] == ("False", "AwaitingNode")
+        assert (await cluster.announced())[:2] == AWAITED
 
 
-async def test_a_list_that_is_whole_again_says_what_is_missing(cluster: Cluster) -> None:
+@pytest.mark.parametrize("stray", [False, True], ids=["of the group", "of no group any more"])
+async def test_a_list_that_is_whole_again_says_what_is_missing(cluster: Cluster, stray: bool) -> None:
     node = Node(cluster, "n1")
     async with cluster.allocator():
         await cluster.serve()
@@ -49,9 +57,16 @@ async def test_a_list_that_is_whole_again_says_what_is_missing(cluster: Cluster)
         await node.report(**CUT_OFF)
         await cluster.clock.advance(1.0)
         assert (await cluster.announced())[:2] == ANNOUNCED
+        if stray:
+            await cluster.admin.delete(SERVICE_GROUPS, "default", namespace=INSTALL)
+            await node.live(4.0)
+            assert (await cluster.announced())[:2] == ANNOUNCED
         await node.report(**WHOLE)
         await node.live(4.0)
-        assert (await cluster.announced())[:2] == ("False", "AwaitingNode")
+        assert (await cluster.announced())[:2] == AWAITED
+        await node.report(**CUT_OFF)
+        await node.live(4.0)
+        assert (await cluster.announced())[:2] == ANNOUNCED
 
 
 async def test_its_death_is_told_of_what_the_other_one_withholds(cluster: Cluster) -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from purelb.allocator.refusals import AddressChanges, GroupsChange, PoolHasRoom, QuotaHasRoom
@@ -69,7 +71,7 @@ async def waits_for_a_full_pool(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("before", [None, {"autoAssign": False}], ids=["new", "not to be chosen until now"])
 async def test_who_waits_for_a_full_pool_is_served_by_a_group_that_begins_to_serve_it(
-    before: dict[str, object] | None,
+    before: dict[str, Any] | None,
 ) -> None:
     cluster = Cluster()
     async with cluster.admin:
@@ -157,11 +159,7 @@ async def test_who_was_bound_to_an_address_that_could_not_serve_it_is_asked_when
     async with cluster.admin:
         await waits_for_a_full_pool(cluster)
         await cluster.patch(SERVICE_GROUPS, "default", {"spec": {"priority": 1}}, INSTALL)
-        entries = {
-            "v4pool": {"pool": "192.0.2.40/32", "subnet": "192.0.2.0/24"},
-            "v6pool": {"pool": "2001:db8::40/128", "subnet": "2001:db8::/64"},
-        }
-        both = {"metadata": {"name": "both"}, "spec": {"local": entries, "autoAssign": True, "priority": 2}}
+        both = pool("both", "192.0.2.40/32", six="2001:db8::40/128", autoAssign=True, priority=2)
         await cluster.create(SERVICE_GROUPS, both, INSTALL)
         async with cluster.allocator():
             await cluster.serve(annotations=shares())
