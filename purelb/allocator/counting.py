@@ -72,7 +72,5 @@ def warnings(settle: Settle, elsewhere: Container[str] = ()) -> list[Occasion]:
     if wish.deprecated:
         text = f"{words.LOAD_BALANCER_IP} is deprecated: use the annotation {words.ADDRESSES}"
         texts.append((rules.DEPRECATION_WARNING, text))
-    if wish.local_policy and wish.allow_local:
-        texts.append((rules.LOCAL_OVERRIDE, f"{words.ALLOW_LOCAL} keeps externalTrafficPolicy Local"))
     found = (occasion(reason, text) for reason, text in texts)
     return [each for each in found if each is not None]

@@ -40,7 +40,7 @@ from purelb.allocator.keys import (
 from purelb.allocator.landing import find_out, land, priority_of, reference, tell, wake
 from purelb.allocator.observed import branded, listed, marked, published
 from purelb.allocator.occasions import HOUR, Occasion, occasion
-from purelb.allocator.overriding import override
+from purelb.allocator.overriding import kept, override
 from purelb.allocator.publish import nothing_of_ours
 from purelb.allocator.ranges import ip_text
 from purelb.allocator.refusals import (
@@ -280,6 +280,7 @@ class Reconciler:
         count(state, hands, key, settle, seen, now)
         if override(state, hands, key, service, settle, now):
             return Done()
+        self._tell(service, kept(state, key, settle))
         self._tell(service, state.lasting.lasted(key, seen.desired.announced, now))
         outcome = submit(
             state,
@@ -359,6 +360,7 @@ class Reconciler:
         state.last.pop(key, None)
         state.refused_as.pop(key, None)
         state.agreed.pop(key, None)
+        state.keep_local.discard(key)
         if gone:
             self._hands.sink.count(metrics.ALLOCATIONS, "local", "released")
             fields = {"code": "addressReleased", "service": str(key), "ips": ip_list(gone)}
@@ -380,16 +382,17 @@ class Reconciler:
         state.last.pop(key, None)
         state.refused_as.pop(key, None)
         state.agreed.pop(key, None)
+        state.keep_local.discard(key)
 
     def _pass_on(self, key: ServiceKey) -> None:
         """Whoever was woken for an address and did not need it lets the next one ask."""
         state = self._state
-        wait = state.waiting.woken_for(key)
-        if wait is None or state.waiting.waits_for(key, wait):
-            return
-        refused = key in state.waiting  # for another reason: what it was woken for is still there
-        if refused or self._has_room(wait):
-            self._wake_all(wait)
+        for wait in state.waiting.woken_for(key):
+            if state.waiting.waits_for(key, wait):
+                continue
+            refused = key in state.waiting  # for another reason: what it was woken for is still there
+            if refused or self._has_room(wait):
+                self._wake_all(wait)
 
     def _has_room(self, wait: WaitFor) -> bool:
         match wait:

@@ -158,7 +158,7 @@ class State(Struct):
     """What one term owns. Only the owner's steps change it.
 
     `several`: who has one address per entry of which group, or would if its namespace might use it. `refused_as`: a fingerprint of what was asked when a refusal was last written.
-    `agreed`: the wish recorded with what a Service holds. `advertised`: the subnets of the living nodes.
+    `agreed`: the wish recorded with what a Service holds. `keep_local`: whose policy stays Local because of the annotation. `advertised`: the subnets of the living nodes.
     """
 
     config: Config
@@ -183,6 +183,7 @@ class State(Struct):
     untold: dict[ServiceKey, list[Untold]] = field(default_factory=dict)
     refused_as: dict[ServiceKey, int] = field(default_factory=dict)
     agreed: dict[ServiceKey, str] = field(default_factory=dict)
+    keep_local: set[ServiceKey] = field(default_factory=set)
     nodes_seen: dict[str, tuple[Node | None, LBNodeStatus | None]] = field(default_factory=dict)
     group_written_at: dict[tuple[str, str], float] = field(default_factory=dict)
     agents_due_at: float | None = None

@@ -104,3 +104,53 @@ async def test_who_allows_local_while_the_override_is_on_its_way_keeps_it(cluste
         await cluster.clock.advance(5.0)
         assert (await policy(cluster), await cluster.addresses()) == ("Local", ("192.0.2.10",))
         assert [path for _, path in cluster.writes if path.endswith("/services/web")], "it was sent"
+
+
+async def told_of(cluster: Cluster) -> list[str]:
+    return [note for _, reason, note in await cluster.events() if reason == "LocalOverride"]
+
+
+async def test_who_allows_local_for_the_address_it_has_is_told_each_time_and_never_by_the_next_term(
+    cluster: Cluster,
+) -> None:
+    kept = "purelb.io/allow-local keeps externalTrafficPolicy Local"
+
+    async def allow(value: str | None, policy_of_now: str) -> None:
+        edit = {"metadata": {"annotations": {"purelb.io/allow-local": value}}}
+        await cluster.patch(SERVICES, "web", {**edit, "spec": {"externalTrafficPolicy": policy_of_now}}, "shop")
+        await cluster.clock.advance(2.0)
+
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(2.0)
+        await allow("", "Cluster")
+        assert await told_of(cluster) == [], "there is no Local to keep"
+        await allow("", "Local")
+        assert (await policy(cluster), await told_of(cluster)) == ("Local", [kept])
+        await cluster.patch(SERVICES, "web", {"metadata": {"labels": {"some": "label"}}}, "shop")
+        await cluster.clock.advance(2.0)
+        assert await told_of(cluster) == [kept], "nothing of it is new"
+        await allow("", "Cluster")
+        await allow("", "Local")
+        assert await told_of(cluster) == [kept, kept]
+    async with cluster.allocator():
+        await cluster.clock.advance(10.0)
+        assert await told_of(cluster) == [kept, kept], "what stands in the Service was told"
+
+
+@pytest.mark.parametrize(
+    ("group", "settings"),
+    [
+        pytest.param("far", {}, id="no address is local"),
+        pytest.param("default", {"external_traffic_policy": "honor"}, id="the allocator overrides nobody"),
+    ],
+)
+async def test_that_local_is_kept_is_told_only_where_it_would_have_been_overridden(
+    cluster: Cluster, group: str, settings: dict[str, str]
+) -> None:
+    noted = {"purelb.io/allow-local": "", "purelb.io/service-group": group}
+    async with cluster.allocator(**settings):
+        await cluster.serve(externalTrafficPolicy="Local", annotations=noted)
+        await cluster.clock.advance(5.0)
+        assert len(await cluster.addresses()) == 1
+        assert (await policy(cluster), await told_of(cluster)) == ("Local", [])
