@@ -26,7 +26,7 @@ class Waiting:
     def __init__(self) -> None:
         self._lines: dict[Wait, list[Age]] = {}
         self._places: dict[ServiceKey, tuple[str, tuple[Wait, ...]]] = {}
-        self._woken: dict[ServiceKey, Wait] = {}
+        self._woken: dict[ServiceKey, tuple[Wait, ...]] = {}
 
     def __contains__(self, service: ServiceKey) -> bool:
         return service in self._places
@@ -47,9 +47,9 @@ class Waiting:
             for wait in wanted:
                 insort(self._lines.setdefault(wait, []), (created, service))
 
-    def woken_for(self, service: ServiceKey) -> Wait | None:
-        """What the Service was woken for since it was last asked; asking forgets it."""
-        return self._woken.pop(service, None)
+    def woken_for(self, service: ServiceKey) -> tuple[Wait, ...]:
+        """All that the Service was woken for since it was last asked; asking forgets it."""
+        return self._woken.pop(service, ())
 
     def waits_for(self, service: ServiceKey, wait: Wait) -> bool:
         """Whether the Service stands in this line."""
@@ -64,7 +64,9 @@ class Waiting:
         if not isinstance(wait, _ONE_BY_ONE):
             return tuple(service for _, service in line)
         _, service = line[0]
-        self._woken[service] = wait
+        known = self._woken.get(service, ())
+        if wait not in known:
+            self._woken[service] = (*known, wait)
         return (service,)
 
     def oldest(self, wait: Wait, most: int) -> tuple[ServiceKey, ...]:
