@@ -27,10 +27,18 @@ def line() -> Waiting:
 def test_a_pool_wakes_its_oldest_waiter_and_the_next_after_it() -> None:
     waiting = line()
     assert waiting.wake(ROOM) == (key("old"),)
-    assert waiting.woken_for(key("old")) == ROOM
-    assert waiting.woken_for(key("old")) is None
+    assert waiting.woken_for(key("old")) == (ROOM,)
+    assert waiting.woken_for(key("old")) == ()
     waiting.put(key("old"), "1", ())
     assert waiting.wake(ROOM) == (key("middle"),)
+
+
+def test_who_was_woken_for_two_pools_hands_on_what_it_leaves_in_each_of_them() -> None:
+    waiting, other = line(), PoolHasRoom("spare", 4)
+    waiting.put(key("old"), "1", (ROOM, other))
+    for wait in (ROOM, other, ROOM):
+        assert waiting.wake(wait) == (key("old"),)
+    assert waiting.woken_for(key("old")) == (ROOM, other)
 
 
 def test_another_pool_and_another_quota_wake_nobody() -> None:
