@@ -277,6 +277,30 @@ def _prefix_length(text: str, subnet: IPNetwork, family: Family) -> int | None:
     return length if length <= BITS[family] else None
 
 
+def unreachable_on_link(entries: Iterable[Entry]) -> tuple[str, ...]:
+    """Warnings about addresses that the link has a use of its own for: of IPv4 the broadcast address of a subnet, of IPv6 the
+    subnet-router anycast address (RFC 4291, 2.6.1; none on a /127, RFC 6164). Nothing is taken away: an entry says what may be handed out.
+    """
+    told: list[str] = []
+    for entry in entries:
+        subnet = entry.subnet
+        if subnet.prefixlen > BITS[entry.family] - 2:
+            continue
+        if entry.family == 4:
+            address, why = (
+                subnet.broadcast_address,
+                f"the broadcast address of {subnet}, which no host on the link reaches",
+            )
+        else:
+            address, why = (
+                subnet.network_address,
+                f"the subnet-router anycast address of {subnet}, for which routers on the link answer",
+            )
+        if entry.holds(address) and not contains(entry.excluded, address):
+            told.append(f"{address} is {why}: exclude it, or set excludeFirstLast")
+    return tuple(told[:_WARNINGS_MAX])
+
+
 def _too_many(limit: int) -> str:
     return f"more than {limit} intervals are left after exclusions: write fewer, larger ranges or exclude less"
 

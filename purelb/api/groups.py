@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from purelb.api import reasons, rules
 from purelb.api.durations import parse_duration
-from purelb.api.entries import Entry, Pools, reading_pools
+from purelb.api.entries import Entry, Pools, reading_pools, unreachable_on_link
 from purelb.api.kinds import (
     AGGREGATION_TEXT,
     EMPTY_SELECTOR,
@@ -163,6 +163,8 @@ def reading_group(
                 else "there is no pool: add v4pool or v6pool",
             )
         warnings += source.pools.warnings
+        if source.announce == "local" and source.off_subnet == "Withhold":  # with Dummy, it may stand on no link at all
+            warnings += unreachable_on_link(source.pools.entries)
     deleted = bool(stored.metadata.deletion_timestamp)
     group = Group(
         name=named,

@@ -40,7 +40,7 @@ async def test_every_field_is_there_and_says_what_is(cluster: Cluster) -> None:
     entries = {
         "v4pool": {"pool": "192.0.2.10-192.0.2.14", "subnet": "192.0.2.0/24", "exclude": ["192.0.2.14"]},
         "v6pools": [
-            {"pool": "2001:db8:0:1::/64", "subnet": "2001:db8:0:1::/64"},
+            {"pool": "2001:db8:0:1::/64", "subnet": "2001:db8:0:1::/64", "excludeFirstLast": True},
             {"pool": "2001:db8:0:2::1", "subnet": "2001:db8:0:2::/64"},
         ],
     }

@@ -231,6 +231,50 @@ def test_addresses_that_can_serve_nobody_are_left_out_and_told(
     assert size(entry.intervals) + size(entry.excluded) == size(entry.covered)
 
 
+@pytest.mark.parametrize(
+    ("family", "pool", "subnet", "told"),
+    [
+        pytest.param("4", "192.0.2.0/24", "192.0.2.0/24", "192.0.2.255 is the broadcast address", id="broadcast"),
+        pytest.param("4", "192.0.2.254-192.0.2.255", "192.0.2.0/23", None, id="inside a larger subnet"),
+        pytest.param("4", "192.0.2.6-192.0.2.7", "192.0.2.6/31", None, id="of two there is none"),
+        pytest.param("4", "192.0.2.7", "192.0.2.4/30", "192.0.2.7 is the broadcast address", id="of four"),
+        pytest.param("6", "2001:db8::/64", "2001:db8::/64", "2001:db8:: is the subnet-router anycast", id="anycast"),
+        pytest.param("6", "2001:db8::1/64", "2001:db8::/64", None, id="from the next one on"),
+        pytest.param("6", "2001:db8::/127", "2001:db8::/127", None, id="of two there is none, in IPv6 too"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("kind", "more", "tells"),
+    [
+        pytest.param("local", {}, True, id="on a link"),
+        pytest.param("local", {"offSubnet": "Dummy"}, False, id="perhaps on none"),
+        pytest.param("remote", {}, False, id="on none"),
+    ],
+)
+def test_who_hands_out_what_the_link_has_a_use_for_is_told_and_keeps_it(
+    family: str, pool: str, subnet: str, told: str | None, kind: str, more: dict[str, Any], tells: bool
+) -> None:
+    found = accepted({kind: {f"v{family}pool": {"pool": pool, "subnet": subnet}, **more}})
+    assert [entry.excluded for entry in found.group.entries] == [()]
+    assert len(found.warnings) == (told is not None and tells)
+    for text in found.warnings:
+        assert text.startswith(told or "")
+        assert text.endswith(": exclude it, or set excludeFirstLast")
+
+
+@pytest.mark.parametrize(
+    ("for_four", "for_six"),
+    [
+        pytest.param({"exclude": ["192.0.2.255"]}, {"exclude": ["2001:db8::"]}, id="exclude"),
+        pytest.param({"excludeFirstLast": True}, {"excludeFirstLast": True}, id="excludeFirstLast"),
+    ],
+)
+def test_either_remedy_ends_the_warning_of_what_the_link_has_a_use_for(for_four: Any, for_six: Any) -> None:
+    four, six = {"pool": "192.0.2.0/24", "subnet": "192.0.2.0/24"}, {"pool": "2001:db8::/64", "subnet": "2001:db8::/64"}
+    assert len(accepted({"local": {"v4pool": four, "v6pool": six}}).warnings) == 2
+    assert accepted({"local": {"v4pool": four | for_four, "v6pool": six | for_six}}).warnings == ()
+
+
 def test_a_group_of_addresses_that_can_serve_nobody_has_none_and_says_why() -> None:
     answer = refused({"remote": {"v4pool": {"pool": "127.0.0.0/29", "subnet": "127.0.0.0/8"}}})
     assert (answer.reason, answer.text) == (
@@ -302,7 +346,7 @@ def test_exclusions_never_enlarge_a_pool_and_entries_never_share(
 
 
 def test_local_and_netbox_together_mean_local_with_a_warning() -> None:
-    found = accepted({**LOCAL, "netbox": NETBOX})
+    found = accepted({**v4(exclude=["192.0.2.255"]), "netbox": NETBOX})
     assert (found.group.source, found.group.netbox) == ("cluster", None)
     assert found.warnings == ("local and netbox are both given: local is used",)
 
@@ -376,7 +420,7 @@ def test_addresses_from_elsewhere_stand_on_the_dummy_interface_as_hosts_unless_a
 
 
 def test_a_fence_without_namespaces_and_a_default_for_nobody_are_ignored_with_a_warning() -> None:
-    found = accepted({**LOCAL, "enforceNamespaces": True, "namespaceDefault": True})
+    found = accepted({**v4(exclude=["192.0.2.255"]), "enforceNamespaces": True, "namespaceDefault": True})
     assert (found.group.enforce_namespaces, found.group.namespace_default) == (False, False)
     assert len(found.warnings) == 2
 
