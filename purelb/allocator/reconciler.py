@@ -20,6 +20,7 @@ from purelb.allocator.counting import count, warnings
 from purelb.allocator.deadlines import arm, expired, lan_expired, recount
 from purelb.allocator.decision import Decision, Foreign, Ignore, Leave, Settle, Wait, decide
 from purelb.allocator.desired import outlook
+from purelb.allocator.handing_on import hand_on
 from purelb.allocator.hearing import node_changed
 from purelb.allocator.keys import (
     AgentsDue,
@@ -45,9 +46,7 @@ from purelb.allocator.publish import nothing_of_ours
 from purelb.allocator.ranges import ip_text
 from purelb.allocator.refusals import (
     AddressChanges,
-    EntryHasRoom,
     KeyMoves,
-    PoolHasRoom,
     ip_list,
     is_about_namespace,
 )
@@ -155,7 +154,7 @@ class Reconciler:
             state.flights.forget(key)
             self._forget(key, now)
             wake(state, hands, reservations.of_service(state.ledger, key, None, ours=False))
-            self._pass_on(key)
+            hand_on(state, hands, key)
             return Done()
         if state.flights.aloft(key):
             state.flights.ask_after(key)
@@ -170,7 +169,7 @@ class Reconciler:
             return After(unsure.due - now)
         state.loans.forgive(key, now)
         outcome = self._decide(key, service, now, settled=unsure is None)
-        self._pass_on(key)
+        hand_on(state, hands, key)
         return outcome
 
     def _decide(self, key: ServiceKey, service: Service, now: float, *, settled: bool) -> Outcome:
@@ -383,25 +382,6 @@ class Reconciler:
         state.refused_as.pop(key, None)
         state.agreed.pop(key, None)
         state.keep_local.discard(key)
-
-    def _pass_on(self, key: ServiceKey) -> None:
-        """Whoever was woken for an address and did not need it lets the next one ask."""
-        state = self._state
-        for wait in state.waiting.woken_for(key):
-            if state.waiting.waits_for(key, wait):
-                continue
-            refused = key in state.waiting  # for another reason: what it was woken for is still there
-            if refused or self._has_room(wait):
-                self._wake_all(wait)
-
-    def _has_room(self, wait: WaitFor) -> bool:
-        match wait:
-            case PoolHasRoom(group=group, family=family):
-                return self._state.ledger.pools.has_free(group, family)
-            case EntryHasRoom(entry=entry):
-                return self._state.ledger.pools.is_free_in(entry)
-            case _:
-                return True
 
     def _wake_all(self, wait: WaitFor) -> None:
         for service in self._state.waiting.wake(wait):

@@ -2,13 +2,13 @@
 """Who waits for what, oldest first, so that one release costs one decision and not one per waiter.
 
 A refused Service stands under each thing that would help it. When an address of a pool becomes free, its oldest waiter is woken;
-whether the next one is woken is decided when that one was asked (`woken_for`, `waits_for`). What cannot be handed on one by
+whether the next one is woken is decided when that one was asked (`handing_on.py`). What cannot be handed on one by
 one (a group changed, an address changed hands) wakes all of its waiters.
 
 Bound: one row per waiting Service and wait; a refusal names few.
 """
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Container, Iterable, Iterator
 from heapq import merge
 
@@ -63,7 +63,15 @@ class Waiting:
             return ()
         if not isinstance(wait, _ONE_BY_ONE):
             return tuple(service for _, service in line)
-        _, service = line[0]
+        return self._wake(line[0][1], wait)
+
+    def wake_next(self, wait: Wait, service: ServiceKey) -> tuple[ServiceKey, ...]:
+        """Who stands in the line right behind a Service that goes on standing there."""
+        line, (created, _) = self._lines[wait], self._places[service]
+        at = bisect_right(line, (created, service))
+        return self._wake(line[at][1], wait) if at < len(line) else ()
+
+    def _wake(self, service: ServiceKey, wait: Wait) -> tuple[ServiceKey, ...]:
         known = self._woken.get(service, ())
         if wait not in known:
             self._woken[service] = (*known, wait)
