@@ -221,35 +221,37 @@ class Allocator:
             self._shutdown.cut("lease", left, took=RELEASE_FOR)
 
     async def _lead(self, client: ApiClient, world: World, recorder: Recorder) -> None:
+        # Made before the informers are filled: its first look at the lease is due by then.
+        elector = self._competitor(client) if self._settings.leader_elect else None
         for informer in world.all():
             await informer.wait_synced()
-        settings, clock = self._settings, self._deps.clock
         self._phase.become("Standby")
-        if not settings.leader_elect:
+        if elector is None:
             await self._serve(client, world, recorder, None)
             return
-        timing = lease_timing(settings)
-        identity = f"{socket.gethostname()}_{uuid.uuid4()}"
-        elector = self._elector = Elector(
-            client,
-            namespace=self._namespace,
-            name=leases.ALLOCATOR_LEASE,
-            identity=identity,
-            clock=clock,
-            timing=timing,
-            labels=leases.labels(leases.ALLOCATOR),
-            release_within=RELEASE_FOR,
-        )
+        self._elector = elector
 
         async def body(leadership: Leadership) -> None:
             await self._serve(client, world, recorder, leadership)
 
         async with asyncio.TaskGroup() as group:
-            saying = group.create_task(self._say_who_leads(elector, identity), name="allocator:standby")
+            saying = group.create_task(self._say_who_leads(elector), name="allocator:standby")
             try:
                 await self._terms(elector, body)
             finally:
                 saying.cancel()
+
+    def _competitor(self, client: ApiClient) -> Elector:
+        return Elector(
+            client,
+            namespace=self._namespace,
+            name=leases.ALLOCATOR_LEASE,
+            identity=f"{socket.gethostname()}_{uuid.uuid4()}",
+            clock=self._deps.clock,
+            timing=lease_timing(self._settings),
+            labels=leases.labels(leases.ALLOCATOR),
+            release_within=RELEASE_FOR,
+        )
 
     async def _terms(self, elector: Elector, body: Callable[[Leadership], Awaitable[None]]) -> None:
         while not self._shutdown.begun:
@@ -260,7 +262,7 @@ class Allocator:
                 log.info("this term has ended: standing by", extra=fields)
                 self._phase.become("Standby")
 
-    async def _say_who_leads(self, elector: Elector, me: str) -> None:
+    async def _say_who_leads(self, elector: Elector) -> None:
         """A standby says once for whom it waits: whoever started it by hand wants to know, and what makes the other one go.
 
         In a Pod it says no more than that: it is the second replica of that Deployment, and would end itself.
@@ -270,7 +272,7 @@ class Allocator:
         while True:
             await self._deps.clock.until(self._deps.clock.now() + STANDBY_SAYS_AFTER)
             leader = None if elector.leading else elector.leader
-            if leader not in {None, me, said}:
+            if leader not in {None, elector.identity, said}:
                 then = "scale deployment/allocator to 0 to let this one lead"
                 log.info(
                     "leader is %s; %s",

@@ -9,6 +9,9 @@ The fence is closed the moment the term is lost, before the body is told. A body
 still write is fenced, but a process with such a task cannot be trusted with a next term. It is the one task that this
 package may leave behind, since waiting for it would keep the process from ending.
 
+The first look at the lease comes after a random part of a retry period, so that not all who start together look at once. It is
+counted from when the elector was made: whoever fills its caches first has waited by then.
+
 Cancelled while acquiring, the lease may have become ours without our knowing; then it runs out by itself.
 """
 
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from contextlib import AsyncExitStack
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -122,7 +126,7 @@ async def exchange(
 
 
 class Elector:
-    """Competes for one Lease under `identity`, which must differ from process start to process start.
+    """Competes for one Lease under `identity`, which must differ from process start to process start. To be made as early as can be.
 
     `leader` is who held the lease when last seen, None if nobody did; `fence` is that of the latest term; `trouble` says
     why the latest request for the lease failed, None if it did not; `renewed_at` when the latest write that kept it was sent.
@@ -156,6 +160,7 @@ class Elector:
         self._release_within = release_within
         self._leading = False
         self._poked: asyncio.Future[None] | None = None
+        self._starts_at = clock.now()  # of the first term; a later one starts when it is asked for
         self._election()  # refuse an empty identity here, not at the first term
 
     @property
@@ -192,7 +197,8 @@ class Elector:
     async def lead(self, body: Callable[[Term], Awaitable[None]]) -> None:
         """Wait for leadership and run `body` for one term. Raises LeadershipLost, Fatal and what the body raises."""
         election = self._election()
-        won = await self._acquire(election)
+        won = await self._acquire(election, since=self._starts_at)
+        self._starts_at = math.inf
         term = Term(won.number, Fence(won.until))
         self.fence, self._leading, self.renewed_at = term.fence, True, election.renewed_at
         _log.info("leadership acquired", extra={"code": "leading", "lease": self._name, "term": term.number})
@@ -223,8 +229,9 @@ class Elector:
         if lost is not None:
             raise LeadershipLost(lost)
 
-    async def _acquire(self, election: Election) -> Won:
-        self._tell(election, Start())
+    async def _acquire(self, election: Election, *, since: float) -> Won:
+        election.receive(Start(), min(since, self._clock.now()))
+        self.leader = election.holder
         while True:
             for action in election.actions():
                 if isinstance(action, Won):

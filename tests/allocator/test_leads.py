@@ -36,3 +36,16 @@ async def test_without_an_election_it_leads_as_soon_as_it_has_seen_everything(cl
         cluster.core.faults.remove(watch)
         await cluster.clock.advance(60.0)
         assert leads(only) == {NAME: 1.0}
+
+
+async def test_what_it_waits_before_its_first_look_at_the_lease_passes_while_it_reads_the_cluster(
+    cluster: Cluster,
+) -> None:
+    """A start that had to read 10,000 Services first waited for up to two seconds after that."""
+    away = cluster.core.faults.add(Rule(effect=Reset(), subject=ALLOCATOR.name, verb="watch", resource="services"))
+    async with cluster.allocator(leader_elect=True) as only:
+        await cluster.clock.advance(5.0)
+        assert only.phase() == "Syncing"
+        cluster.core.faults.remove(away)
+        await cluster.clock.run_until(lambda: only.checks()["synced"] is None)
+        assert leads(only) == {NAME: 1.0}

@@ -24,8 +24,8 @@ PATH = "/apis/coordination.k8s.io/v1/namespaces/sys/leases/l"
 class World:
     """One server, electors `a` and `b`, and bodies that note when they run."""
 
-    def __init__(self) -> None:
-        self.clock = VirtualClock()
+    def __init__(self, *, chance: float = 0.0) -> None:
+        self.clock = VirtualClock(chance=chance)
         self.server = SmallServer(self.clock)
         self.seen: list[tuple[str, float, object]] = []
         self.terms: list[Term] = []
@@ -117,6 +117,31 @@ async def test_a_term_creates_the_lease_renews_it_at_exact_instants_and_gives_it
     }
     assert (elector.leader, elector.leading, elector.healthy) == (None, False, True)
     assert not elector.fence.valid(world.clock.now())
+
+
+@pytest.mark.parametrize(("busy_for", "looks_at"), [(0.4, 1.0), (1.0, 1.0), (7.0, 7.0)])
+async def test_the_first_look_is_due_from_when_the_elector_was_made_however_long_it_takes_to_fill_caches(
+    busy_for: float, looks_at: float
+) -> None:
+    world = World(chance=0.5)
+    elector = world.elector("a")
+    await world.clock.advance(busy_for)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(world.lead(elector, "a", lasts=5))
+        await world.clock.advance(20)
+    assert world.server.calls[0].at - START == looks_at
+    assert world.seen[0] == ("a", looks_at, "leads 0")
+
+
+async def test_a_second_term_waits_its_part_of_a_retry_period_again() -> None:
+    world = World(chance=0.5)
+    elector = world.elector("a")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(world.lead(elector, "a", lasts=5))
+        await world.clock.advance(10)
+        group.create_task(world.lead(elector, "a", lasts=5))
+        await world.clock.advance(10)
+    assert [entry for entry in world.seen if "leads" in str(entry[2])] == [("a", 1, "leads 0"), ("a", 11, "leads 1")]
 
 
 async def test_when_each_of_the_latest_renewals_was_sent_is_known_by_the_version_that_it_made() -> None:
