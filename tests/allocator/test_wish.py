@@ -63,6 +63,13 @@ def test_families_and_policy_default_as_the_api_does(
     assert (found.families, found.policy) == expected
 
 
+def test_without_families_it_is_that_of_the_cluster_ip() -> None:
+    spec = ServiceSpec(type="LoadBalancer", cluster_ip="fd00:96::9", ip_families=())
+    found = read_wish(Service(metadata=ObjectMeta(name="web", namespace="shop"), spec=spec))
+    assert isinstance(found, Wish)
+    assert (found.families, found.policy) == ((6,), "SingleStack")
+
+
 @pytest.mark.parametrize(
     ("noted", "text"),
     [
