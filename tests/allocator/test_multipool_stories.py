@@ -135,7 +135,7 @@ async def freed_by_its_group(cluster: Cluster) -> None:
 
 
 async def fenced_by_another_group(cluster: Cluster) -> None:
-    fence = {"namespaces": ["shop"], "enforceNamespaces": True}
+    fence: dict[str, Any] = {"namespaces": ["shop"], "enforceNamespaces": True}
     await cluster.create(SERVICE_GROUPS, pool("fence", "192.0.2.99/32", **fence), INSTALL)
 
 
