@@ -16,8 +16,8 @@ from purelb.allocator.deadlines import arm
 from purelb.allocator.groups import Groups, Standing
 from purelb.allocator.keys import ServiceKey, StatusDue
 from purelb.allocator.ranges import Address
-from purelb.allocator.refusals import AddressChanges
 from purelb.allocator.state import Hands, State
+from purelb.allocator.waits import AddressChanges
 from purelb.api.groups import Group
 from purelb.api.pieces import CHANGES, LOOKS, Pieces
 from purelb.kube.queue import INITIAL

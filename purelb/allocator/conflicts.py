@@ -19,8 +19,9 @@ from purelb.allocator.landing import reference
 from purelb.allocator.learning import Conflict, learn_late
 from purelb.allocator.observed import condition
 from purelb.allocator.occasions import HOUR, occasion
-from purelb.allocator.refusals import AddressChanges, Wait, address_conflict, with_waits
+from purelb.allocator.refusals import address_conflict, with_waits
 from purelb.allocator.state import Hands, State
+from purelb.allocator.waits import AddressChanges, Wait
 from purelb.api import reasons
 from purelb.kube.model import Service
 

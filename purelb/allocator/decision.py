@@ -18,9 +18,9 @@ from purelb.allocator.ledger import Ledger
 from purelb.allocator.observed import Ownership, entries_of, has_class, marked, no_address, published
 from purelb.allocator.planning import Planned, keep, plan
 from purelb.allocator.refusals import Refusal
-from purelb.allocator.refusals import Wait as WaitFor
 from purelb.allocator.serving import Rules, effective_local
 from purelb.allocator.sources.loans import Loans
+from purelb.allocator.waits import Wait as WaitFor
 from purelb.allocator.wish import Wish, read_wish, rough_wish
 from purelb.api import annotations as words
 from purelb.api.messages import quoted

@@ -7,8 +7,8 @@ against a quota), and the one behind it is woken. So nothing stays free that som
 """
 
 from purelb.allocator.keys import ServiceKey
-from purelb.allocator.refusals import EntryHasRoom, PoolHasRoom, QuotaHasRoom, Wait
 from purelb.allocator.state import Hands, State
+from purelb.allocator.waits import EntryHasRoom, PoolHasRoom, QuotaHasRoom, Wait
 from purelb.kube.queue import INITIAL
 
 

@@ -19,9 +19,9 @@ from purelb.allocator.keys import AgentsDue, LivesChanged, Reported
 from purelb.allocator.landing import wake
 from purelb.allocator.multipool import is_active
 from purelb.allocator.ranges import Address
-from purelb.allocator.refusals import SubnetActive
 from purelb.allocator.state import Hands, State
 from purelb.allocator.taken import on_lan
+from purelb.allocator.waits import SubnetActive
 from purelb.api import leases
 from purelb.api.kinds import ConfigReport, LBNodeStatus
 from purelb.api.pieces import CHANGES, Pieces

@@ -20,8 +20,9 @@ from purelb.allocator.observed import published
 from purelb.allocator.occasions import HOUR, occasion
 from purelb.allocator.publish import Desired, difference
 from purelb.allocator.ranges import Address
-from purelb.allocator.refusals import AddressChanges, EntryHasRoom, PoolHasRoom, QuotaHasRoom, ip_list
+from purelb.allocator.refusals import ip_list
 from purelb.allocator.state import Hands, Last, State, Untold
+from purelb.allocator.waits import AddressChanges, EntryHasRoom, PoolHasRoom, QuotaHasRoom
 from purelb.api import annotations as words
 from purelb.api import events as rules
 from purelb.api import reasons

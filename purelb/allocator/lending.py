@@ -17,12 +17,13 @@ from purelb.allocator.claims import Source
 from purelb.allocator.keys import ServiceKey, StatusDue
 from purelb.allocator.occasions import HOUR, occasion
 from purelb.allocator.ranges import Address, ip_text
-from purelb.allocator.refusals import GroupsChange, PoolHasRoom, Refusal, Wait, with_waits
+from purelb.allocator.refusals import Refusal, with_waits
 from purelb.allocator.sources.answers import Taken, check, problems
 from purelb.allocator.sources.ask import Ask, Asked
 from purelb.allocator.sources.loans import ADOPT_EVERY, ASK_AGAIN, AWAY_CAP, AWAY_FIRST, USAGE_EVERY, Loan, Loans
 from purelb.allocator.sources.source import Adopted, Answer, Call, Granted, Held, Usage, source_text
 from purelb.allocator.state import Hands, State
+from purelb.allocator.waits import GroupsChange, PoolHasRoom, Wait
 from purelb.api import events as rules
 from purelb.api import reasons
 from purelb.api.groups import Group

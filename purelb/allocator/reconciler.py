@@ -44,17 +44,13 @@ from purelb.allocator.occasions import HOUR, Occasion, occasion
 from purelb.allocator.overriding import kept, override
 from purelb.allocator.publish import nothing_of_ours
 from purelb.allocator.ranges import ip_text
-from purelb.allocator.refusals import (
-    AddressChanges,
-    KeyMoves,
-    ip_list,
-    is_about_namespace,
-)
-from purelb.allocator.refusals import Wait as WaitFor
+from purelb.allocator.refusals import ip_list, is_about_namespace
 from purelb.allocator.state import Hands, State
 from purelb.allocator.statuses import agents_due, group_due
 from purelb.allocator.submitting import submit
 from purelb.allocator.taken import leave_to_others, on_lan
+from purelb.allocator.waits import AddressChanges, KeyMoves
+from purelb.allocator.waits import Wait as WaitFor
 from purelb.allocator.wish import Wish, read_wish
 from purelb.api import events as rules
 from purelb.api import reasons

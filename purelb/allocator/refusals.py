@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A refusal as a value: the reason, the numbers behind it, and what has to change before it is worth asking again.
 
-The same value becomes the Service's condition, its Event, the metric label and the log field. `waits` names what the Service
-waits for, so that one release wakes one waiter and not a thousand. Reasons and templates are those of `api`; this file only
-fills them in. Text of users is cut and cleaned before it enters a template.
+The same value becomes the Service's condition, its Event, the metric label and the log field. Which thing each of them waits for
+stands beside its words, so that what is told and what helps are read together. Reasons and templates are those of `api`; this file
+only fills them in. Text of users is cut and cleaned before it enters a template.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,6 +15,16 @@ from msgspec.structs import replace
 from purelb.allocator.atlas import EntryId
 from purelb.allocator.ranges import Address, ip_text
 from purelb.allocator.sources.ask import Asked
+from purelb.allocator.waits import (
+    AddressChanges,
+    EntryHasRoom,
+    GroupsChange,
+    NamespaceSeen,
+    PoolHasRoom,
+    QuotaHasRoom,
+    SubnetActive,
+    Wait,
+)
 from purelb.api import reasons
 from purelb.api.durations import print_duration
 from purelb.api.messages import shown
@@ -32,66 +42,6 @@ _CHECKS: Final = {
 }
 _CHECK_OF_KEY: Final = 3
 _LISTED_MAX: Final = 8
-
-
-class PoolHasRoom(Struct, frozen=True, gc=False):
-    """An address of a family becomes free in a group."""
-
-    group: str
-    family: Family
-
-
-class EntryHasRoom(Struct, frozen=True, gc=False):
-    """An address becomes free in one entry of a group."""
-
-    entry: EntryId
-
-    @property
-    def group(self) -> str:
-        return self.entry.group
-
-
-class SubnetActive(Struct, frozen=True, gc=False):
-    """A live node advertises a subnet, or one that contains it."""
-
-    subnet: IPNetwork
-
-
-class QuotaHasRoom(Struct, frozen=True, gc=False):
-    """A namespace gives back an address of a group."""
-
-    group: str
-    namespace: str
-    family: Family
-
-
-class AddressChanges(Struct, frozen=True, gc=False):
-    """The holders of one address change, or it becomes free."""
-
-    address: Address
-
-
-class KeyMoves(Struct, frozen=True, gc=False):
-    """A sharing key gets an address to stand for, or loses one."""
-
-    key: str
-
-
-class NamespaceSeen(Struct, frozen=True, gc=False):
-    """The Namespace of a Service is seen, which nobody has told us of yet."""
-
-    name: str
-
-
-class GroupsChange(Struct, frozen=True, gc=False):
-    """Some group changes, or the labels of the Service's namespace."""
-
-    reason: str
-
-
-Wait = (
-    PoolHasRoom | EntryHasRoom | QuotaHasRoom | SubnetActive | AddressChanges | KeyMoves | NamespaceSeen | GroupsChange
-)
 
 
 class Considered(Struct, frozen=True, gc=False):

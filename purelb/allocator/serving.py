@@ -19,9 +19,10 @@ from purelb.allocator.groups import Candidates, Groups
 from purelb.allocator.ledger import Ledger
 from purelb.allocator.multipool import Filled
 from purelb.allocator.ranges import Address
-from purelb.allocator.refusals import AddressChanges, GroupsChange, Refusal
+from purelb.allocator.refusals import Refusal
 from purelb.allocator.sharing import Facts, clash, ports_in_common
 from purelb.allocator.sources.loans import Loans
+from purelb.allocator.waits import AddressChanges, GroupsChange
 from purelb.allocator.wish import Wish
 from purelb.api.groups import Group
 from purelb.net.ranges import Family, IPNetwork

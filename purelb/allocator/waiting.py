@@ -14,7 +14,7 @@ from heapq import merge
 
 from purelb.allocator.atlas import EntryId
 from purelb.allocator.keys import ServiceKey
-from purelb.allocator.refusals import EntryHasRoom, GroupsChange, PoolHasRoom, QuotaHasRoom, SubnetActive, Wait
+from purelb.allocator.waits import EntryHasRoom, GroupsChange, PoolHasRoom, QuotaHasRoom, SubnetActive, Wait
 from purelb.net.ranges import IPNetwork
 
 Age = tuple[str, ServiceKey]  # creationTimestamp, then namespace and name

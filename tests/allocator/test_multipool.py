@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from purelb.allocator.planning import Planned
-from purelb.allocator.refusals import EntryHasRoom, Refusal, SubnetActive
+from purelb.allocator.refusals import Refusal
+from purelb.allocator.waits import EntryHasRoom, SubnetActive
 from tests.allocator.desk import Desk
 from tests.allocator.objects import group, service, v4, v6
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from purelb.allocator.claims import Source
-from purelb.allocator.refusals import AddressChanges, PoolHasRoom, Refusal
+from purelb.allocator.refusals import Refusal
+from purelb.allocator.waits import AddressChanges, PoolHasRoom
 from purelb.kube.model import LabelSelector
 from tests.allocator.desk import Desk
 from tests.allocator.objects import group, ip, key, service, v4, v6

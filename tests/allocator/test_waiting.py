@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from purelb.allocator.refusals import AddressChanges, GroupsChange, PoolHasRoom, QuotaHasRoom
 from purelb.allocator.waiting import Waiting
+from purelb.allocator.waits import AddressChanges, GroupsChange, PoolHasRoom, QuotaHasRoom
 from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.resources import NAMESPACES, SERVICES
 from tests.allocator.cluster import Cluster, pool
