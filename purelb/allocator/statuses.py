@@ -15,6 +15,7 @@ from purelb.allocator.keys import AgentsDue, StatusDue
 from purelb.allocator.occasions import occasion
 from purelb.allocator.ready import ready_of
 from purelb.allocator.state import PRIORITY_FOLD, Hands, State, Statusless
+from purelb.api import reasons
 from purelb.api.kinds import LB_NODE_AGENTS, SERVICE_GROUPS
 from purelb.kube.model import ObjectMeta, ObjectReference
 from purelb.kube.resources import Resource
@@ -71,7 +72,9 @@ def group_due(state: State, hands: Hands, due: StatusDue, now: float) -> None:
     before = ready_of(stored.status.conditions if stored.status is not None else None)
     if before is None or (before.reason, before.observed_generation) != (wanted.reason, standing.generation):
         told = occasion(wanted.reason, wanted.message, "ServiceGroup")
-        if told is not None:
+        # Where the status cannot be written, or is emptied by somebody, it does not show that this was told.
+        about, value = f"{SERVICE_GROUPS.kind} {stored.metadata.uid}", f"{wanted.reason} {standing.generation}"
+        if told is not None and state.once.new(about, reasons.READY, value, now):
             hands.tell(
                 ObjectReference(
                     api_version=SERVICE_GROUPS.api_version,

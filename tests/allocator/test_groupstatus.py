@@ -6,9 +6,11 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 
 from purelb.api.kinds import SERVICE_GROUPS, ServiceGroupStatus
 from purelb.kube.resources import NAMESPACES, SERVICES
+from purelb.sandbox.apiserver.faults import Answer, Rule
 from tests.allocator.cluster import Cluster, pool
 from tests.allocator.objects import INSTALL
 
@@ -140,3 +142,32 @@ async def test_it_says_that_a_group_drains_and_what_is_odd_about_it(cluster: Clu
         assert (await status(cluster))["conditions"] == ready("Draining", "hands out no new addresses", generation=2)
         told = [reason for name, reason, _ in await cluster.events() if name == "default"]
         assert sorted(told) == ["AcceptedWithWarnings", "Draining"]
+
+
+@pytest.mark.parametrize("code", [403, 404, 500])
+async def test_what_became_of_a_group_is_told_once_however_often_its_status_cannot_be_written(
+    cluster: Cluster, code: int
+) -> None:
+    refused = Rule(effect=Answer(code=code), resource="servicegroups*/status", verb="patch")
+    number = cluster.core.faults.add(refused)
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+
+    async def told() -> list[str]:
+        return [reason for name, reason, _ in await cluster.events() if name == "default"]
+
+    async with cluster.allocator():
+        await cluster.clock.advance(1500.0)
+        assert len([path for _, path in cluster.writes if path.endswith(PATH)]) > 2, "it was tried again"
+        assert await told() == ["Accepted"]
+        for drain in (True, None):
+            await cluster.patch(SERVICE_GROUPS, "default", {"spec": {"drain": drain}}, INSTALL)
+            await cluster.clock.advance(700.0)
+        assert sorted(await told()) == ["Accepted", "Accepted", "Draining"]
+        cluster.core.faults.remove(number)
+        await cluster.clock.advance(700.0)
+        assert (await status(cluster))["conditions"] == ready("Accepted", "accepted", generation=3)
+        lies: dict[str, Any] = {"status": {"conditions": []}}
+        await cluster.patch(SERVICE_GROUPS, "default", lies, INSTALL, subresource="status")
+        await cluster.clock.advance(5.0)
+        assert (await status(cluster))["conditions"] == ready("Accepted", "accepted", generation=3)
+        assert sorted(await told()) == ["Accepted", "Accepted", "Draining"]
