@@ -39,7 +39,9 @@ def test_a_number_that_is_wrong_ends_the_process_in_the_minute_of_its_group(stag
     stage.state.ledger.pools.move(ip("192.0.2.20"), "free", "claimed")  # there is no such claim
     stage.check = lambda: None  # type: ignore[method-assign]  # it sees more than a running allocator, and at once
     a_minute_passes(stage)
-    with pytest.raises(Fatal, match=r"the ledger does not agree with itself: I3: .*other.* counts 1 claims, there are 0"):
+    with pytest.raises(
+        Fatal, match=r"the ledger does not agree with itself: I3: .*other.* counts 1 claims, there are 0"
+    ):
         a_minute_passes(stage)
 
 
