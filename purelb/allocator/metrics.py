@@ -48,7 +48,7 @@ OUT_OF_SCOPE: Final = Metric(
     name="purelb_servicegroups_out_of_scope",
     kind="gauge",
     labels=("namespace", "name", "type"),
-    help="1 for each group outside the namespaces that are read.",
+    help="1 for each group outside the namespaces that are read; type: local, remote, netbox, external, none.",
 )
 GROUP_ACCEPTED: Final = Metric(
     name="purelb_servicegroup_accepted", kind="gauge", labels=("pool",), help="1 when the group is used, else 0."

@@ -13,6 +13,7 @@ from purelb.allocator.keys import ServiceKey
 from purelb.allocator.ledger import Ledger
 from purelb.allocator.ranges import Address
 from purelb.api import reasons
+from purelb.api.groups import sources_of
 from purelb.kube.metrics import Sample
 from purelb.net.ranges import Family
 
@@ -164,9 +165,10 @@ class Tally:
 def pool_samples(ledger: Ledger, groups: Groups) -> Iterator[Sample]:
     """The gauges of the groups."""
     read: dict[str, bool] = {}  # of one name in several namespaces at most one is used
-    for standing in groups.standings.values():
+    for place, standing in groups.standings.items():
         if standing.reason == reasons.OUT_OF_SCOPE:
-            yield Sample(metrics.OUT_OF_SCOPE, 1, (standing.namespace, standing.name, "ServiceGroup"))
+            type_ = next(iter(sources_of(groups.stored[place])), "none")
+            yield Sample(metrics.OUT_OF_SCOPE, 1, (standing.namespace, standing.name, type_))
         else:
             read[standing.name] = read.get(standing.name, False) or standing.ready
     for name, ready in read.items():

@@ -135,7 +135,7 @@ def reading_group(
     if problem is not None:
         return Refusal(reasons.INVALID_SPEC, problem)
     warnings: list[str] = []
-    given = [name for name in ("local", "remote", "netbox", "external") if getattr(spec, name) is not None]
+    given = sources_of(stored)
     if given == ["local", "netbox"]:
         warnings.append("local and netbox are both given: local is used")
         given = ["local"]
@@ -195,6 +195,12 @@ def reading_group(
         external=spec.external if source.source == "external" else None,
     )
     return Accepted(group, tuple(warnings))
+
+
+def sources_of(stored: ServiceGroup) -> list[str]:
+    """The sources that a stored group gives, `local` before `remote`, `netbox` and `external`. One that can be used has one."""
+    spec = stored.spec or ServiceGroupSpec()
+    return [name for name in ("local", "remote", "netbox", "external") if getattr(spec, name) is not None]
 
 
 class _Read(Struct, frozen=True, kw_only=True):

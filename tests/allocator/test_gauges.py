@@ -29,6 +29,8 @@ async def test_pools_and_services_are_counted_as_they_stand(cluster: Cluster) ->
     await cluster.create(SERVICE_GROUPS, pool(text="192.0.2.10-192.0.2.11"), INSTALL)
     await cluster.create(SERVICE_GROUPS, pool("broken", "192.0.2.99-192.0.2.90"), INSTALL)
     await cluster.create(SERVICE_GROUPS, pool("elsewhere", "192.0.2.50"), "shop")
+    everywhere = {"metadata": {"name": "everywhere"}, "spec": {"remote": pool("x", "192.0.2.51")["spec"]["local"]}}
+    await cluster.create(SERVICE_GROUPS, everywhere, "shop")
     async with cluster.allocator() as component:
         for name in ("a", "b", "c"):
             await cluster.serve(name)
@@ -48,7 +50,8 @@ async def test_pools_and_services_are_counted_as_they_stand(cluster: Cluster) ->
         groups = gauges(component, "purelb_servicegroup")
         assert groups["_accepted", "default"] == 1
         assert groups["_accepted", "broken"] == 0
-        assert groups["s_out_of_scope", "shop", "elsewhere", "ServiceGroup"] == 1
+        assert groups["s_out_of_scope", "shop", "elsewhere", "local"] == 1
+        assert groups["s_out_of_scope", "shop", "everywhere", "remote"] == 1
         counted = cluster.sink.counts
         assert counted["purelb_allocator_allocations_total", "local", "assigned"] == 2
         assert counted["purelb_allocator_allocations_total", "local", "refused"] == 1
