@@ -62,6 +62,8 @@ def complete(asker: Asker, kept: tuple[Address, ...], *, changed: bool) -> Given
     home = several.group or asker.home(asked or present)
     if isinstance(home, Refusal):
         return Given(present, home, partial=wish.policy == "PreferDualStack")
+    if home is not None and (denied := asker.denial(home)) is not None:  # what it has it keeps, and gets no more there
+        return Given(present, denied, partial=wish.policy == "PreferDualStack", several=several.denied)
     served = _from_one(asker, home, lacking, have) if home is not None else _from_some(asker, lacking)
     if isinstance(served, Refusal):
         return served if not present else Given(present, served, partial=wish.policy == "PreferDualStack")
@@ -135,7 +137,7 @@ def _several(asker: Asker, addresses: tuple[Address, ...]) -> _Several | Refusal
         return because.in_group(refusal, home.name)
     if refusal is not None:
         return _Several(wanted=True)
-    return _Several(True, denied=home.name) if asker.is_denied(home) else _Several(True, home)
+    return _Several(True, denied=home.name) if asker.denial(home) is not None else _Several(True, home)
 
 
 def _from_some(asker: Asker, missing: tuple[Family, ...]) -> _Served | Refusal:

@@ -102,9 +102,9 @@ class Asker:
         """Whether one address per entry of this group is wanted: the annotation decides, without one the group."""
         return group.multi_pool if self.wish.multi_pool is None else self.wish.multi_pool
 
-    def is_denied(self, group: Group) -> bool:
-        """Whether the Service's namespace may not use the group (any more)."""
-        return self._groups.denial(group, self.wish.service.namespace) is not None
+    def denial(self, group: Group) -> Refusal | None:
+        """Why the Service's namespace may not use the group (any more); None when it may."""
+        return self._groups.denial(group, self.wish.service.namespace)
 
     def could_be_given(self, address: Address) -> bool:
         """Whether a held address could be given to its Service today."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from purelb.allocator.planning import Planned
 from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.model import LabelSelector
 from purelb.kube.resources import NAMESPACES, SERVICES
@@ -282,3 +283,36 @@ def test_who_shares_takes_the_first_entry_and_leaves_balancing_to_the_others() -
 def test_white_space_around_the_name_of_a_namespace_means_nothing() -> None:
     """Stored before admission refused it."""
     assert order(numbered("theirs", 1, namespaces=(" shop ", "")), numbered("default", 2)) == [1]
+
+
+@pytest.mark.parametrize(
+    ("fence", "denied"),
+    [
+        pytest.param(
+            {"enforce_namespaces": True, "namespaces": ("bank",)},
+            "default does not serve namespace shop",
+            id="of its group",
+        ),
+        pytest.param({}, "namespace shop may use only own", id="around its namespace"),
+    ],
+)
+@pytest.mark.parametrize("policy", ["PreferDualStack", "RequireDualStack"])
+def test_who_holds_an_address_behind_a_fence_keeps_it_and_gets_no_more_there(
+    fence: dict[str, Any], denied: str, policy: str
+) -> None:
+    both = (v4("192.0.2.10-192.0.2.19"), v6("2001:db8::10-2001:db8::19"))
+    desk = Desk(group("default", *both))
+    assert desk.get(service()) == ("192.0.2.10",)
+    own = group("own", v4("192.0.2.30"), v6("2001:db8::30"), namespaces=("shop",), enforce_namespaces=True)
+    desk.configure(group("default", *both, **fence), *([] if fence else [own]))
+    wants = service(families=("IPv4", "IPv6"), policy=policy)
+    refusal = desk.ask(wants)
+    assert refusal is not None
+    assert (refusal.reason, refusal.text, desk.held(wants)) == ("NamespaceDenied", denied, ("192.0.2.10",))
+    planned = desk.plan(wants)
+    assert isinstance(planned, Planned)
+    assert planned.partial == (policy == "PreferDualStack")
+    pinned = service(families=("IPv4", "IPv6"), policy=policy, annotations={"purelb.io/addresses": "192.0.2.10"})
+    assert desk.get(pinned) == ("192.0.2.10",), "who asks for the one it has, too"
+    desk.configure(group("default", *both))
+    assert desk.get(wants) == ("192.0.2.10", "2001:db8::10")
