@@ -264,6 +264,8 @@ texts = st.one_of(
 @example("192.0.2.+1")
 @example("192.0.2.\u0661")
 @example("::ffff:192.0.2.1")
+@example("::192.0.2.1")
+@example("::1.2.3.4")
 def test_the_fast_reading_of_an_address_reads_what_the_slow_one_does(text: str) -> None:
     slow = ranges.parse_address(text)
     assert ranges.parse_bounds(text) == (None if slow is None else (ranges.family_of(slow), int(slow)))
