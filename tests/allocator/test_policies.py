@@ -154,3 +154,22 @@ async def test_that_local_is_kept_is_told_only_where_it_would_have_been_overridd
         await cluster.clock.advance(5.0)
         assert len(await cluster.addresses()) == 1
         assert (await policy(cluster), await told_of(cluster)) == ("Local", [])
+
+
+async def test_who_is_refused_is_not_overridden_whether_it_holds_something_or_not(cluster: Cluster) -> None:
+    async with cluster.allocator():
+        nowhere = {"purelb.io/addresses": "203.0.113.1"}
+        await cluster.serve("nothing", externalTrafficPolicy="Local", annotations=nowhere)
+        await cluster.serve()
+        await cluster.clock.advance(2.0)
+        edit = {"metadata": {"annotations": nowhere}, "spec": {"externalTrafficPolicy": "Local"}}
+        await cluster.patch(SERVICES, "web", edit, "shop")
+        await cluster.clock.advance(2.0)
+        assert (await cluster.allocated())[1:] == (
+            "NotInAnyPool",
+            "203.0.113.1 is in no ServiceGroup; keeps 192.0.2.10",
+        )
+        assert [path for _, path in cluster.writes if path.endswith(("/web", "/nothing"))] == []
+        await cluster.patch(SERVICES, "web", {"metadata": {"annotations": {"purelb.io/addresses": None}}}, "shop")
+        await cluster.clock.advance(2.0)
+        assert (await policy(cluster), await cluster.addresses()) == ("Cluster", ("192.0.2.10",))

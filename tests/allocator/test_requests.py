@@ -25,7 +25,7 @@ DRAINED = ("GroupDraining", "hands out no new addresses")
 EXCLUDED = ("AddressReserved", "is excluded by default")
 RESERVED = ("AddressReserved", "is an address of node n1")
 OTHER_FAMILY = ("FamilyMismatch", "the Service wants IPv6")
-HELD = ("InUse", "is held by shop/first")
+HELD = ("InUse", "is held by bank/first")
 QUOTA = ("QuotaExceeded", "namespace shop holds 1 of 1 IPv4 addresses")
 IN_TURN = (DRAINED, EXCLUDED, RESERVED, OTHER_FAMILY, HELD, QUOTA)
 
@@ -34,8 +34,9 @@ IN_TURN = (DRAINED, EXCLUDED, RESERVED, OTHER_FAMILY, HELD, QUOTA)
 def test_of_all_that_speaks_against_a_request_the_first_is_told(at: int) -> None:
     objections = IN_TURN[at:]
     desk = Desk(group("default", v4("192.0.2.10-192.0.2.12")))
-    first = WANTED if HELD in objections else "192.0.2.11"
-    assert desk.get(asking(first, name="first")) == (first,)
+    assert desk.get(asking("192.0.2.12", name="mine")) == ("192.0.2.12",)
+    if HELD in objections:
+        assert desk.get(asking(WANTED, name="first", namespace="bank")) == (WANTED,)
     pool = v4("192.0.2.10-192.0.2.12", exclude=(WANTED,)) if EXCLUDED in objections else v4("192.0.2.10-192.0.2.12")
     desk.configure(
         group(

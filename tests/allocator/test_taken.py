@@ -285,6 +285,7 @@ def address(number: int) -> Address:
 
 def test_no_more_than_so_many_addresses_are_left_alone_and_each_ends_in_its_turn() -> None:
     taken = Taken()
+    assert (YOUNG_FOR, LEFT_FOR, LEFT_MAX) == (60.0, 600.0, 1024)
     for number in range(LEFT_MAX):
         service = key(f"s{number}")
         taken.given(service, [address(number)], now=0.0)
@@ -300,6 +301,7 @@ def test_three_moves_an_hour_and_the_fourth_an_hour_after_the_first() -> None:
     taken, web = Taken(), key("web")
     for count in range(MOVES):
         assert taken.take(web, address(count), now=float(count))
+    assert (MOVES, WITHIN) == (3, 3600.0)
     assert not taken.take(web, address(MOVES), now=WITHIN - 1)
     assert taken.take(web, address(MOVES), now=WITHIN)
     assert not taken.take(web, address(MOVES + 1), now=WITHIN)
