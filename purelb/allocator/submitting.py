@@ -26,7 +26,6 @@ from purelb.kube.owner import After, Done, Outcome
 from purelb.kube.resources import SERVICES
 
 MESSAGE_APART: Final = 60.0
-_OF_THE_WISH: Final = frozenset({rules.CONFIGURATION_WARNING, rules.DEPRECATION_WARNING})
 
 
 def submit(
@@ -45,8 +44,8 @@ def submit(
 ) -> Outcome:
     """Write what the newest known object lacks. `settled`: no write of unknown outcome is left.
 
-    `more` are Events that belong to a new address, those about the wish also to one that is agreed anew; `besides` are those of whatever
-    is written; `ours` is what was published, where the ledger does not know it.
+    `more` are Events about the wish, which belong to a new address and to one that is agreed anew; `besides` are those of whatever is
+    written; `ours` is what was published, where the ledger does not know it.
     """
     found = difference(service, desired)
     wanted = fingerprint_of_desired(desired)
@@ -74,10 +73,9 @@ def submit(
     occasions = list(of_change(service, desired, ours=had, adopted=adopted))
     if key in state.conflicts:  # it was told when that was found
         occasions = [told for told in occasions if told.reason != reasons.ADDRESS_CONFLICT]
-    if occasions and occasions[0].reason == reasons.ADDRESS_ASSIGNED:
+    assigned = bool(occasions) and occasions[0].reason == reasons.ADDRESS_ASSIGNED
+    if assigned or (not restores and _agreed_anew(service, found)):
         occasions += more
-    elif not restores and _agreed_anew(service, found):
-        occasions += (told for told in more if told.reason in _OF_THE_WISH)
     occasions += besides
     if restores and last is not None:
         state.restores.restoring(key, now, applied=last.at)

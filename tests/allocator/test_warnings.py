@@ -73,6 +73,36 @@ async def test_who_asks_like_this_is_told_once_and_not_again_by_the_next_term(
         assert await warned(cluster) == [expected]
 
 
+@pytest.mark.parametrize(
+    "noted",
+    [
+        pytest.param({}, id="nothing"),
+        pytest.param({"purelb.io/service-group": "default"}, id="a group"),
+        pytest.param({"purelb.io/addresses": PINNED}, id="an address"),
+        pytest.param({"purelb.io/allow-local": ""}, id="what would keep Local"),
+    ],
+)
+async def test_who_asks_in_one_way_only_is_warned_of_nothing(cluster: Cluster, noted: dict[str, str]) -> None:
+    async with cluster.allocator():
+        await cluster.serve(annotations=noted)
+        await cluster.clock.advance(5.0)
+        assert len(await cluster.addresses()) == 1
+        assert await warned(cluster) == []
+
+
+async def test_who_loses_its_address_is_not_warned_again_of_how_it_asks(cluster: Cluster) -> None:
+    shares: dict[str, Any] = {"annotations": {"purelb.io/allow-shared-ip": "k"}, "loadBalancerIP": PINNED}
+    async with cluster.allocator():
+        for name, port in (("other", 80), ("web", 81)):
+            await cluster.serve(name, port=port, **shares)
+            await cluster.clock.advance(5.0)
+        assert await cluster.addresses() == (PINNED,)
+        await cluster.patch(SERVICES, "web", {"spec": {"ports": [{"port": 80}]}}, "shop")
+        await cluster.clock.advance(5.0)
+        assert (await cluster.addresses(), await cluster.noted("allocated-wish")) == ((), None)
+        assert await warned(cluster) == [("DeprecationWarning", "Normal", "Allocate", OLD)]
+
+
 async def test_an_ambiguous_choice_that_falls_to_the_default_is_told(cluster: Cluster) -> None:
     for number, name in enumerate(("a", "b")):
         await cluster.create(SERVICE_GROUPS, pool(name, f"192.0.2.{50 + number}", namespaces=["shop"]), INSTALL)
