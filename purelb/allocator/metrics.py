@@ -18,7 +18,7 @@ POOL_ADDRESSES: Final = Metric(
     name="purelb_address_pool_addresses",
     kind="gauge",
     labels=("pool", "family", "state"),
-    help="Addresses by state: in_use, available, unavailable.",
+    help="Addresses by state: in_use, available, unavailable (excluded, quarantined, somebody else's).",
 )
 REJECTED: Final = Metric(
     name="purelb_address_pool_allocation_rejected_total",

@@ -182,13 +182,14 @@ def pool_samples(ledger: Ledger, groups: Groups) -> Iterator[Sample]:
         size = used = 0
         for family in _FAMILIES:
             use = ledger.pools.usage(name, family)
-            if not use.size:
+            left_out = sum(entry.left_out for entry in groups.accepted[name].entries if entry.family == family)
+            if not use.size and not left_out:
                 continue
             size, used = size + use.size, used + use.claimed
             states: Mapping[str, int] = {
                 "in_use": use.claimed,
                 "available": use.free,
-                "unavailable": use.quarantined + use.reserved,
+                "unavailable": use.quarantined + use.reserved + left_out,
             }
             for state, count in states.items():
                 yield Sample(metrics.POOL_ADDRESSES, float(count), (name, f"IPv{family}", state))

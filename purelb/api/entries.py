@@ -71,7 +71,7 @@ class Entry(Struct, frozen=True):
 
     `intervals`: effective, disjoint, in written order (ascending inside an item); may be empty.
     `excluded`: what exclusions took away, sorted and disjoint.
-    `covered`: both, sorted and disjoint: what belongs to this entry at all.
+    `covered`: both, sorted and disjoint: what belongs to this entry at all. `left_out`: how many addresses are excluded.
     `pool`: the text as written. `prefix_length`: on the dummy interface.
     """
 
@@ -82,6 +82,7 @@ class Entry(Struct, frozen=True):
     intervals: tuple[Interval, ...]
     excluded: tuple[Interval, ...]
     covered: tuple[Interval, ...]
+    left_out: int = 0
 
     @property
     def size(self) -> int:
@@ -204,6 +205,7 @@ def _reading(slot: _Slot, covers: dict[Family, Cover], losers: list[str], useles
         intervals=intervals,
         excluded=tuple(excluded),
         covered=covered,
+        left_out=size(excluded),
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from purelb.api.kinds import SERVICE_GROUPS
-from purelb.kube.resources import SERVICES
+from purelb.kube.resources import NODES, SERVICES
 from purelb.sandbox.apiserver.faults import Answer, Reset, Rule
 from tests.allocator.cluster import ALLOCATOR, Cluster, pool
 from tests.allocator.objects import INSTALL
@@ -162,4 +162,31 @@ async def test_a_refusal_is_counted_for_the_group_that_refused(cluster: Cluster)
             ("default", "FamilyUnavailable"): 1,
             ("default", "InUse"): 1,
             ("dry", "GroupDraining"): 1,
+        }
+
+
+async def test_what_cannot_be_given_is_unavailable_whether_excluded_kept_back_or_somebody_elses(
+    cluster: Cluster,
+) -> None:
+    entry = {"pool": "192.0.2.10-192.0.2.19", "subnet": "192.0.2.0/24", "exclude": ["192.0.2.11-192.0.2.13,192.0.2.99"]}
+    dark = {"pool": "2001:db8::1-2001:db8::4", "subnet": "2001:db8::/64", "exclude": ["2001:db8::/64"]}
+    spec = {"local": {"v4pool": entry, "v6pool": dark}, "reuseDelay": "1h"}
+    await cluster.create(SERVICE_GROUPS, {"metadata": {"name": "default"}, "spec": spec}, INSTALL)
+    node = {"metadata": {"name": "n"}, "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.19"}]}}
+    await cluster.create(NODES, node)
+    async with cluster.allocator() as component:
+        for name in ("a", "b"):
+            await cluster.serve(name)
+        await cluster.clock.advance(1.0)
+        await cluster.admin.delete(SERVICES, "b", namespace="shop")
+        await cluster.clock.advance(1.0)
+        pools = gauges(component, "purelb_address_pool_")
+        assert pools["size", "default"] == 7
+        assert {key[2:]: value for key, value in pools.items() if key[0] == "addresses"} == {
+            ("IPv4", "in_use"): 1,
+            ("IPv4", "available"): 4,
+            ("IPv4", "unavailable"): 3 + 1 + 1,
+            ("IPv6", "in_use"): 0,
+            ("IPv6", "available"): 0,
+            ("IPv6", "unavailable"): 4,
         }
