@@ -23,6 +23,11 @@ def reserved(ledger: Ledger) -> dict[str, list[tuple[str, str]]]:
     return {ip_text(address): told(sources) for address, sources in ledger.reserved.items()}
 
 
+def a_node_has(desk: Desk, text: str) -> None:
+    addresses = (NodeAddress(type="InternalIP", address=text),)
+    of_node(desk.ledger, "n1", Node(metadata=ObjectMeta(name="n1"), status=NodeStatus(addresses=addresses)), None)
+
+
 def test_the_addresses_of_a_node_are_reserved_and_its_names_are_not() -> None:
     entries = (
         ("Hostname", "192.0.2.10"),
@@ -75,8 +80,7 @@ def test_nobody_may_have_its_own_cluster_ip() -> None:
 def test_who_is_re_evaluated_leaves_an_address_that_turned_out_to_be_a_nodes() -> None:
     desk = Desk(group())
     assert desk.get(service()) == ("192.0.2.10",)
-    addresses = (NodeAddress(type="InternalIP", address="192.0.2.10"),)
-    of_node(desk.ledger, "n1", Node(metadata=ObjectMeta(name="n1"), status=NodeStatus(addresses=addresses)), None)
+    a_node_has(desk, "192.0.2.10")
     assert desk.get(service()) == ("192.0.2.10",), "of itself nothing moves"
     again = {"purelb.io/re-evaluate": "true"}
     pinned = {**again, "purelb.io/addresses": "192.0.2.10"}
@@ -93,3 +97,11 @@ def test_what_stands_in_its_own_status_is_no_reason_to_leave_it() -> None:
     assert desk.get(service()) == ("192.0.2.10",)
     of_service(desk.ledger, key("web"), service(ingress=("192.0.2.10", "192.0.2.11")), ours=False)
     assert desk.get(service(annotations={"purelb.io/re-evaluate": "true"})) == ("192.0.2.10",)
+
+
+def test_what_is_kept_back_for_a_service_is_not_given_to_it_when_it_has_become_a_nodes() -> None:
+    desk = Desk(group(reuse_delay="10m"))
+    assert desk.get(service()) == ("192.0.2.10",)
+    desk.gone(service())
+    a_node_has(desk, "192.0.2.10")
+    assert desk.get(service(uid="another")) == ("192.0.2.11",)

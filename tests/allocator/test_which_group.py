@@ -316,3 +316,14 @@ def test_who_holds_an_address_behind_a_fence_keeps_it_and_gets_no_more_there(
     assert desk.get(pinned) == ("192.0.2.10",), "who asks for the one it has, too"
     desk.configure(group("default", *both))
     assert desk.get(wants) == ("192.0.2.10", "2001:db8::10")
+
+
+def test_balancing_looks_at_what_is_in_use_and_not_at_what_is_left() -> None:
+    """Of two entries the smaller one is not spared: ties go to the first."""
+    entries = (v4("192.0.2.10-192.0.2.12"), v4("192.0.2.20-192.0.2.99"))
+    desk = Desk(group("default", *entries, pools={"balance_pools": True}))
+    given = [desk.get(service(f"s{number}"))[0] for number in range(7)]
+    assert [address.rpartition(".")[2] for address in given] == ["10", "20", "11", "21", "12", "22", "23"]
+    desk.gone(service("s1"))
+    desk.gone(service("s3"))
+    assert desk.get(service("next")) == ("192.0.2.20",)
