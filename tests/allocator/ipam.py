@@ -7,7 +7,7 @@ Its records outlive the allocator, as a real one's do. `mood` is what the next c
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, Literal
 
 from purelb.allocator import refusals as because
@@ -42,6 +42,8 @@ class Ipam:
         self.calls: list[tuple[str, Any]] = []
         self.busy = 0
         self.busiest = 0
+        self.busy_for: Counter[ServiceKey] = Counter()
+        self.busiest_for_one = 0
 
     def __call__(self, group: Group) -> Ipam:
         return self
@@ -101,6 +103,10 @@ class Ipam:
         mood = self.mood[verb].popleft() if self.mood[verb] else self.always.get(verb)
         self.busy += 1
         self.busiest = max(self.busiest, self.busy)
+        service = getattr(about, "service", None)
+        if service is not None:
+            self.busy_for[service] += 1
+            self.busiest_for_one = max(self.busiest_for_one, self.busy_for[service])
         try:
             if self.delay:
                 await self.clock.until(self.clock.now() + self.delay)
@@ -119,6 +125,8 @@ class Ipam:
                     pass
         finally:
             self.busy -= 1
+            if service is not None:
+                self.busy_for[service] -= 1
         return mood
 
     def _next(self, ask: Ask, family: Family) -> str | None:

@@ -233,6 +233,25 @@ async def test_at_most_four_calls_are_made_at_once_and_one_per_service() -> None
         assert len(site.ipam.records) == 20
 
 
+async def test_while_one_address_of_a_service_goes_back_no_other_is_asked_for_and_the_other_way_round() -> None:
+    async with Site().open() as site, site.allocator():
+        await site.clock.advance(1.0)
+        site.ipam.delay = 1.0
+        site.ipam.mood["allocate"].append(lie("224.0.0.1"))
+        await site.far()
+        await site.clock.advance(10.0)
+        assert await site.addresses() == (V4[0],), "the first answer went back before the second was asked for"
+        both = {"ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "PreferDualStack"}
+        await site.patch(SERVICES, "web", {"spec": both}, "shop")
+        await site.clock.advance(0.5)
+        assert site.ipam.busy == 1, "an IPv6 address is asked for"
+        await site.patch(SERVICES, "web", {"metadata": {"annotations": {"purelb.io/service-group": "default"}}}, "shop")
+        await site.clock.advance(10.0)
+        assert await site.addresses() == ("192.0.2.10",)
+        assert not site.ipam.records
+        assert site.ipam.busiest_for_one == 1
+
+
 async def test_a_hanging_system_does_not_touch_local_allocations() -> None:
     """Virtual time: the allocations of a local group take what they take when nothing hangs."""
 

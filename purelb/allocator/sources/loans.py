@@ -272,10 +272,18 @@ class Loans:
             del self.book[back.address]
 
     def due(self, now: float) -> Iterator[Return]:
-        """What is to be given back now; while a Service asks, its source is told of nothing else."""
+        """What is to be given back now, to whoever sets its ticket: one call per Service, be it to ask or to give back."""
+        busy = self._busy()
         for back in tuple(self.returning.values()):
-            if back.ticket is None and back.due <= now and back.loan.held.service not in self._asking:
+            service = back.loan.held.service
+            if back.ticket is None and back.due <= now and service not in busy:
+                busy.add(service)
                 yield back
+
+    def _busy(self) -> set[ServiceKey]:
+        """The Services about which a source is called at the moment."""
+        told = (back.loan.held.service for back in self.returning.values() if back.ticket is not None)
+        return {*self._asking, *told}
 
     def back(self, ticket: int) -> Return | None:
         """What is on its way back under a ticket."""
@@ -283,8 +291,8 @@ class Loans:
 
     def deadline(self) -> float | None:
         """When something is due that no event brings about; never in the past once `due` was carried out."""
-        waiting = (back for back in self.returning.values() if back.ticket is None)
-        ends = [back.due for back in waiting if back.loan.held.service not in self._asking]
+        busy = self._busy()
+        ends = [back.due for back in self.returning.values() if back.loan.held.service not in busy]
         for lender in self.lenders.values():
             ends += [lender.adopt_due] if lender.adopting is None else []
             ends += [lender.usage_due] if lender.counting is None and lender.refusal is None else []
