@@ -26,6 +26,7 @@ from purelb.net.ranges import Family, IPAddress, family_of
 Policy = Literal["SingleStack", "PreferDualStack", "RequireDualStack"]
 
 _NO_SPEC: Final = ServiceSpec()
+_USERS: Final = frozenset(words.USERS)
 _ANY: Final = words.print_wish(words.AllocatedWish())
 
 
@@ -61,12 +62,64 @@ class Wish(Struct, frozen=True, gc=False):
         return Facts(self.sharing_key, self.ports, self.service.namespace, self.selector, local)
 
 
+class _Written(Struct, frozen=True, gc=False):
+    """What the annotations of one Service say."""
+
+    group: str | None = None
+    key: str | None = None
+    multi_pool: bool | None = None
+    re_evaluate: bool = False
+    addresses: str | None = None
+    allow_local: bool = False
+
+
+_NOTHING: Final = _Written()
+
+
 def read_wish(service: Service) -> Wish | Refusal:
     """The wish of a LoadBalancer Service. Never raises."""
-    meta, spec, noted = service.metadata, service.spec or _NO_SPEC, annotations(service)
+    meta, spec = service.metadata, service.spec or _NO_SPEC
     families = _families(spec)
     if isinstance(families, Refusal):
         return families
+    written = _written(annotations(service))
+    if isinstance(written, Refusal):
+        return written
+    deprecated = written.addresses is None and bool(spec.load_balancer_ip.strip())
+    addresses: tuple[IPAddress, ...] | words.Malformed = ()
+    if deprecated:
+        addresses = words.parse_addresses(spec.load_balancer_ip, where=words.LOAD_BALANCER_IP)
+    elif written.addresses is not None:
+        addresses = words.parse_addresses(written.addresses)
+    if isinstance(addresses, words.Malformed):
+        return _refused(addresses)
+    group, multi_pool = written.group, written.multi_pool
+    plain = group is None and multi_pool is None and not addresses
+    return Wish(
+        service=ServiceKey(meta.namespace, meta.name),
+        uid=meta.uid,
+        created=meta.creation_timestamp or "",
+        families=families,
+        policy=_policy(spec, families),
+        group=group,
+        addresses=tuple([(family_of(ip), int(ip)) for ip in addresses]),
+        sharing_key=written.key,
+        ports=ports_of(spec),
+        selector=tuple(sorted((spec.selector or {}).items())),
+        local_policy=spec.external_traffic_policy == "Local",
+        allow_local=written.allow_local,
+        re_evaluate=written.re_evaluate,
+        labels=labels(service),
+        text=_ANY if plain else words.print_wish(words.AllocatedWish(group, addresses, multi_pool)),
+        deprecated=deprecated,
+        multi_pool=multi_pool,
+    )
+
+
+def _written(noted: Mapping[str, str]) -> _Written | Refusal:
+    """What the user's annotations ask for. Most Services have none."""
+    if _USERS.isdisjoint(noted):
+        return _NOTHING
     group = words.value(noted, words.SERVICE_GROUP)
     if isinstance(group, words.Malformed):
         return _refused(group)
@@ -83,37 +136,10 @@ def read_wish(service: Service) -> Wish | Refusal:
     re_evaluate = words.truth(noted, words.RE_EVALUATE)
     if isinstance(re_evaluate, words.Malformed):
         return _refused(re_evaluate)
-    asked = words.value(noted, words.ADDRESSES)
-    if isinstance(asked, words.Malformed):
-        return _refused(asked)
-    deprecated = asked is None and bool(spec.load_balancer_ip.strip())
-    addresses: tuple[IPAddress, ...] | words.Malformed = ()
-    if deprecated:
-        addresses = words.parse_addresses(spec.load_balancer_ip, where=words.LOAD_BALANCER_IP)
-    elif asked is not None:
-        addresses = words.parse_addresses(asked)
+    addresses = words.value(noted, words.ADDRESSES)
     if isinstance(addresses, words.Malformed):
         return _refused(addresses)
-    plain = group is None and multi_pool is None and not addresses
-    return Wish(
-        service=ServiceKey(meta.namespace, meta.name),
-        uid=meta.uid,
-        created=meta.creation_timestamp or "",
-        families=families,
-        policy=_policy(spec, families),
-        group=group,
-        addresses=tuple((family_of(ip), int(ip)) for ip in addresses),
-        sharing_key=key,
-        ports=ports_of(spec),
-        selector=tuple(sorted((spec.selector or {}).items())),
-        local_policy=spec.external_traffic_policy == "Local",
-        allow_local=words.present(noted, words.ALLOW_LOCAL),
-        re_evaluate=re_evaluate is True,
-        labels=labels(service),
-        text=_ANY if plain else words.print_wish(words.AllocatedWish(group, addresses, multi_pool)),
-        deprecated=deprecated,
-        multi_pool=multi_pool,
-    )
+    return _Written(group, key, multi_pool, re_evaluate is True, addresses, words.present(noted, words.ALLOW_LOCAL))
 
 
 def rough_wish(service: Service) -> Wish:

@@ -138,3 +138,31 @@ def test_no_text_makes_reading_raise_and_an_unreadable_wish_is_still_known_rough
         assert words.print_wish(words.parse_wish(found.text) or words.AllocatedWish()) == found.text
     else:
         assert found.reason == "InvalidRequest"
+
+
+@given(
+    noted=st.dictionaries(st.sampled_from((*words.USERS, *words.OURS, "example.com/theirs")), ANYTHING, max_size=4),
+    asked=st.sampled_from(["", "192.0.2.1", "x"]),
+)
+def test_who_notes_nothing_of_a_wish_is_read_as_one_who_notes_something_that_is_no_part_of_it(
+    noted: dict[str, str], asked: str
+) -> None:
+    """The short way for a Service without annotations of a user answers what the long one does."""
+    more = {**noted, words.NODE_AFFINITY: "zone in (a)"}
+    short, long = (read_wish(service(annotations=each, load_balancer_ip=asked)) for each in (noted, more))
+    assert short == long
+
+
+@pytest.mark.parametrize(
+    ("word", "value", "field"),
+    [
+        (words.SERVICE_GROUP, "far", "group"),
+        (words.ADDRESSES, "192.0.2.1", "addresses"),
+        (words.ALLOW_SHARED_IP, "web", "sharing_key"),
+        (words.ALLOW_LOCAL, "", "allow_local"),
+        (words.MULTI_POOL, "true", "multi_pool"),
+        (words.RE_EVALUATE, "true", "re_evaluate"),
+    ],
+)
+def test_each_annotation_of_a_wish_is_read_alone(word: str, value: str, field: str) -> None:
+    assert getattr(wish(annotations={word: value}), field) != getattr(wish(), field)
