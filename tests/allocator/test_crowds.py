@@ -114,3 +114,32 @@ def test_in_whatever_order_they_come_as_many_are_served_as_there_are_addresses(s
     assert len(given) == len(set(given)) == 25
     waits = [each for each in rehearsal.services() if not published(each)]
     assert len(waits) == len(rehearsal.state.waiting) == 15
+
+
+@pytest.mark.parametrize(
+    ("spec", "asked"),
+    [
+        ({"local": {"v4pool": {"pool": "192.0.2.0-192.0.2.99", "subnet": "192.0.2.0/24"}}}, 0),
+        ({"drain": True}, 0),
+        ({"quotaPerNamespace": 1}, 0),
+        ({"namespaces": ["elsewhere"], "enforceNamespaces": True}, 0),
+        ({"local": {"v4pool": {"pool": "192.0.2.0-192.0.2.39", "subnet": "192.0.2.0/24"}}}, 10),
+        ({"remote": {"v4pool": {"pool": "192.0.2.0-192.0.2.49", "subnet": "192.0.2.0/24"}}, "local": None}, 50),
+    ],
+    ids=["wider", "drained", "a quota", "a fence", "narrower by ten", "remote"],
+)
+def test_an_edit_asks_only_those_holders_of_whom_something_visible_changes(spec: dict[str, object], asked: int) -> None:
+    before = objects.pool(
+        "default", "192.0.2.0-192.0.2.49", "192.0.2.0/24", install_namespace=INSTALL_NAMESPACE, priority=5
+    )
+    after = {**before, "metadata": {**before["metadata"], "generation": 2}, "spec": {**before["spec"], **spec}}
+    rehearsal = Rehearsal(groups=[msgspec.convert(before, ServiceGroup)], services=services(50))
+    rehearsal.begin()
+    rehearsal.settle()
+    held = [published(each) for each in rehearsal.services()]
+    assert all(held)
+    rehearsal.steps.clear()
+    rehearsal.put_group(msgspec.convert(after, ServiceGroup))
+    rehearsal.settle()
+    assert len({key for key, _ in rehearsal.steps if isinstance(key, ServiceKey)}) == asked
+    assert [published(each) for each in rehearsal.services()] == held
