@@ -66,10 +66,13 @@ def groups_changed(state: State, hands: Hands, now: float) -> Pieces[None]:
     for place, standing in new.standings.items():
         yield
         known = old.standings.get(place)
-        if known is None or (known.reason, known.text) != (standing.reason, standing.text):
+        if known != standing:
             log_standing(standing)
         if known != standing or old.stored.get(place) != new.stored.get(place):
             hands.soon(StatusDue(*place), priority=INITIAL)
+    for namespace, name in old.standings.keys() - new.standings.keys():
+        fields = {"code": "groupGone", "group": name, "namespace": namespace}
+        log.info("ServiceGroup %s is gone: who has addresses of it keeps them", name, extra=fields)
     arm(state, hands, now)
 
 
