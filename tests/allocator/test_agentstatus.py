@@ -229,6 +229,7 @@ async def test_without_a_status_subresource_it_is_told_once_and_tried_every_ten_
         assert await cluster.addresses() == ("192.0.2.10",), "allocation does not wait for it"
         for count in range(5):
             await cluster.serve(f"more-{count}")
+            await cluster.create(NODES, {"metadata": {"name": f"n{count}"}})  # which is a reason to look at both again
             await cluster.clock.advance(30.0)
         assert tries() == (2, 2)
         told = [

@@ -17,9 +17,9 @@ from tests.allocator.objects import INSTALL
 PATH = "/servicegroups/default/status"
 
 
-async def status(cluster: Cluster, name: str = "default") -> dict[str, Any]:
+async def status(cluster: Cluster, name: str = "default", namespace: str = INSTALL) -> dict[str, Any]:
     """What is stored, without the time of the condition."""
-    answer = await cluster.admin.raw("GET", f"/apis/purelb.io/v2/namespaces/{INSTALL}/servicegroups/{name}")
+    answer = await cluster.admin.raw("GET", f"/apis/purelb.io/v2/namespaces/{namespace}/servicegroups/{name}")
     found: dict[str, Any] = msgspec.json.decode(answer.body)["status"]
     for condition in found["conditions"]:
         del condition["lastTransitionTime"]
@@ -101,6 +101,21 @@ async def test_of_a_group_that_cannot_be_used_only_what_is_known_is_said(cluster
             "quarantinedIPv4": 0,
             "quarantinedIPv6": 0,
         }
+
+
+async def test_of_two_refused_groups_of_one_name_the_one_that_would_be_used_shows_what_is_kept(
+    cluster: Cluster,
+) -> None:
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    backwards = {"spec": {"local": {"v4pool": {"pool": "192.0.2.9-192.0.2.1"}}}}
+    await cluster.create(SERVICE_GROUPS, pool(text="192.0.2.9-192.0.2.1"), "shop")
+    async with cluster.allocator(config_scope="all"):
+        await cluster.serve()
+        await cluster.clock.advance(2.0)
+        await cluster.patch(SERVICE_GROUPS, "default", backwards, INSTALL)
+        await cluster.clock.advance(2.0)
+        assert (await status(cluster))["allocatedIPv4"] == 1
+        assert (await status(cluster, namespace="shop"))["allocatedIPv4"] == 0
 
 
 async def test_the_first_write_is_at_once_and_a_burst_is_one_a_second(cluster: Cluster) -> None:

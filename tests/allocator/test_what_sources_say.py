@@ -100,6 +100,30 @@ async def test_that_an_address_we_hold_is_somebody_elses_there_is_told_once_an_h
         assert await cluster.addresses() == (V4[0],)
 
 
+async def test_who_comes_back_while_its_address_goes_back_is_asked_for_when_that_is_over(cluster: Cluster) -> None:
+    """Else the system may give what it is just being told to take back, and we publish what is free there."""
+    ipam = Ipam(cluster.clock)
+    cluster.sources = {"netbox": ipam}
+
+    async def names(group: str) -> None:
+        edit = {"metadata": {"annotations": {"purelb.io/service-group": group}}}
+        await cluster.patch(SERVICES, "web", edit, "shop")
+        await cluster.clock.advance(1.0)
+
+    async with cluster.allocator():
+        await cluster.serve(annotations={"purelb.io/service-group": "far"})
+        await cluster.clock.advance(2.0)
+        ipam.delay = 10.0
+        await names("default")
+        assert (await cluster.addresses(), ipam.busy) == (("192.0.2.10",), 1)
+        await names("far")
+        assert ipam.asked("allocate") == 1
+        await cluster.clock.advance(60.0)
+        assert await cluster.addresses() == (V4[0],)
+        assert ipam.holds((await cluster.service()).metadata.uid) == (V4[0],)
+        assert ipam.busiest_for_one == 1
+
+
 def test_of_an_endless_answer_no_more_is_read_than_anybody_asks_for() -> None:
     looked: list[object] = []
 
