@@ -161,7 +161,7 @@ def _to_grow(state: State, old: Groups, new: Groups) -> Iterator[ServiceKey]:
 
 def _ask_the_freed(state: State, hands: Hands, old: Groups, new: Groups) -> Pieces[None]:
     """Who takes one address of each entry of a group that its namespace may use again: some may have been added meanwhile."""
-    if _fences(old) == _fences(new):
+    if _fences(old) == _fences(new) and old.fenced == new.fenced:
         return
 
     @cache

@@ -32,6 +32,8 @@ from purelb.net.ranges import Interval, IPNetwork, print_interval
 
 Labels = Mapping[str, str]
 
+# Why a group is refused that counts all the same: it is the one of its name that is meant.
+_READ: Final = frozenset({reasons.INVALID_SPEC, reasons.NO_ADDRESSES, reasons.OVERLAP})
 _SHORT: Final = 8  # names of a list in which a slip is looked for: a refusal is to stay cheap
 _UNSET: Final = 1 << 17  # behind every priority
 
@@ -87,7 +89,7 @@ class Groups:
         self.atlas = Atlas()
         self.several = False
         self._selects = False
-        self.fenced: dict[str, Group] = {}
+        self.fenced: dict[str, str] = {}
         at_once(self._fill(list(stored), before=None))
 
     @classmethod
@@ -142,9 +144,17 @@ class Groups:
         self.layouts, self.atlas = yield from _lay_out(self.accepted.values())
         self._selects = any(group.namespace_selector is not None for group in self.accepted.values())
         self.several = any(group.multi_pool for group in self.accepted.values())
-        self.fenced = {
-            name: group for group in self.accepted.values() if group.enforce_namespaces for name in group.namespaces
-        }
+        self.fenced = dict(self._fences())
+
+    def _fences(self) -> Iterable[tuple[str, str]]:
+        """Each namespace that a group keeps to itself, and that group. One that is refused gives nothing, but its fence stands."""
+        for name, namespace in self.refused.items():
+            standing, spec = self.standings[namespace, name], self.stored[namespace, name].spec
+            if standing.reason in _READ and spec is not None and spec.enforce_namespaces:
+                yield from ((text.strip(), name) for text in spec.namespaces or () if text.strip())
+        for group in self.accepted.values():
+            if group.enforce_namespaces:
+                yield from ((name, group.name) for name in group.namespaces)
 
     def known(self, obj: ServiceGroup) -> Accepted | GroupRefusal | None:
         """What was read of an object, if the one that was read says the same."""
@@ -203,7 +213,7 @@ class Groups:
         if group.enforce_namespaces:
             return because.does_not_serve(group.name, namespace)
         allowed = [other.name for other in self.accepted.values() if self.serves(other, namespace)]
-        return because.may_use_only(namespace, sorted(allowed))
+        return because.may_use_only(namespace, sorted(allowed) or [self.fenced[namespace]])
 
     def candidates(
         self, *, namespace: str, named: str | None, labels: Labels, bound: frozenset[str]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from purelb.allocator.groups import Groups
 from purelb.allocator.planning import Planned
 from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.model import LabelSelector
@@ -327,3 +328,54 @@ def test_balancing_looks_at_what_is_in_use_and_not_at_what_is_left() -> None:
     desk.gone(service("s1"))
     desk.gone(service("s3"))
     assert desk.get(service("next")) == ("192.0.2.20",)
+
+
+BANK: dict[str, Any] = {"namespaces": ("bank",), "enforce_namespaces": True, "created": "2026-02-01T00:00:00Z"}
+REFUSED = [
+    pytest.param(group("vault", v4("192.0.2.300"), **BANK), "InvalidSpec", id="that nobody can read"),
+    pytest.param(
+        group("vault", v4("192.0.2.30", exclude=("192.0.2.30",)), **BANK), "NoAddresses", id="without addresses"
+    ),
+    pytest.param(group("vault", v4("192.0.2.10"), **BANK), "Overlap", id="that claims another one's addresses"),
+]
+
+
+@pytest.mark.parametrize(("vault", "reason"), REFUSED)
+def test_the_fence_of_a_group_that_is_refused_stands(vault: ServiceGroup, reason: str) -> None:
+    """A slip of whoever edits it sends nobody of its namespace into a pool that is open to all."""
+    desk = Desk(group(), vault)
+    assert desk.groups.standings[INSTALL, "vault"].reason == reason
+    told: list[tuple[str, str]] = []
+    for noted in ({}, {"purelb.io/service-group": "default"}, {"purelb.io/addresses": "192.0.2.11"}):
+        refusal = desk.ask(service(namespace="bank", annotations=noted))
+        assert refusal is not None
+        told.append((refusal.reason, refusal.text))
+    only = "namespace bank may use only vault"
+    assert told[0][0] == "NoMatchingGroup"
+    assert f"vault is refused ({reason})" in told[0][1]
+    assert told[1:] == [("NamespaceDenied", only), ("NamespaceDenied", f"192.0.2.11 is in default: {only}")]
+    assert desk.get(service()) == ("192.0.2.10",), "nobody else is concerned"
+    desk.configure(group())
+    assert desk.get(service("it", namespace="bank")) == ("192.0.2.11",), "it is gone, and its fence with it"
+
+
+def test_a_group_that_is_not_read_or_not_the_one_of_its_name_is_no_fence() -> None:
+    elsewhere = group("vault", v4("192.0.2.300"), namespace="other", **BANK)
+    desk = Desk(group(), elsewhere)
+    assert desk.groups.standings["other", "vault"].reason == "OutOfScope"
+    assert desk.get(service(namespace="bank")) == ("192.0.2.10",)
+    several = Groups((group(), elsewhere, group("vault", v4("192.0.2.30"))), install_namespace=INSTALL, scope="all")
+    assert (several.standings["other", "vault"].reason, dict(several.fenced)) == ("InvalidSpec", {})
+
+
+async def test_who_waits_behind_the_fence_of_a_refused_group_is_served_when_that_is_repaired(cluster: Cluster) -> None:
+    fence: dict[str, Any] = {"namespaces": ["shop"], "enforceNamespaces": True}
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    await cluster.create(SERVICE_GROUPS, pool("vault", "192.0.2.10", **fence), INSTALL)
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(2.0)
+        assert (await cluster.allocated())[1] == "NoMatchingGroup"
+        await cluster.patch(SERVICE_GROUPS, "vault", {"spec": pool("vault", "192.0.2.30")["spec"]}, INSTALL)
+        await cluster.clock.advance(2.0)
+        assert await cluster.addresses() == ("192.0.2.30",)
