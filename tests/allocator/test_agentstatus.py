@@ -84,6 +84,20 @@ async def test_many_reports_are_folded_at_most_every_five_seconds(cluster: Clust
         assert writes(cluster) <= before + 2
 
 
+async def test_reports_that_never_come_to_rest_cost_one_write_every_five_seconds(cluster: Cluster) -> None:
+    nodes = [Node(cluster, f"n{n}") for n in range(4)]
+    await lan(cluster)
+    async with cluster.allocator():
+        await cluster.clock.advance(10.0)
+        before = writes(cluster)
+        for turn in range(200):  # each of them says something else every time
+            node = nodes[turn % 4]
+            await node.renew()
+            await node.report(config={"state": "invalid", "source": f"{INSTALL}/lan", "message": f"problem {turn}"})
+            await cluster.clock.advance(0.25)
+        assert 8 <= writes(cluster) - before <= 11
+
+
 async def test_an_edit_is_judged_once_the_nodes_have_said_what_they_made_of_it(cluster: Cluster) -> None:
     node = Node(cluster, "n1")
     await node.renew()

@@ -143,3 +143,17 @@ def test_an_edit_asks_only_those_holders_of_whom_something_visible_changes(spec:
     rehearsal.settle()
     assert len({key for key, _ in rehearsal.steps if isinstance(key, ServiceKey)}) == asked
     assert [published(each) for each in rehearsal.services()] == held
+
+
+def test_an_edit_that_shows_in_the_addresses_of_one_group_asks_no_holder_of_another() -> None:
+    rehearsal = Rehearsal(
+        groups=[default("192.0.2.0-192.0.2.49"), another(1, namespaces=["nobody"])], services=services(50)
+    )
+    rehearsal.begin()
+    rehearsal.settle()
+    assert all(published(each) for each in rehearsal.services())
+    rehearsal.steps.clear()
+    pools = {"v4pool": {"pool": "198.51.100.0/24", "subnet": "198.51.100.0/24"}}
+    rehearsal.put_group(another(2, namespaces=["nobody"], local=None, remote=pools))
+    rehearsal.settle()
+    assert not [key for key, _ in rehearsal.steps if isinstance(key, ServiceKey)]

@@ -143,6 +143,12 @@ async def test_what_somebody_writes_into_it_is_put_back(cluster: Cluster) -> Non
         await cluster.patch(SERVICE_GROUPS, "default", lies, INSTALL, subresource="status")
         await cluster.clock.advance(2.0)
         assert await status(cluster) == before
+        for lie in ({"message": "all is lost"}, {"observedGeneration": 9}, {"reason": "Draining"}, {"status": "False"}):
+            since = {"lastTransitionTime": "2030-01-01T00:00:00Z"}
+            lies = {"status": {"conditions": [{**ready("Accepted", "accepted")[0], **since, **lie}]}}
+            await cluster.patch(SERVICE_GROUPS, "default", lies, INSTALL, subresource="status")
+            await cluster.clock.advance(2.0)
+            assert await status(cluster) == before, lie
 
 
 async def test_it_says_that_a_group_drains_and_what_is_odd_about_it(cluster: Cluster) -> None:
