@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from purelb.allocator.ranges import FreeSet, Layout
+from tests.allocator.desk import Desk
+from tests.allocator.objects import group, service, v4
 
 
 def test_addresses_are_numbered_in_the_order_they_were_written() -> None:
@@ -108,3 +110,15 @@ class FreeSearchEqualsANaiveSet(RuleBasedStateMachine):
 
 
 TestFreeSearchEqualsANaiveSet = FreeSearchEqualsANaiveSet.TestCase
+
+
+def test_an_edit_that_only_changes_the_order_of_the_items_changes_who_comes_next() -> None:
+    desk = Desk(group("default", v4("192.0.2.10-192.0.2.11,192.0.2.20-192.0.2.21")))
+    assert desk.get(service()) == ("192.0.2.10",)
+    desk.configure(group("default", v4("192.0.2.20-192.0.2.21,192.0.2.10-192.0.2.11")))
+    assert desk.get(service("next")) == ("192.0.2.20",)
+    assert (desk.held(service()), desk.get(service("third")), desk.get(service("last"))) == (
+        ("192.0.2.10",),
+        ("192.0.2.21",),
+        ("192.0.2.11",),
+    )
