@@ -77,7 +77,7 @@ class VirtualClock:
         end = self._now + seconds
         await self.settle()
         while self._timers and self._timers[0][0] <= end:
-            self._fire()
+            self.fire()
             await self.settle()
         self._now = end
         await self.settle()
@@ -89,7 +89,7 @@ class VirtualClock:
         while not predicate():
             if not self._timers or self._timers[0][0] > end:
                 raise AssertionError(f"nothing more happens before {end}, and {predicate} does not hold")
-            self._fire()
+            self.fire()
             await self.settle()
         return self._now
 
@@ -101,7 +101,8 @@ class VirtualClock:
         """The deadlines somebody waits for, soonest first."""
         return sorted(at for at, _, _ in self._timers)
 
-    def _fire(self) -> None:
+    def fire(self) -> None:
+        """Go to the soonest deadline and wake who waits for it; nobody runs yet."""
         at, _, call = heapq.heappop(self._timers)
         self._now = max(self._now, at)
         call()

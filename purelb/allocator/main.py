@@ -20,7 +20,7 @@ from purelb.allocator.access import access
 from purelb.allocator.metrics import METRICS
 from purelb.allocator.observed import Ownership
 from purelb.allocator.serving import Rules
-from purelb.allocator.settings import AllocatorSettings, lease_timing, not_built, own_namespace, rules, timing_rule
+from purelb.allocator.settings import RULES, AllocatorSettings, lease_timing, own_namespace
 from purelb.allocator.showing import shown as shown_state
 from purelb.allocator.sources.source import Factory
 from purelb.allocator.state import Config
@@ -342,8 +342,8 @@ class Allocator:
         if elector.leading:
             return None if elector.healthy else "our lease has expired"
         if elector.trouble is not None:
-            return f"the lease cannot be read: {elector.trouble}"
-        return None if elector.leader else "nobody leads yet"
+            return f"the lease cannot be had: {elector.trouble}"
+        return None if elector.leader not in {None, elector.identity} else "nobody leads yet"
 
 
 def needs(settings: AllocatorSettings) -> Needs:
@@ -386,5 +386,5 @@ command = ComponentCommand(
     rehearsal=_rehearsal,
     needs=needs,
     metrics=METRICS,
-    rules=(rules, timing_rule, not_built),
+    rules=RULES,
 )

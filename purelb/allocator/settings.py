@@ -5,7 +5,7 @@ Flag, environment variable and key of the file follow from the fields; a rule an
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from purelb.api import annotations as words
 from purelb.api import names
@@ -83,3 +83,6 @@ def not_built(settings: AllocatorSettings) -> Iterator[Problem]:
         yield Problem(
             "--status-page", f'"{settings.status_page}" is not there yet: there is no status page; leave it off'
         )
+
+
+RULES: Final = (rules, timing_rule, not_built)

@@ -10,8 +10,7 @@ import pytest
 
 import purelb.allocator
 from purelb.allocator import access, metrics
-from purelb.allocator.main import command
-from purelb.allocator.settings import AllocatorSettings
+from purelb.allocator.settings import RULES, AllocatorSettings
 from purelb.process.settings import Loaded, load
 
 ROOM = Path(purelb.allocator.__file__).parent
@@ -70,7 +69,7 @@ def test_every_row_of_the_access_table_says_what_it_is_for() -> None:
 
 
 def given(environment: dict[str, str], **flags: str) -> list[str] | AllocatorSettings:
-    answer = load(AllocatorSettings, flags=flags, environment=environment, config=None, rules=command._rules)
+    answer = load(AllocatorSettings, flags=flags, environment=environment, config=None, rules=RULES)
     return answer.settings if isinstance(answer, Loaded) else [str(problem) for problem in answer]
 
 
@@ -112,6 +111,7 @@ def test_a_bad_setting_is_told_under_the_name_with_which_it_was_given(
         ({"PURELB_NAMESPACE": "lb", "PURELB_LB_CLASS": "not/a/class/x"}, "not/a/class/x is no class"),
         ({"PURELB_NAMESPACE": "lb", "PURELB_WRITERS": "0"}, '"0" is below the least allowed, 1'),
         ({"PURELB_NAMESPACE": "lb", "PURELB_EXTERNAL_TRAFFIC_POLICY": "x"}, '"x" is not one of override, honor'),
+        ({"PURELB_NAMESPACE": "lb", "PURELB_STATUS_PAGE": "loopback"}, '"loopback" is not there yet'),
     ],
 )
 def test_bad_settings_are_refused_with_the_rule(environment: dict[str, str], said: str) -> None:

@@ -699,7 +699,7 @@ async def test_cancelled_at_any_moment_it_leaves_neither_task_nor_stream() -> No
             await asyncio.sleep(0)
             if clock.pending():
                 clock.jump(1.0)
-                clock._fire()
+                clock.fire()
             if len(transport.streams) == 3:
                 finished = True
                 break

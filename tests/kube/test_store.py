@@ -295,8 +295,9 @@ def test_an_older_deletion_does_not_remove_what_we_wrote() -> None:
 def test_a_bookmark_past_our_write_ends_its_protection() -> None:
     store = filled(thing("a", "5"))
     store.note_write(thing("a", "20", x="ours"))
+    assert store.remove("a", thing("a", "12"), "12") == ()
     store.progress("20")
-    assert store._written == {}
+    assert store.remove("a", thing("a", "12"), "12") == (Deleted(thing("a", "12"), final=True),)
 
 
 # One truth
