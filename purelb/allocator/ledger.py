@@ -200,6 +200,8 @@ class Ledger:
                 before = self.category(address)
                 self.reserved[address] = (*self.reserved.get(address, ()), source)
                 self._account(address, before)
+        if not had:
+            return ()
         gone = tuple(address for address in had if address not in from_now_on)
         for address in gone:
             before = self.category(address)
@@ -251,7 +253,7 @@ class Ledger:
         """Take an address of a published status as it is, whatever groups, drain or quota say."""
         record = self.records.get(service) or Record(uid, created)
         self._put(address, service, Holder(uid, facts, "held", published=True, contest=contest), origin=origin)
-        if self.claims[address].origin == NOWHERE:
+        if origin is not NOWHERE and self.claims[address].origin == NOWHERE:
             self.trace(address, origin)
         self.records[service] = replace(record, addresses=(*record.addresses, address))
 
@@ -281,7 +283,7 @@ class Ledger:
             holder = self._holder(address, service)
             if holder is not None and holder.state == "publishing" and address in published:
                 self._put(address, service, replace(holder, state="held", published=True))
-        gone = tuple(address for address in record.leaving if address not in published)
+        gone = tuple([address for address in record.leaving if address not in published])
         if gone:
             self._keep(service, replace(record, leaving=tuple(a for a in record.leaving if a in published)))
             for address in gone:

@@ -84,7 +84,7 @@ def allocated(
     `excluded_by`: of those the ones that a group contains and excludes, and which group.
     """
     ips = ip_list(addresses)
-    names = ", ".join(dict.fromkeys(name for name in groups if name is not None))
+    names = ", ".join(dict.fromkeys([name for name in groups if name is not None]))
     if refusal is not None and not partial:
         return Said(False, refusal.reason, cut(refusal.text, tail=f"; keeps {ips}" if addresses else ""))
     strays = [address for address, name in zip(addresses, groups, strict=True) if name is None]
@@ -117,7 +117,7 @@ def _say(reason: str, which: int = 0, /, **values: str) -> str:
 def difference(service: Service, desired: Desired) -> Difference:
     """What the newest known object lacks."""
     noted = annotations(service)
-    changed = tuple((name, value) for name, value in desired.annotations if noted.get(name) != value)
+    changed = tuple([(name, value) for name, value in desired.annotations if noted.get(name) != value])
     there = {found.type: found for found in conditions_of(service) if found.type in OUR_CONDITIONS}
     conditions, messages_only = False, True
     for type_, said in zip(OUR_CONDITIONS, (desired.allocated, desired.announced), strict=True):

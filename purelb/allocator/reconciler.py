@@ -238,7 +238,7 @@ class Reconciler:
             state.ledger.commit(plan)
             if not settle.adopted:
                 had = before.addresses if before is not None else ()
-                chosen = (a for a in plan.addresses if a not in had and a not in settle.wish.addresses)
+                chosen = [a for a in plan.addresses if a not in had and a not in settle.wish.addresses]
                 state.taken.given(key, chosen, now)
             if changed and before is not None:
                 for address in before.addresses:
@@ -298,7 +298,7 @@ class Reconciler:
             )
         rests = state.overrides.rests_until(key, now) if settle.wish.local_policy else None
         ends = (seen.due, state.lasting.due(key), said_at if quiet else None, state.loans.ask_again_at(key), rests)
-        due = min((at for at in ends if at is not None), default=None)
+        due = min([at for at in ends if at is not None], default=None)
         if due is None or (isinstance(outcome, After) and now + outcome.delay <= due):
             return outcome
         return After(max(0.0, due - now))

@@ -20,4 +20,4 @@ def cut(message: str, *, most: int = MESSAGE_MAX, tail: str = "") -> str:
         message, tail = message + tail, ""
     room = most - len(tail)
     whole = (message if len(message) <= room else message[: room - 4] + " ...") + tail
-    return whole.encode("utf-8", "replace").decode()
+    return whole if whole.isascii() else whole.encode("utf-8", "replace").decode()

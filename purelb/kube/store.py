@@ -367,6 +367,8 @@ class Store(_Readable[T]):
 def _changes(old: T | None, new: T) -> tuple[Change[T], ...]:
     if old is None:
         return (Added(new),)
+    if old is new:  # a list brought what is known in this version already
+        return (Unchanged(old, new),)
     before, after = old.metadata.uid, new.metadata.uid
     if before and after and before != after:
         return (Deleted(old, final=False), Added(new))
