@@ -87,7 +87,7 @@ def fold(
             if lost is not None and now < lost + MISSING_FOR and said is not None and said.status:
                 kept = {4: noted.get(words.ANNOUNCING_IPV4), 6: noted.get(words.ANNOUNCING_IPV6)}
                 return Folded(kept, said, lost + MISSING_FOR)
-            missing = missing or _why_not(seen, each, ip, said)
+            missing = missing or _why_not(seen, each, ip, said, service=service)
             lacking.append(each.address)
     values = {family: words.print_announcing(found) if found else None for family, found in entries.items()}
     if missing is not None:
@@ -131,10 +131,10 @@ def _missing_since(seen: Announcements, address: Address, ip: str, said: Said | 
     return now
 
 
-def _why_not(seen: Announcements, wanted: Wanted, ip: str, said: Said | None) -> Said:
+def _why_not(seen: Announcements, wanted: Wanted, ip: str, said: Said | None, *, service: str) -> Said:
     if not seen.alive and not seen.unsure:
         return Said(False, reasons.NO_LIVE_AGENT, "no node agent is alive")
-    if withheld := seen.withholding(wanted.address):
+    if withheld := seen.withholding(wanted.address, service=service):
         return _withheld(ip, withheld[0])
     if seen.unsure:  # why it is not announced is not known yet, so what is said of it stands
         known = said is not None and not said.status and said.reason != reasons.NOT_ALLOCATED

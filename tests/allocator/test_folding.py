@@ -286,6 +286,23 @@ async def test_a_report_for_the_service_that_had_the_address_before_does_not_cou
         assert await cluster.noted("announcing-IPv4") == "n1,eth0,192.0.2.10"
 
 
+async def test_why_a_node_withheld_an_address_from_who_had_it_before_is_not_told_to_the_next(cluster: Cluster) -> None:
+    n1, n2 = Node(cluster, "n1"), Node(cluster, "n2")
+    await n1.renew()
+    await n2.renew()
+    withheld = {"ip": "192.0.2.10", "reason": "NoLocalEndpoint", "message": ""}
+    await n1.report(withheld=[withheld | {"services": ["shop/before"]}])
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(1.0)
+        assert (await cluster.announced())[1] == "AwaitingNode"
+        await n2.report(
+            withheld=[{**withheld, "services": ["shop/web"], "reason": "AnnouncementFailed", "message": "x"}]
+        )
+        await cluster.clock.advance(3.0)
+        assert await cluster.announced() == ("False", "AnnouncementFailed", "n2: x")
+
+
 FAR = {
     "metadata": {"name": "far"},
     "spec": {"remote": {"v4pool": {"pool": "198.51.100.1-198.51.100.9", "subnet": "198.51.100.0/24"}}},
