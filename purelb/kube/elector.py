@@ -113,8 +113,8 @@ async def exchange(
                         LEASES, name, body, kind=PatchType.MERGE, namespace=namespace, rv=rv, timeout=timeout
                     )
                 )
-    except NotFound:
-        return Absent()
+    except NotFound as error:  # what is to be created is missing nowhere: its namespace is
+        return Failed(why=str(error)) if isinstance(request, Create) else Absent()
     except (Conflict, AlreadyExists):
         return Conflicted()
     except TimeoutError:
@@ -341,6 +341,8 @@ class Elector:
             self._sent_at[answer.lease.metadata.resource_version] = asked_at
             if len(self._sent_at) > WRITES_KNOWN:
                 del self._sent_at[next(iter(self._sent_at))]
+        if isinstance(request, Read) and isinstance(answer, Absent):
+            return answer  # and whether it can be created is not known yet
         trouble = answer.why if isinstance(answer, Failed) else None
         if trouble is not None and trouble != self.trouble:
             told = failure(trouble, kind=type(request).__name__, took=self._clock.now() - asked_at)

@@ -68,7 +68,10 @@ class Keeper:
             for request in heart.actions():
                 answer = await self._exchange(request)
                 heart.receive(answer, self._clock.now())
-                self.trouble = answer.why if isinstance(answer, Failed) else None
+                if not (
+                    isinstance(request, Read) and isinstance(answer, Absent)
+                ):  # whether it can be created is to be seen
+                    self.trouble = answer.why if isinstance(answer, Failed) else None
                 match answer:
                     case Found(lease=lease) | Wrote(lease=lease):
                         self.lease = lease

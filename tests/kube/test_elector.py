@@ -427,6 +427,31 @@ async def test_a_lease_that_we_may_not_read_is_said_once_with_the_servers_words(
     assert "403 Forbidden" in lines[0].__dict__["error"]
 
 
+async def test_that_the_namespace_of_the_lease_does_not_exist_is_said_once_for_as_long_as_it_lasts(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World()
+    world.server.trouble = lambda call: Reply(404, "NotFound") if call.method == "POST" else None
+    caplog.set_level("INFO")
+    elector = world.elector("a")
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(world.lead(elector, "a"))
+        said = set()
+        for _ in range(60):
+            await world.clock.advance(1.0)
+            said.add(elector.trouble)
+        assert not elector.leading
+        assert len(said - {None}) == 1
+        assert "404 NotFound" in (elector.trouble or "")
+        world.server.trouble = lambda _: None
+        await world.clock.advance(10.0)
+        assert elector.leading
+        assert elector.trouble is None
+        task.cancel()
+    lines = [record for record in caplog.records if getattr(record, "code", "") == "leaseFailed"]
+    assert len(lines) == 1
+
+
 async def test_a_renewal_can_be_had_before_it_is_due_but_not_more_than_four_times_a_period() -> None:
     world = World()
     elector = world.elector("a")
