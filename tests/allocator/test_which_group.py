@@ -379,3 +379,17 @@ async def test_who_waits_behind_the_fence_of_a_refused_group_is_served_when_that
         await cluster.patch(SERVICE_GROUPS, "vault", {"spec": pool("vault", "192.0.2.30")["spec"]}, INSTALL)
         await cluster.clock.advance(2.0)
         assert await cluster.addresses() == ("192.0.2.30",)
+
+
+def test_who_shares_goes_where_its_key_stands_for_an_address_whatever_else_speaks_for_another_group() -> None:
+    default, spare = group("default", v4("192.0.2.10"), priority=1), group("spare", v4("192.0.2.20"), auto_assign=True)
+    chosen = group("chosen", v4("192.0.2.30"), service_selector=GOLD, priority=1)
+    desk, shares = Desk(default, spare), {"purelb.io/allow-shared-ip": "key"}
+    assert desk.get(service("first")) == ("192.0.2.10",)
+    assert desk.get(service("one", annotations=shares)) == ("192.0.2.20",), "the first group was full"
+    desk.gone(service("first"))
+    assert desk.get(service("two", annotations=shares, ports=(("TCP", 81),))) == ("192.0.2.20",)
+    desk.configure(default, spare, chosen)
+    third = service("three", annotations=shares, ports=(("TCP", 82),), labels=LABELS)
+    assert desk.get(third) == ("192.0.2.20",)
+    assert desk.get(service("alone", labels=LABELS)) == ("192.0.2.30",)
