@@ -192,10 +192,7 @@ def _re_evaluated(mine: Mine, asker: Asker) -> Mine:
 def _satisfied(wish: Wish, held: tuple[Address, ...], ledger: Ledger, groups: Groups) -> bool:
     """Whether what is held already is what the new wish asks for."""
     if wish.addresses:
-        asked = {family: {a for a in wish.addresses if a[0] == family} for family in wish.families}
-        return set(wish.addresses) <= set(held) and all(
-            not wanted or {a for a in held if a[0] == family} >= wanted for family, wanted in asked.items()
-        )
+        return set(wish.addresses) <= set(held)
     return wish.group is None or all(home_of(a, ledger=ledger, groups=groups).name == wish.group for a in held)
 
 

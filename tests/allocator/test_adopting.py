@@ -41,6 +41,7 @@ async def test_it_is_counted_as_adopted_and_never_left_to_another_host(cluster: 
         withheld = {"ip": "192.0.2.12", "services": ["shop/web"], "reason": "DuplicateOnLAN", "message": text}
         await node.report(withheld=[withheld])
         await node.live(10)
+        assert (await cluster.announced())[1] == "DuplicateOnLAN"
         assert await cluster.addresses() == ("192.0.2.12",)
 
 
