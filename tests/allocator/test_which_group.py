@@ -393,3 +393,11 @@ def test_who_shares_goes_where_its_key_stands_for_an_address_whatever_else_speak
     third = service("three", annotations=shares, ports=(("TCP", 82),), labels=LABELS)
     assert desk.get(third) == ("192.0.2.20",)
     assert desk.get(service("alone", labels=LABELS)) == ("192.0.2.30",)
+
+
+def test_where_no_group_has_both_families_the_first_that_has_one_serves_who_prefers_both() -> None:
+    one, two = group("one", v4("192.0.2.10"), priority=1), group("two", v4("192.0.2.20"), priority=2, auto_assign=True)
+    first = group("default", v6("2001:db8::1"), priority=3)
+    desk = Desk(one, two, first)
+    assert desk.get(service(families=("IPv4", "IPv6"))) == ("192.0.2.20",), "one has to be named"
+    assert desk.get(service("next", families=("IPv4", "IPv6"))) == ("2001:db8::1",)
