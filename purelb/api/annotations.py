@@ -70,6 +70,8 @@ SHARING_KEY_MAX: Final = 253
 ANNOUNCING_MAX: Final = 32
 
 _SEPARATOR: Final = ", "
+_ZEROS: Final = re.compile(r"(?<![0-9])0+(?=[0-9])", re.ASCII)
+_BETWEEN: Final = re.compile(r"[\s;|]+")
 _TRUTH: Final = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True) | dict.fromkeys(
     ("0", "f", "F", "false", "FALSE", "False"), False
 )
@@ -258,4 +260,10 @@ def _why_not(text: str) -> str:
         return "an address with a zone"
     if "/" in text:
         return "a prefix where an address belongs"
+    if all(parse_address(piece.strip()) is not None for piece in text.split("-")):
+        return "a range where an address belongs"
+    if "." in text and parse_address(_ZEROS.sub("", text)) is not None:
+        return "a leading zero"  # which some read as octal
+    if all(parse_address(piece) is not None for piece in _BETWEEN.split(text)):
+        return "no comma between addresses"
     return "no address"

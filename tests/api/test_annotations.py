@@ -72,6 +72,26 @@ def test_a_field_is_named_like_an_annotation() -> None:
     assert found.text == 'spec.loadBalancerIP: no address in "x"'
 
 
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("192.0.2.300", "no address"),
+        ("192.0.2.010", "a leading zero"),
+        ("00.0.2.1", "a leading zero"),
+        ("192.0.2.1/32", "a prefix where an address belongs"),
+        ("192.0.2.1-192.0.2.9", "a range where an address belongs"),
+        ("fe80::1%eth0", "an address with a zone"),
+        ("192.0.2.1 192.0.2.2", "no comma between addresses"),
+        ("192.0.2.1;2001:db8::1", "no comma between addresses"),
+        ("192.0.2.1;rm -rf", "no address"),
+        ("192.0.2.1 x", "no address"),
+        ("1.2.3", "no address"),
+    ],
+)
+def test_what_is_no_address_is_told_by_what_is_wrong_with_it(written: str, problem: str) -> None:
+    assert malformed(f"192.0.2.7, {written}").text == f'purelb.io/addresses: {problem} in "{written}"'
+
+
 @given(st.text(max_size=100) | st.text("0123456789.,:af %/", max_size=100))
 def test_no_text_makes_a_reader_raise(text: str) -> None:
     found = words.parse_addresses(text)
