@@ -146,9 +146,7 @@ class Reconciler:
         record = state.ledger.records.get(key)
         if record is not None and (service is None or service.metadata.uid != record.uid):
             self._gone(key, now)
-            if (
-                service is not None
-            ):  # how the other one of its name waited, or was written by others, says nothing of it
+            if service is not None:  # what is remembered is about another one of its name
                 self._forget(key, now)
         if service is None:
             state.flights.forget(key)
