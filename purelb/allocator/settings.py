@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 
 from purelb.api import annotations as words
 from purelb.api import names
-from purelb.api.messages import shown
+from purelb.api.messages import quoted
 from purelb.kube.access import SERVICE_ACCOUNT_DIR
 from purelb.kube.lease import Timing
 from purelb.process.options import ProcessSettings
@@ -58,12 +58,12 @@ def rules(settings: AllocatorSettings) -> Iterator[Problem]:
         text = "the install namespace is unknown: set PURELB_NAMESPACE (downward API metadata.namespace) or --namespace"
         yield Problem("--namespace", text)
     if settings.namespace and not names.is_namespace(settings.namespace):
-        yield Problem("--namespace", f"{shown(settings.namespace)} is no name of a namespace: write for example purelb")
+        yield Problem("--namespace", f"{quoted(settings.namespace)} is no name of a namespace: write for example purelb")
     if not settings.lb_class:
         yield Problem("--lb-class", "names no class")
     for name in settings.lb_class:
         if not names.is_qualified(name):
-            yield Problem("--lb-class", f"{shown(name)} is no class: write for example {words.LB_CLASSES[0]}")
+            yield Problem("--lb-class", f"{quoted(name)} is no class: write for example {words.LB_CLASSES[0]}")
     if settings.default_announcer not in {"", words.BRAND}:
         yield Problem(
             "--default-announcer",
