@@ -16,12 +16,12 @@ from purelb.allocator import metrics, statuses
 from purelb.allocator.attribution import home_of
 from purelb.allocator.flights import CONFLICT_CAP, CONFLICT_WAIT, FAILED_CAP, REFUSED_CAP, REFUSED_FIRST, Flight
 from purelb.allocator.keys import ServiceKey, StatusDue
-from purelb.allocator.observed import published
+from purelb.allocator.observed import condition, published
 from purelb.allocator.occasions import HOUR, occasion
 from purelb.allocator.publish import Desired, difference
 from purelb.allocator.ranges import Address
 from purelb.allocator.refusals import ip_list
-from purelb.allocator.state import Hands, Last, State, Untold
+from purelb.allocator.state import Hands, Last, Postponed, State, Untold
 from purelb.allocator.waits import AddressChanges, EntryHasRoom, PoolHasRoom, QuotaHasRoom
 from purelb.api import annotations as words
 from purelb.api import events as rules
@@ -190,6 +190,8 @@ def tell(state: State, hands: Hands, key: ServiceKey, now: float) -> None:
     """Tell of what became true of a Service since its last turn, with the time at which it did."""
     for untold in state.untold.pop(key, ()):
         _tell(state, hands, key, untold, ago=now - untold.at)
+    if key in state.postponed:
+        _tell_postponed(state, hands, key, now)
 
 
 def tell_all(state: State, hands: Hands, now: float) -> Pieces[None]:
@@ -206,7 +208,9 @@ def _tell(state: State, hands: Hands, key: ServiceKey, untold: Untold, *, ago: f
         if told.lasting:
             state.lasting.enter(key, told, then)
             continue
-        if told.apart and not state.once.new(str(key), told.reason, told.note, then, apart=told.apart):
+        if told.apart and not state.once.new(str(key), told.reason, told.note, then, again_after=0.0, apart=told.apart):
+            due = (state.once.told_at(str(key), told.reason) or then) + told.apart
+            state.postponed[key] = Postponed(told, due)
             continue
         if told.reason == rules.STATUS_RESTORED and not state.once.new(
             str(key), told.reason, "", then, again_after=HOUR
@@ -241,6 +245,20 @@ def _tell(state: State, hands: Hands, key: ServiceKey, untold: Untold, *, ago: f
         fields = {"code": "addressReleased", "service": str(key), "ips": ip_list(gone), "ago": ago}
         log.info("%s gave up %s", key, ip_list(gone), extra=fields)
         hands.sink.count(metrics.ALLOCATIONS, "local", "released")
+
+
+def _tell_postponed(state: State, hands: Hands, key: ServiceKey, now: float) -> None:
+    """What changed too soon after it was told is told a moment later, if it is so then and is not what was told last."""
+    (told, due), service = state.postponed[key], state.service(key)
+    found = condition(service, reasons.ANNOUNCED) if service is not None else None
+    if service is None or found is None or (found.reason, found.message) != (told.reason, told.note):
+        del state.postponed[key]
+    elif now < due:
+        hands.later(key, due - now, priority=INITIAL)
+    else:
+        del state.postponed[key]
+        if state.once.new(str(key), told.reason, told.note, now, apart=told.apart):
+            hands.tell(reference(service), told)
 
 
 def wake(state: State, hands: Hands, freed: Iterable[Address], *, namespace: str = "") -> None:

@@ -164,5 +164,10 @@ class Once:
         self._told[about, reason] = (value, now)
         return True
 
+    def told_at(self, about: str, reason: str) -> float | None:
+        """When a value of it was told last."""
+        known = self._told.get((about, reason))
+        return None if known is None else known[1]
+
 
 HOUR = 3600.0

@@ -4,7 +4,7 @@ survives leadership, so a former leader has nothing to act on.
 """
 
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from msgspec import Struct, field
 
@@ -147,6 +147,13 @@ class Untold(Struct, frozen=True, gc=False):
     at: float
 
 
+class Postponed(NamedTuple):
+    """What is to be told at `due`, because the same was told of another node a moment ago."""
+
+    told: Occasion
+    due: float
+
+
 class Statusless(Struct, frozen=True, gc=False):
     """An object whose status could not be found, and until when it is left alone."""
 
@@ -181,6 +188,7 @@ class State(Struct):
     conflicts: dict[ServiceKey, Conflict] = field(default_factory=dict)
     last: dict[ServiceKey, Last] = field(default_factory=dict)
     untold: dict[ServiceKey, list[Untold]] = field(default_factory=dict)
+    postponed: dict[ServiceKey, Postponed] = field(default_factory=dict)
     refused_as: dict[ServiceKey, int] = field(default_factory=dict)
     agreed: dict[ServiceKey, str] = field(default_factory=dict)
     keep_local: set[ServiceKey] = field(default_factory=set)

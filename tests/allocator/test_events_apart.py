@@ -80,6 +80,60 @@ async def test_who_announces_is_told_when_it_changes_and_not_twice_within_ten_se
         assert await moves(0, waits=20) == 3
 
 
+async def last_told(cluster: Cluster, reason: str) -> str:
+    """The note of the newest Event of a reason."""
+    found = []
+    async for page in cluster.admin.list_pages(EVENTS):
+        found += [
+            ((each.series.last_observed_time if each.series else None) or each.event_time or "", each.note)
+            for each in page.objects
+            if each.reason == reason
+        ]
+    return max(found)[1]
+
+
+async def test_of_moves_within_ten_seconds_the_last_is_told_when_they_are_over(cluster: Cluster) -> None:
+    nodes = [Node(cluster, f"n{number}") for number in range(3)]
+
+    async def stands(at: int, *, waits: float) -> int:
+        for number, node in enumerate(nodes):
+            await node.renew()
+            await node.report(*([("192.0.2.10", "eth0")] if number == at else []))
+        await cluster.clock.advance(waits)
+        return await times(cluster, "AnnouncingLocal")
+
+    for node in nodes:
+        await node.renew()
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(0.5)
+        assert await stands(0, waits=2.0) == 1
+        assert await stands(1, waits=2.0) == 1
+        assert await stands(2, waits=4.0) == 1
+        assert await stands(2, waits=4.0) == 2
+        assert await last_told(cluster, "AnnouncingLocal") == "192.0.2.10 by n2 on eth0"
+        assert await stands(2, waits=9.0) == 2, "nothing is new"
+        assert await stands(0, waits=2.0) == 3
+        assert await stands(1, waits=2.0) == 3
+        for _ in range(4):
+            assert await stands(0, waits=5.0) == 3, "it is again as it was told"
+
+
+async def test_that_an_address_is_announced_again_is_told_as_that_it_is_not_was(cluster: Cluster) -> None:
+    node = Node(cluster, "n1")
+    async with cluster.allocator():
+        await node.renew()
+        await cluster.serve()
+        await node.report(("192.0.2.10", "eth0"))
+        await node.live(12)
+        assert await times(cluster, "AnnouncingLocal") == 1
+        await cluster.clock.advance(40.0)
+        assert await times(cluster, "NoLiveAgent") == 1
+        await node.live(12)
+        assert (await cluster.announced())[0] == "True"
+        assert await times(cluster, "AnnouncingLocal") == 2
+
+
 async def events_of_groups(cluster: Cluster) -> list[tuple[str, str, str, str]]:
     found = []
     async for page in cluster.admin.list_pages(EVENTS):
