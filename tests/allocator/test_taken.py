@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,7 @@ from tests.allocator.nodes import Node
 from tests.allocator.objects import INSTALL, key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from purelb.allocator.ranges import Address
 
@@ -118,6 +119,7 @@ async def test_an_address_that_was_announced_once_stays(cluster: Cluster) -> Non
         await node.report(withheld=[duplicate("192.0.2.10")])
         await node.live(30)
         assert await cluster.addresses() == ("192.0.2.10",)
+        assert (await cluster.announced())[1] == "DuplicateOnLAN"
 
 
 async def test_an_address_of_more_than_a_minute_stays(cluster: Cluster) -> None:
@@ -128,6 +130,7 @@ async def test_an_address_of_more_than_a_minute_stays(cluster: Cluster) -> None:
         await node.report(withheld=[duplicate("192.0.2.10")])
         await node.live(10)
         assert await cluster.addresses() == ("192.0.2.10",)
+        assert (await cluster.announced())[1] == "DuplicateOnLAN"
 
 
 async def test_an_address_that_was_published_before_this_term_stays(cluster: Cluster) -> None:
@@ -141,6 +144,7 @@ async def test_an_address_that_was_published_before_this_term_stays(cluster: Clu
         await node.report(withheld=[duplicate("192.0.2.10")])
         await node.live(10)
         assert await cluster.addresses() == ("192.0.2.10",)
+        assert (await cluster.announced())[1] == "DuplicateOnLAN"
 
 
 async def test_what_a_dead_node_or_a_report_for_another_service_says_moves_nothing(cluster: Cluster) -> None:
@@ -170,7 +174,9 @@ async def test_a_service_moves_three_times_an_hour_and_then_stays(cluster: Clust
         assert announced.reason == "DuplicateOnLAN"
 
 
-async def test_without_another_address_it_is_kept_and_moves_when_there_is_one(cluster: Cluster) -> None:
+@asynccontextmanager
+async def waiting_to_move(cluster: Cluster) -> AsyncIterator[Node]:
+    """The only address of the group tiny is another host's, and the Service that was given it has nowhere to go."""
     await cluster.create(SERVICE_GROUPS, pool("tiny", "192.0.2.30/32"), INSTALL)
     node = Node(cluster, "n1")
     await node.renew()
@@ -179,6 +185,11 @@ async def test_without_another_address_it_is_kept_and_moves_when_there_is_one(cl
         await cluster.clock.advance(1.0)
         await node.report(withheld=[duplicate("192.0.2.30")])
         await node.live(4)
+        yield node
+
+
+async def test_without_another_address_it_is_kept_and_moves_when_there_is_one(cluster: Cluster) -> None:
+    async with waiting_to_move(cluster) as node:
         assert await cluster.addresses() == ("192.0.2.30",)
         allocated = await cluster.says()
         assert (allocated.status, allocated.reason) == ("False", "PoolExhausted")
@@ -190,14 +201,7 @@ async def test_without_another_address_it_is_kept_and_moves_when_there_is_one(cl
 
 
 async def test_who_waits_to_move_stays_once_its_user_insists_on_the_address(cluster: Cluster) -> None:
-    await cluster.create(SERVICE_GROUPS, pool("tiny", "192.0.2.30/32"), INSTALL)
-    node = Node(cluster, "n1")
-    await node.renew()
-    async with cluster.allocator():
-        await cluster.serve(annotations={"purelb.io/service-group": "tiny"})
-        await cluster.clock.advance(1.0)
-        await node.report(withheld=[duplicate("192.0.2.30")])
-        await node.live(4)
+    async with waiting_to_move(cluster) as node:
         pinned = {"metadata": {"annotations": {"purelb.io/addresses": "192.0.2.30", "purelb.io/service-group": None}}}
         await cluster.patch(SERVICES, "web", pinned, "shop")
         await node.live(4)
@@ -215,14 +219,7 @@ async def test_who_waits_to_move_stays_once_its_user_insists_on_the_address(clus
 
 
 async def test_who_waits_to_move_stays_once_a_node_announces_the_address(cluster: Cluster) -> None:
-    await cluster.create(SERVICE_GROUPS, pool("tiny", "192.0.2.30/32"), INSTALL)
-    node = Node(cluster, "n1")
-    await node.renew()
-    async with cluster.allocator():
-        await cluster.serve(annotations={"purelb.io/service-group": "tiny"})
-        await cluster.clock.advance(1.0)
-        await node.report(withheld=[duplicate("192.0.2.30")])
-        await node.live(4)
+    async with waiting_to_move(cluster) as node:
         await node.report(("192.0.2.30", "eth0"))
         await node.live(4)
         wider = {"spec": {"local": {"v4pool": {"pool": "192.0.2.30-192.0.2.31", "subnet": "192.0.2.0/24"}}}}

@@ -411,35 +411,38 @@ def bearer(token: str) -> Credential:
     return Credential(Secret(f"Bearer {token}"))
 
 
-async def test_a_hundred_refused_requests_load_the_kubeconfig_once() -> None:
-    clock = VirtualClock(0.0)
-    loads: list[float] = []
+class SlowLoads:
+    """Loads of a kubeconfig that take `seconds` each, and when they began."""
 
-    async def load() -> Credential:
-        loads.append(clock.now())
-        await clock.until(clock.now() + 2.0)
+    def __init__(self, clock: VirtualClock, seconds: float, *, fails: bool = False) -> None:
+        self.began: list[float] = []
+        self._clock, self._seconds, self._fails = clock, seconds, fails
+
+    async def __call__(self) -> Credential:
+        self.began.append(self._clock.now())
+        await self._clock.until(self._clock.now() + self._seconds)
+        if self._fails:
+            raise AccessError("no answer")
         return bearer("new")
 
+
+async def test_a_hundred_refused_requests_load_the_kubeconfig_once() -> None:
+    clock = VirtualClock(0.0)
+    loads = SlowLoads(clock, 2.0)
     old = bearer("old")
-    credentials = KubeconfigCredentials(old, load)
+    credentials = KubeconfigCredentials(old, loads)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(credentials.renewed(old, clock.now())) for _ in range(100)]
         await clock.advance(10.0)
-    assert loads == [0.0]
+    assert loads.began == [0.0]
     assert {said(task.result()) for task in tasks} == {"Bearer new"}
 
 
 async def test_when_the_request_that_loads_is_cancelled_the_next_one_takes_over() -> None:
     clock = VirtualClock(0.0)
-    loads: list[float] = []
-
-    async def load() -> Credential:
-        loads.append(clock.now())
-        await clock.until(clock.now() + 2.0)
-        return bearer("new")
-
+    loads = SlowLoads(clock, 2.0)
     old = bearer("old")
-    credentials = KubeconfigCredentials(old, load)
+    credentials = KubeconfigCredentials(old, loads)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(credentials.renewed(old, clock.now())) for _ in range(3)]
         await clock.advance(1.0)
@@ -447,7 +450,7 @@ async def test_when_the_request_that_loads_is_cancelled_the_next_one_takes_over(
         await clock.advance(0.5)
         tasks[2].cancel()  # one that only waits
         await clock.advance(10.0)
-    assert loads == [0.0, 1.0]
+    assert loads.began == [0.0, 1.0]
     assert tasks[0].cancelled()
     assert tasks[2].cancelled()
     assert said(tasks[1].result()) == "Bearer new"
@@ -478,22 +481,16 @@ async def test_a_load_that_fails_is_not_repeated_before_five_seconds_have_passed
 
 async def test_a_request_that_waited_for_a_long_load_does_not_start_another() -> None:
     clock = VirtualClock(0.0)
-    loads: list[float] = []
-
-    async def load() -> Credential:
-        loads.append(clock.now())
-        await clock.until(clock.now() + 10.0)
-        raise AccessError("no answer")
-
+    loads = SlowLoads(clock, 10.0, fails=True)
     old = bearer("old")
-    credentials = KubeconfigCredentials(old, load)
+    credentials = KubeconfigCredentials(old, loads)
     async with asyncio.TaskGroup() as group:
         group.create_task(credentials.renewed(old, clock.now()))
         await clock.advance(6.0)
         late = group.create_task(credentials.renewed(old, clock.now()))
         await clock.advance(20.0)
     assert late.result() is old
-    assert loads == [0.0]
+    assert loads.began == [0.0]
 
 
 # Kubeconfig files
