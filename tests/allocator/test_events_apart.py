@@ -134,6 +134,27 @@ async def test_that_an_address_is_announced_again_is_told_as_that_it_is_not_was(
         assert await times(cluster, "AnnouncingLocal") == 2
 
 
+async def test_that_two_nodes_answer_is_an_event_when_it_has_stood_there_for_fifteen_seconds(cluster: Cluster) -> None:
+    nodes = [Node(cluster, f"n{number}") for number in range(2)]
+
+    async def pass_by(seconds: int) -> tuple[str, int]:
+        for _ in range(seconds):
+            for node in nodes:
+                await node.renew()
+            await cluster.clock.advance(1.0)
+        return (await cluster.announced())[1], await times(cluster, "AnnouncedTwice")
+
+    async with cluster.allocator():
+        await cluster.serve()
+        for node in nodes:
+            await node.renew()
+            await node.report(("192.0.2.10", "eth0"))
+        assert await pass_by(14) == ("AnnouncingLocal", 0)
+        assert await pass_by(2) == ("AnnouncedTwice", 0), "the condition says so after as long as a move may take"
+        assert await pass_by(13) == ("AnnouncedTwice", 0)
+        assert await pass_by(4) == ("AnnouncedTwice", 1)
+
+
 async def events_of_groups(cluster: Cluster) -> list[tuple[str, str, str, str]]:
     found = []
     async for page in cluster.admin.list_pages(EVENTS):
