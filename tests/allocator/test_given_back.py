@@ -121,6 +121,9 @@ async def test_it_is_lost_with_the_term(cluster: Cluster) -> None:
         await cluster.clock.advance(1.0)
         await cluster.admin.delete(SERVICES, "web", namespace="shop")
         await cluster.clock.advance(1.0)
+        await cluster.serve("early")
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses("early") == ("192.0.2.11",)
     async with cluster.allocator():
         await cluster.serve("other")
         await cluster.clock.advance(1.0)
