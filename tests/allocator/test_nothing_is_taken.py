@@ -12,6 +12,7 @@ from tests.allocator.cluster import pool
 from tests.allocator.objects import INSTALL
 
 if TYPE_CHECKING:
+    from purelb.api.kinds import ServiceGroup
     from tests.allocator.cluster import Cluster
 
 DUAL: dict[str, Any] = {"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv4", "IPv6"]}
@@ -62,6 +63,10 @@ async def test_an_edit_of_their_group_takes_nothing_away(cluster: Cluster, what:
         await served(cluster)
         await cluster.patch(SERVICE_GROUPS, "default", {"spec": (SILENT | TOLD)[what]}, INSTALL)
         await cluster.clock.advance(70.0)
+        group: ServiceGroup = await cluster.admin.get(SERVICE_GROUPS, "default", namespace=INSTALL)
+        assert group.status is not None
+        (ready,) = group.status.conditions or ()
+        assert (ready.status, ready.observed_generation) == ("True", 2), "the edit was read, and the group is good"
         assert {name: await cluster.addresses(name) for name in HELD} == HELD
         written = {path.split("/")[-2] for _, path in cluster.writes if "/services/" in path}
         assert bool(written) == (what in TOLD), "who has nothing to be told is not written to"
@@ -83,3 +88,6 @@ async def test_a_better_group_moves_nobody(cluster: Cluster) -> None:
         await cluster.clock.advance(70.0)
         assert {name: await cluster.addresses(name) for name in HELD} == HELD
         assert not [path for _, path in cluster.writes if "/services/" in path]
+        await cluster.serve("next")
+        await cluster.clock.advance(1.0)
+        assert await cluster.addresses("next") == ("192.0.2.200",)
