@@ -132,7 +132,7 @@ class Lasting:
         if now < since + occasion.lasting:
             return None
         self.leave(service)
-        return occasion
+        return replace(occasion, note=said.message)  # other addresses may stand in it than when it began
 
 
 class Once:

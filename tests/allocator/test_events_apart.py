@@ -155,6 +155,19 @@ async def test_that_two_nodes_answer_is_an_event_when_it_has_stood_there_for_fif
         assert await pass_by(4) == ("AnnouncedTwice", 1)
 
 
+async def test_a_state_that_lasted_is_told_as_it_is_then_and_not_as_it_began(cluster: Cluster) -> None:
+    far_away = Node(cluster, "n1", subnets="198.51.100.0/24")
+    async with cluster.allocator():
+        await far_away.renew()
+        await cluster.serve()
+        await far_away.live(6)
+        asked = {"metadata": {"annotations": {"purelb.io/addresses": "192.0.2.12"}}}
+        await cluster.patch(SERVICES, "web", asked, "shop")
+        await far_away.live(14)
+        told = [note for _, reason, note in await cluster.events() if reason == "NoNodeInSubnet"]
+        assert told == ["no live node advertises a subnet containing 192.0.2.12"]
+
+
 async def events_of_groups(cluster: Cluster) -> list[tuple[str, str, str, str]]:
     found = []
     async for page in cluster.admin.list_pages(EVENTS):
