@@ -41,7 +41,7 @@ def complete(asker: Asker, kept: tuple[Address, ...], *, changed: bool) -> Given
     pinned = {address[0] for address in asked}
     have: dict[Family, tuple[Address, ...]] = {}
     for family in wanted:
-        requested, held = (tuple(a for a in those if a[0] == family) for those in (asked, kept))
+        requested, held = tuple([a for a in asked if a[0] == family]), tuple([a for a in kept if a[0] == family])
         if found := requested if changed and requested else _beside(requested, held):
             have[family] = found
     several = _several(asker, asked or _ordered(wanted, have))
@@ -56,7 +56,7 @@ def complete(asker: Asker, kept: tuple[Address, ...], *, changed: bool) -> Given
         if address[0] not in wanted:
             return because.family_mismatch(address, wanted)
     present = _ordered(wanted, have)
-    lacking = tuple(f for f in wanted if f not in (pinned if several.group is not None else have))
+    lacking = tuple([f for f in wanted if f not in (pinned if several.group is not None else have)])
     if not lacking:
         return Given(present, several=several.denied)
     home = several.group or asker.home(asked or present)
@@ -183,4 +183,4 @@ def _from_one(
 
 
 def _ordered(wanted: tuple[Family, ...], have: dict[Family, tuple[Address, ...]]) -> tuple[Address, ...]:
-    return tuple(address for family in wanted for address in have.get(family, ()))
+    return tuple([address for family in wanted for address in have.get(family, ())])

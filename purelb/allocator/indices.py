@@ -75,6 +75,8 @@ class Indices:
 
     def keys_moved(self) -> frozenset[str]:
         """The sharing keys that got an address to stand for, or lost one, since this was last asked."""
+        if not self._keys_moved:
+            return _NONE
         found, self._keys_moved = frozenset(self._keys_moved), set()
         return found
 

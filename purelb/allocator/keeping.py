@@ -53,7 +53,7 @@ def mine_of(
     if record is None or record.uid != wish.uid:
         return Mine()
     if standing is None:
-        standing = ledger.standing(wish.service, wish.asked)
+        standing = ledger.standing(wish.service, wish.asked) if record.leaving else record.addresses
     local = wish.local_policy and effective_local(wish, kinds_of(standing, ledger=ledger, groups=groups), rules)
     facts = wish.facts(local=local)
     kept: list[Address] = []

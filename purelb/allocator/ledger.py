@@ -97,7 +97,8 @@ class Ledger:
 
     def on_lan(self, address: Address) -> bool:
         """Whether the address is left to another host on the LAN."""
-        return any(source.kind == "LAN" for source in self.reserved.get(address, ()))
+        sources = self.reserved.get(address)
+        return sources is not None and any(source.kind == "LAN" for source in sources)
 
     def category(self, address: Address) -> Category:
         """What an address is, whether a group contains it or not."""
