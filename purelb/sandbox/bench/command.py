@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,7 @@ from purelb.sandbox.bench import (
     outages,
     peers,
     peers_announcing,
+    peers_bursting,
     peers_resting,
     runtime,
     suites,
@@ -107,6 +109,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=KUBECONFIG",
         help="compare with the load balancer that runs on another cluster of this machine; may be repeated",
     )
+    for process, adds in (("allocator", "; bursts of waiting Services are compared as well"), ("agent", "")):
+        parser.add_argument(
+            f"--peer-{process}",
+            action="append",
+            default=[],
+            type=named,
+            metavar="NAME=COMMAND",
+            help=f"the command that runs the {process} of that peer, which is then started for each of its turns{adds}",
+        )
     parser.add_argument(
         "--kube-proxy",
         type=Path,
@@ -131,13 +142,13 @@ def counted(text: str) -> int:
 
 
 def named(text: str) -> tuple[str, str]:
-    """A peer: its name in the results, and the kubeconfig of its cluster."""
-    name, _, path = text.partition("=")
-    if not name or not path:
-        raise argparse.ArgumentTypeError(f"{text} is not NAME=KUBECONFIG")
+    """A peer, by its name in the results, and what is said of it: the kubeconfig of its cluster, or a command."""
+    name, _, said = text.partition("=")
+    if not name or not said:
+        raise argparse.ArgumentTypeError(f"{text} is not the name of a peer, = and what is said of it")
     if name == peers.OURS:
         raise argparse.ArgumentTypeError(f"{name} is the one that is compared: give the peer another name")
-    return name, path
+    return name, said
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -150,6 +161,11 @@ def run(arguments: argparse.Namespace) -> int:
     wanted = _wanted(arguments)
     if PEER in wanted and not arguments.peer:
         print(f"the suite {PEER} needs --peer NAME=KUBECONFIG", file=sys.stderr)
+        return BAD_USAGE
+    if strangers := {name for name, _ in arguments.peer_allocator + arguments.peer_agent} - dict(arguments.peer).keys():
+        print(
+            f"{', '.join(sorted(strangers))}: a command of a peer that has no --peer NAME=KUBECONFIG", file=sys.stderr
+        )
         return BAD_USAGE
     if arguments.peer and outages.SUITE in arguments.suite:
         print(
@@ -333,13 +349,23 @@ def _parts(stage: suites.Stage, arguments: argparse.Namespace) -> list[Part]:
     async def compared_with(measure: Callable[[list[peers.Peer]], Awaitable[list[Row]]]) -> list[Row]:
         async with AsyncExitStack() as stack:
             others = []
+            allocators, agents = dict(arguments.peer_allocator), dict(arguments.peer_agent)
             for name, path in arguments.peer:
                 client = ApiClient(await load_access(kubeconfig=path), user_agent="purelb-bench", clock=SystemClock())
-                others.append(peers.Peer(name, await stack.enter_async_context(client)))
+                peer = peers.Peer(
+                    name,
+                    await stack.enter_async_context(client),
+                    allocator=tuple(shlex.split(allocators.get(name, ""))),
+                    agent=tuple(shlex.split(agents.get(name, ""))),
+                )
+                others.append(peer)
             return await measure(others)
 
     async def against() -> list[Row]:
         return await compared_with(lambda others: peers.against(stage, others, services=suites.BURST, singles=trials))
+
+    async def waited() -> list[Row]:
+        return await compared_with(lambda others: peers_bursting.bursts(stage, others, services=suites.BURST))
 
     async def announced() -> list[Row]:
         return await compared_with(lambda others: peers_announcing.announced(stage, others, singles=trials))
@@ -358,6 +384,7 @@ def _parts(stage: suites.Stage, arguments: argparse.Namespace) -> list[Part]:
         Part(suites=("announce", "steady"), name="steady", measure=lambda: suites.steady(stage)),
         Part(suites=("allocate", "steady"), name="crowd", measure=crowd),
         Part(suites=(PEER,), name="peers", measure=against),
+        Part(suites=(PEER,), name="peers, bursts", measure=waited),
         Part(suites=(PEER,), name="peers, announcing", measure=announced),
         Part(suites=(PEER,), name="peers, at rest", measure=rested),
         Part(suites=(scaling.SUITE,), name="scale", measure=lambda: scaling.scale(stage)),

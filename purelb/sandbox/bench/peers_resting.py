@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A peer at rest: what its cluster writes and asks while nothing changes, against ours with the same Services.
 
-Writes of Services are counted by the watch of a stranger. Requests are the API server's own count of all that it answered; the rest of
-each cluster is in it (controllers, kubelets), so two clusters that are otherwise alike are to be compared. One whose API server does not
-tell its metrics has no such row. The memory and CPU of a peer's processes are not asked for: they may be anywhere.
+Writes of Services are counted by the watch of a stranger; requests, and writes of any kind, by the API server (`peers_counting`). The rest
+of each cluster is in them (controllers, kubelets), so two clusters that are otherwise alike are to be compared. Each Service has an
+endpoint, and ours runs with its node agent, so a peer of which we know that it has none is not compared. The memory and CPU of a peer's
+processes are not asked for: they may be anywhere.
 """
 
 from __future__ import annotations
@@ -14,17 +15,27 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from purelb.kube.errors import KubeError
-from purelb.kube.resources import SERVICES
-from purelb.sandbox.bench import objects
 from purelb.sandbox.bench.observer import observing, until
-from purelb.sandbox.bench.peers import NAMESPACE, OURS, WITHIN_S, Peer, compared, prepared, serving, turns
-from purelb.sandbox.bench.suites import in_parallel, until_quiet
+from purelb.sandbox.bench.peers import (
+    NAMESPACE,
+    OURS,
+    SETTLED_WITHIN_S,
+    WITHIN_S,
+    Peer,
+    compared,
+    prepared,
+    serving,
+    turns,
+    with_backend,
+    without_backend,
+)
+from purelb.sandbox.bench.peers_announcing import announcing
+from purelb.sandbox.bench.peers_counting import answered, settled, written
+from purelb.sandbox.bench.suites import NODE, NODE_ADDRESS, in_parallel, until_quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from purelb.kube.client import ApiClient
     from purelb.sandbox.bench.observer import Observer
     from purelb.sandbox.bench.results import Row
     from purelb.sandbox.bench.suites import Stage
@@ -32,7 +43,6 @@ if TYPE_CHECKING:
 SERVICES_AT_REST: Final = 100
 QUIET_S: Final = 5.0
 RESTING_S: Final = 10.0
-COUNTER: Final = "apiserver_request_total"
 
 
 class Figures(Struct, kw_only=True):
@@ -40,36 +50,46 @@ class Figures(Struct, kw_only=True):
 
     versions: list[float]
     writes: list[float]
+    all_writes: list[float]
     requests: list[float]
 
 
 async def rested(stage: Stage, peers: Sequence[Peer], *, services: int = SERVICES_AT_REST) -> list[Row]:
     """Ours and each peer in turns: Services until they are announced and quiet, then ten seconds of nothing."""
+    peers = announcing(peers, "at rest")
+    if not peers:
+        return []
     clusters = await prepared(stage, peers)
-    figures = {peer.name: Figures(versions=[], writes=[], requests=[]) for peer in clusters}
+    figures = {peer.name: Figures(versions=[], writes=[], all_writes=[], requests=[]) for peer in clusters}
     for turn, peer in turns(clusters):
-        async with serving(stage, peer, agent=True):
-            await _measured(peer, figures[peer.name], [f"resting-{turn}-{number}" for number in range(services)])
+        async with serving(stage, peer, agent=True) as alive:
+            await _measured(peer, figures[peer.name], alive, [f"resting-{turn}-{number}" for number in range(services)])
     return [found for peer in peers for found in _rows(figures[OURS], figures[peer.name], peer.name, services)]
 
 
-async def _measured(peer: Peer, figures: Figures, names: list[str]) -> None:
+async def _measured(peer: Peer, figures: Figures, alive: Callable[[], bool], names: list[str]) -> None:
     client = peer.client
 
     async def create(name: str) -> None:
-        await client.create(SERVICES, objects.service(name, lb_class=None, classless=True), namespace=NAMESPACE)
+        await with_backend(client, name, address=NODE_ADDRESS, node=NODE)
 
     async def delete(name: str) -> None:
-        await client.delete(SERVICES, name, namespace=NAMESPACE)
+        await without_backend(client, name)
 
     async with observing(client, NAMESPACE, links=False) as seen:
+        before = await written(client)
         await in_parallel(names, create)
-        await until(f"addresses by {peer.name}", lambda: len(seen.served(names)) == len(names), within_s=WITHIN_S)
+        await until(
+            f"addresses by {peer.name}", lambda: alive() and len(seen.served(names)) == len(names), within_s=WITHIN_S
+        )
         await until_quiet(seen, for_s=QUIET_S, within_s=WITHIN_S)
         figures.versions += [float(len(seen.versions[name]) - 1) for name in names]
-        written, asked = _versions(seen), await answered(client)
+        after = await settled(client, within_s=SETTLED_WITHIN_S)
+        if before is not None and after is not None:
+            figures.all_writes.append((after - before) / len(names))
+        versions, asked = _versions(seen), await answered(client)
         await asyncio.sleep(RESTING_S)
-        figures.writes.append(float(_versions(seen) - written))
+        figures.writes.append(float(_versions(seen) - versions))
         if asked is not None and (now := await answered(client)) is not None:
             figures.requests.append(now - asked)  # questions for metrics are not among those that it counts
         await in_parallel(names, delete)
@@ -79,31 +99,26 @@ def _versions(seen: Observer) -> int:
     return sum(map(len, seen.versions.values()))
 
 
-async def answered(client: ApiClient) -> float | None:
-    """How many requests the API server has answered so far; None where it does not tell."""
-    try:
-        metrics = await client.raw("GET", "/metrics")
-    except KubeError:
-        return None
-    return counted(bytes(metrics.body).decode())
-
-
-def counted(text: str) -> float | None:
-    """The sum of the API server's counter of requests; None where there is none."""
-    found = [float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(f"{COUNTER}{{")]
-    return sum(found) if found else None
-
-
 def _rows(ours: Figures, theirs: Figures, name: str, services: int) -> list[Row]:
     case = "versions of a Service, from its creation until nothing changes, node agents included"
     rows = compared(name, case, "count", ours=ours.versions, theirs=theirs.versions)
     case = f"writes of Services in {RESTING_S:g} s at rest, {services} Services"
     rows += compared(name, case, "count", ours=ours.writes, theirs=theirs.writes)
-    case = f"requests that the API server answered in {RESTING_S:g} s at rest, {services} Services"
-    if ours.requests and theirs.requests:
-        rows += compared(name, case, "count", ours=ours.requests, theirs=theirs.requests)
-    else:
-        print(
-            f"not compared with {name}, an API server keeps its metrics to itself: {case}", file=sys.stderr, flush=True
-        )
+    told = (
+        (
+            "writes of any kind per Service, until nothing changes, node agents included",
+            ours.all_writes,
+            theirs.all_writes,
+        ),
+        (
+            f"requests that the API server answered in {RESTING_S:g} s at rest, {services} Services",
+            ours.requests,
+            theirs.requests,
+        ),
+    )
+    for case, mine, other in told:
+        if mine and other:
+            rows += compared(name, case, "count", ours=mine, theirs=other)
+        else:
+            print(f"not compared with {name}, an API server keeps its metrics to itself: {case}", file=sys.stderr)
     return rows

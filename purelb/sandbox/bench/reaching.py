@@ -122,14 +122,16 @@ async def asking(far: FarEnd) -> AsyncIterator[Asking]:
 
 
 @asynccontextmanager
-async def running(argv: Sequence[str], *, log: Path, env: Mapping[str, str]) -> AsyncIterator[None]:
+async def running(
+    argv: Sequence[str], *, log: Path, env: Mapping[str, str]
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run a process in this network namespace until the block ends; its output is appended to `log`."""
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             *argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env
         )
     try:
-        yield
+        yield process
     finally:
         await _ended(process)
 

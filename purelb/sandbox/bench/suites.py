@@ -113,7 +113,7 @@ async def burst(stage: Stage) -> list[Row]:
             await create_all(stage.client, bare_names, lb_class=FOREIGN_CLASS)
             await _bare(stage, bare_names, seen)
             await until("the bare client's writes", lambda: all(map(seen.address, bare_names)), within_s=30)
-            bare.append(_rate(seen.served(bare_names)))  # by the same watch as the allocator's: one yardstick
+            bare.append(rate(seen.served(bare_names)))  # by the same watch as the allocator's: one yardstick
             await remove_all(stage.client, bare_names)
             await create_all(stage.client, names, lb_class=None)
             await until("the burst's Services", lambda: len(seen.versions.keys() & set(names)) == BURST, within_s=30)
@@ -121,7 +121,7 @@ async def burst(stage: Stage) -> list[Row]:
                 before = await _events(stage.client)
                 await until("addresses for the burst", lambda: len(seen.served(names)) == BURST, within_s=120)
                 events.append(await _events(stage.client) - before)
-                rates.append(_rate(seen.served(names)))
+                rates.append(rate(seen.served(names)))
                 await until_quiet(seen)
                 writes += [float(len(seen.versions[name]) - 1) for name in names]
             await remove_all(stage.client, names)
@@ -359,7 +359,7 @@ def _patches(names: list[str], seen: Observer) -> Iterator[tuple[str, Mapping[st
         yield path, objects.status_patch(address, rv=rv, at="2026-01-01T00:00:00Z")
 
 
-def _rate(at: list[float]) -> float:
+def rate(at: list[float]) -> float:
     """Events per second between the first and the last of these instants."""
     return (len(at) - 1) / (max(at) - min(at))
 

@@ -7,6 +7,7 @@ import random
 import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from purelb.kube.access import fixed_access
@@ -69,8 +70,9 @@ class Cluster:
 class Stand:
     """As much of a stage as the comparison uses: ours runs while its turn lasts."""
 
-    def __init__(self, ours: Cluster) -> None:
+    def __init__(self, ours: Cluster, *, logs: Path = Path()) -> None:
         self.client = ours.client
+        self.logs = logs
         self.ours = ours
         self.turns = 0
         self.agents = 0

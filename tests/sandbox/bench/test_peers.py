@@ -5,16 +5,29 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from purelb.kube.resources import ENDPOINT_SLICES, SERVICES
+from purelb.process.command import BAD_USAGE
 from purelb.sandbox.bench import command, peers
 from tests.sandbox.bench.balancers import Cluster, Stand
 from tests.virtual_clock import VirtualClock
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
     from purelb.sandbox.bench.suites import Stage
+
+
+class Child:
+    """A process, as far as it is looked at."""
+
+    def __init__(self, returncode: int | None = None) -> None:
+        self.returncode = returncode
 
 
 @pytest.mark.parametrize("text", ["metallb", "=kubeconfig", "metallb=", "PureLB=kubeconfig"])
@@ -25,6 +38,15 @@ def test_a_peer_needs_a_name_of_its_own_and_a_kubeconfig(text: str) -> None:
 
 def test_a_kubeconfig_may_have_an_equals_sign() -> None:
     assert command.named("metallb=/tmp/a=b") == ("metallb", "/tmp/a=b")
+
+
+@pytest.mark.parametrize("option", ["--peer-allocator", "--peer-agent"])
+def test_a_command_belongs_to_a_peer_that_is_given(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    command.configure(parser)
+    words = ["peer", "--peer=metallb=/tmp/kubeconfig", f"{option}=other=/bin/other --port 1"]
+    assert command.run(parser.parse_args(words)) == BAD_USAGE
+    assert "other: a command of a peer that has no --peer NAME=KUBECONFIG" in capsys.readouterr().err
 
 
 async def test_ours_and_a_peer_are_measured_in_turns_with_services_of_no_class(
@@ -48,3 +70,95 @@ async def test_ours_and_a_peer_are_measured_in_turns_with_services_of_no_class(
     assert [found.p50 for found in versions.values()] == [2.0, 1.0]
     assert [found.ratio.value for found in versions.values() if found.ratio] == [0.5]
     assert all(found.ratio for found in rows if found.case.startswith("PureLB against other: "))
+    assert not [found for found in rows if "writes of any kind" in found.case]  # no API server here tells them
+
+
+async def test_writes_of_any_kind_are_compared_where_both_tell_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, other = Cluster(), Cluster()
+    mine, theirs = iter(range(0, 1000, 8)), iter(range(0, 1000, 20))
+
+    async def quiet(*_: object, **__: object) -> None:
+        await VirtualClock().settle()
+
+    async def written(client: object, **_: object) -> float:
+        return float(next(mine if client is ours.client else theirs))
+
+    monkeypatch.setattr(peers, "until_quiet", quiet)
+    monkeypatch.setattr(peers, "written", written)
+    monkeypatch.setattr(peers, "settled", written)
+    stand: Any = Stand(ours)
+    async with ours.client, other.client, asyncio.TaskGroup() as group:
+        balancers = [group.create_task(cluster.balance()) for cluster in (ours, other)]
+        rows = await peers.against(stand, [peers.Peer("other", other.client)], services=4, singles=1)
+        for balancer in balancers:
+            balancer.cancel()
+    writes = [found for found in rows if "writes of any kind per Service" in found.case]
+    assert [(found.n, found.p50) for found in writes] == [(peers.ROUNDS, 5.0), (peers.ROUNDS, 2.0)]
+    assert [found.ratio.value for found in writes if found.ratio] == [0.4]
+
+
+async def test_what_a_failed_part_left_on_a_cluster_is_gone_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, other = Cluster(), Cluster()
+    stand: Any = Stand(ours)
+    async with ours.client, other.client:
+        await peers.prepared(stand, [peers.Peer("other", other.client)])
+        await peers.with_backend(other.client, "left", address="192.0.2.9", node="bench")
+        await peers.prepared(stand, [peers.Peer("other", other.client)])
+        assert not (await other.client.list_page(SERVICES, namespace=peers.NAMESPACE)).objects
+        assert not (await other.client.list_page(ENDPOINT_SLICES, namespace=peers.NAMESPACE)).objects
+
+
+async def test_a_peer_with_commands_runs_while_its_turn_lasts_and_has_served_a_service_by_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, told = Cluster(), list[str]()
+
+    @asynccontextmanager
+    async def running(argv: tuple[str, ...], **_: object) -> AsyncIterator[Child]:
+        told.append(f"started {' '.join(argv)}")
+        async with asyncio.TaskGroup() as group:
+            balancer = group.create_task(cluster.balance()) if argv[0] == "/bin/allocator" else None
+            yield Child()
+            if balancer is not None:
+                balancer.cancel()
+        told.append(f"ended {argv[0]}")
+
+    monkeypatch.setattr(peers, "running", running)
+    stand: Any = Stand(cluster, logs=tmp_path)
+    peer = peers.Peer("other", cluster.client, allocator=("/bin/allocator", "--port=1"), agent=("/bin/agent",))
+    async with cluster.client:
+        await peers.prepared(stand, [])
+        async with peers.serving(stand, peer) as alive:
+            assert alive()
+            assert cluster.classes == {None}
+            assert not (await cluster.client.list_page(SERVICES, namespace=peers.NAMESPACE)).objects
+        async with peers.serving(stand, peer, agent=True, probed=False):
+            pass
+    assert told == [
+        "started /bin/allocator --port=1",
+        "ended /bin/allocator",
+        "started /bin/allocator --port=1",
+        "started /bin/agent",
+        "ended /bin/agent",
+        "ended /bin/allocator",
+    ]
+    assert stand.turns == 0
+
+
+async def test_a_peer_whose_process_has_ended_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster()
+
+    @asynccontextmanager
+    async def running(_: object, *, log: Path, env: object) -> AsyncIterator[Child]:
+        log.write_text("no such flag\n")  # noqa: ASYNC240  nothing else runs
+        yield Child(returncode=2)
+
+    monkeypatch.setattr(peers, "running", running)
+    stand: Any = Stand(cluster, logs=tmp_path)
+    async with cluster.client:
+        await peers.prepared(stand, [])
+        with pytest.raises(RuntimeError, match="other ended with 2:\nno such flag"):
+            async with peers.serving(stand, peers.Peer("other", cluster.client, allocator=("/bin/allocator",))):
+                pytest.fail("it does not run")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from purelb.kube.resources import ENDPOINT_SLICES
 from purelb.sandbox.bench import observer, peers, peers_announcing
 from purelb.sandbox.bench.overhearing import Overheard
 from tests.sandbox.bench.balancers import Cluster, Stand
@@ -90,12 +91,64 @@ async def test_a_peer_that_puts_no_address_on_an_interface_is_compared_by_its_fr
     assert f"not compared with other, of which it was not seen: {peers_announcing.INTERFACE}" in capsys.readouterr().err
 
 
-async def test_a_peer_of_which_nothing_is_seen_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_peer_of_which_nothing_is_seen_is_not_compared_and_is_told_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, other = Cluster(), Cluster()
+    rows, _ = await compared(monkeypatch, ours, other, interfaces=(ours,), wires=(ours,), patience_s=VAIN_S)
+    assert rows == []
+    said = capsys.readouterr().err
+    assert said.count("other gave 192.0.2.1, and within 2 s no interface") == 1
+    assert "its node has to be here, or on this LAN" in said
+    assert f"not compared with other, of which it was not seen: {peers_announcing.FRAME}" in said
+
+
+async def test_it_is_a_fault_when_nothing_is_seen_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, other = Cluster(), Cluster()
     with pytest.raises(ExceptionGroup) as refused:
-        await compared(monkeypatch, ours, other, interfaces=(ours,), wires=(ours,), patience_s=VAIN_S)
-    (why,) = refused.value.exceptions
-    while isinstance(why, ExceptionGroup):
+        await compared(monkeypatch, ours, other, interfaces=(other,), wires=(other,), patience_s=VAIN_S)
+    why: BaseException = refused.value
+    while isinstance(why, BaseExceptionGroup):
         (why,) = why.exceptions
-    assert "other gave 192.0.2.1, and within 2 s no interface" in str(why)
-    assert "its node has to be here, or on this LAN" in str(why)
+    assert "PureLB gave 192.0.2.1, and within 2 s no interface" in str(why)
+
+
+async def test_each_service_that_is_announced_has_an_endpoint_of_its_own_and_nothing_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours, other = Cluster(), Cluster()
+    made: list[str] = []
+    create = other.client.create
+
+    async def noted(resource: Any, body: Any, **where: Any) -> Any:
+        if resource is ENDPOINT_SLICES:
+            made.append(body["metadata"]["labels"]["kubernetes.io/service-name"])
+        return await create(resource, body, **where)
+
+    monkeypatch.setattr(other.client, "create", noted)
+    deleted: list[str] = []
+    delete = other.client.delete
+
+    async def dropped(resource: Any, name: str, **where: Any) -> Any:
+        if resource is ENDPOINT_SLICES:
+            deleted.append(name)
+        return await delete(resource, name, **where)
+
+    monkeypatch.setattr(other.client, "delete", dropped)
+    await compared(monkeypatch, ours, other, interfaces=(ours, other), wires=(ours, other))
+    assert made == [f"announced-{turn}-{number}" for turn in range(peers.ROUNDS) for number in range(2)]
+    assert deleted == [f"{name}-bench" for name in made]
+
+
+async def test_a_peer_that_is_started_without_its_agent_is_not_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    cluster = Cluster()
+    alone = peers.Peer("alone", cluster.client, allocator=("/nowhere/allocator",))
+    whole = peers.Peer("whole", cluster.client, allocator=("/nowhere/allocator",), agent=("/nowhere/agent",))
+    running = peers.Peer("running", cluster.client)
+    assert peers_announcing.announcing([alone, whole, running], "announcing") == [whole, running]
+    assert (
+        "not compared with alone, whose node agent was not given (--peer-agent): announcing" in capsys.readouterr().err
+    )
+    stand: Any = Stand(cluster)
+    assert await peers_announcing.announced(stand, [alone], singles=1) == []
+    assert stand.turns == 0

@@ -13,22 +13,6 @@ from tests.virtual_clock import VirtualClock
 if TYPE_CHECKING:
     import pytest
 
-METRICS = """\
-# TYPE apiserver_request_total counter
-apiserver_request_total{code="200",verb="GET"} 40
-apiserver_request_total{code="201",verb="POST"} 2
-apiserver_request_total_of_somebody_else{code="200"} 1000
-apiserver_request_duration_seconds_count{verb="GET"} 7
-"""
-
-
-def test_the_requests_of_all_kinds_are_added_up() -> None:
-    assert peers_resting.counted(METRICS) == 42.0
-
-
-def test_metrics_without_the_counter_are_not_zero() -> None:
-    assert peers_resting.counted("go_goroutines 5\n") is None
-
 
 async def test_writes_at_rest_are_compared_and_unknown_requests_are_not(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -50,7 +34,8 @@ async def test_writes_at_rest_are_compared_and_unknown_requests_are_not(
     writes = [row for row in rows if "writes of Services" in row.case]
     assert [(row.n, row.max, row.ratio) for row in writes] == [(3, 0.0, None), (3, 0.0, None)]
     assert not [row for row in rows if "requests" in row.case]
-    assert "an API server keeps its metrics to itself" in capsys.readouterr().err
+    assert not [row for row in rows if "writes of any kind" in row.case]
+    assert capsys.readouterr().err.count("not compared with other, an API server keeps its metrics to itself") == 2
 
 
 async def test_requests_are_compared_where_both_tell_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,16 +47,33 @@ async def test_requests_are_compared_where_both_tell_them(monkeypatch: pytest.Mo
     async def quiet(*_: object, **__: object) -> None:
         await asyncio.sleep(0.05)
 
+    async def written(_: object, **__: object) -> float:
+        return next(told)
+
     monkeypatch.setattr(peers_resting, "until_quiet", quiet)
     monkeypatch.setattr(peers_resting, "answered", answered)
+    monkeypatch.setattr(peers_resting, "written", written)
+    monkeypatch.setattr(peers_resting, "settled", written)
     monkeypatch.setattr(peers_resting, "RESTING_S", 0.0)
     ours, other = Cluster(), Cluster()
     stand: Any = Stand(ours)
     async with ours.client, other.client, asyncio.TaskGroup() as group:
         balancers = [group.create_task(cluster.balance()) for cluster in (ours, other)]
-        rows = await peers_resting.rested(stand, [peers.Peer("other", other.client)], services=1)
+        rows = await peers_resting.rested(stand, [peers.Peer("other", other.client)], services=2)
         for balancer in balancers:
             balancer.cancel()
     found = [row for row in rows if "requests" in row.case]
     assert [row.max for row in found] == [11.0, 11.0]
     assert [row.ratio.value for row in found if row.ratio] == [1.0]
+    writes = [row for row in rows if "writes of any kind per Service" in row.case]
+    assert [(row.n, row.max) for row in writes] == [(peers.ROUNDS, 5.5)] * 2
+
+
+async def test_a_peer_that_is_started_without_its_agent_is_not_compared_with_ours_and_its_agent(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cluster = Cluster()
+    stand: Any = Stand(cluster)
+    alone = peers.Peer("alone", cluster.client, allocator=("/nowhere/allocator",))
+    assert await peers_resting.rested(stand, [alone]) == []
+    assert "not compared with alone, whose node agent was not given (--peer-agent): at rest" in capsys.readouterr().err
