@@ -18,7 +18,7 @@ from purelb.allocator.claims import NOWHERE, Contest, Origin, Plan
 from purelb.allocator.groups import Groups
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.ledger import Ledger
-from purelb.allocator.observed import age, condition, noted_origins, published, says_we_gave
+from purelb.allocator.observed import age, branded, condition, noted_origins, published, says_we_gave
 from purelb.allocator.ranges import Address, ip_text
 from purelb.allocator.refusals import address_conflict
 from purelb.allocator.serving import Rules, effective_local
@@ -160,8 +160,24 @@ def learn_late(service: Service, *, ledger: Ledger, groups: Groups, rules: Rules
     return Late((*conflicts, *moved), tuple(younger))
 
 
+def left_behind(service: Service, *, ledger: Ledger) -> tuple[Address, ...]:
+    """What of the ingress of a branded Service, which is not ours, was given by us: all of it if our condition says so, else what lies in
+    a pool or is claimed.
+
+    The brand comes along when a manifest is copied, and proves nothing of what another controller published.
+    """
+    if not branded(service):
+        return ()
+    there = published(service)
+    if says_we_gave(service):
+        return there
+    return tuple(address for address in there if ledger.pools.where(address) is not None or address in ledger.claims)
+
+
 def learn_leaving(service: Service, *, ledger: Ledger, groups: Groups, rules: Rules) -> None:
-    """Learn a Service that carries our brand but is no longer ours: what it has stays claimed until it is cleaned."""
+    """Learn a Service that carries our brand but is no longer ours: what we gave it stays claimed until it is cleaned."""
+    if left_behind(service, ledger=ledger) != published(service):
+        return  # what of it is ours goes when it is looked at
     learn(service, ledger=ledger, groups=groups, rules=rules)
     wish = rough_wish(service)
     if wish.service in ledger.records:

@@ -39,7 +39,8 @@ from purelb.allocator.keys import (
     Wrote,
 )
 from purelb.allocator.landing import find_out, land, priority_of, reference, tell, wake
-from purelb.allocator.observed import branded, listed, marked, published
+from purelb.allocator.learning import left_behind
+from purelb.allocator.observed import listed, marked, published
 from purelb.allocator.occasions import HOUR, Occasion, occasion
 from purelb.allocator.overriding import kept, override
 from purelb.allocator.publish import nothing_of_ours
@@ -197,7 +198,7 @@ class Reconciler:
                 return self._foreign(key, service, decision, now, settled=settled)
             case Leave(plan=plan):
                 held = (*known.addresses, *known.leaving) if known is not None else ()
-                ours = held or (published(service) if branded(service) else ())
+                ours = held or left_behind(service, ledger=state.ledger)
                 had = state.ledger.published(key) if held else ours
                 state.ledger.commit(plan)
                 wake(state, hands, reservations.of_service(state.ledger, key, service, ours=True))
