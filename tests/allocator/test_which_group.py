@@ -401,3 +401,24 @@ def test_where_no_group_has_both_families_the_first_that_has_one_serves_who_pref
     desk = Desk(one, two, first)
     assert desk.get(service(families=("IPv4", "IPv6"))) == ("192.0.2.20",), "one has to be named"
     assert desk.get(service("next", families=("IPv4", "IPv6"))) == ("2001:db8::1",)
+
+
+@pytest.mark.parametrize("noted", [{"purelb.io/service-group": "far"}, {"purelb.io/addresses": "192.0.2.50"}])
+def test_who_is_re_evaluated_behind_a_fence_is_told_of_it_and_keeps_what_it_has(noted: dict[str, str]) -> None:
+    desk = Desk(group(), group("far", v4("192.0.2.50")))
+    assert desk.get(service(annotations=noted)) == ("192.0.2.50",)
+    desk.configure(group(), group("far", v4("192.0.2.50"), namespaces=("bank",), enforce_namespaces=True))
+    assert desk.ask(service(annotations=noted)) is None, "nobody asked"
+    refusal = desk.ask(service(annotations={**noted, "purelb.io/re-evaluate": "true"}))
+    assert refusal is not None
+    assert (refusal.reason, desk.held(service())) == ("NamespaceDenied", ("192.0.2.50",))
+
+
+def test_who_is_re_evaluated_gets_its_other_family_from_the_group_of_what_it_asks_for() -> None:
+    far = group("far", v4("192.0.2.50"), v6("2001:db8::50"))
+    desk, both = Desk(group("default", v6("2001:db8::10")), far), ("IPv4", "IPv6")
+    assert desk.get(service(families=("IPv6",))) == ("2001:db8::10",)
+    pinned = {"purelb.io/addresses": "192.0.2.50"}
+    assert desk.get(service(families=both, annotations=pinned)) == ("192.0.2.50", "2001:db8::10"), "it stays"
+    again = {**pinned, "purelb.io/re-evaluate": "true"}
+    assert desk.get(service(families=both, annotations=again)) == ("192.0.2.50", "2001:db8::50")

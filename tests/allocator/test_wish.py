@@ -89,10 +89,11 @@ def test_what_cannot_be_meant_is_refused_naming_place_and_text(noted: dict[str, 
     assert (found.reason, found.text) == ("InvalidRequest", text)
 
 
-def test_a_service_without_a_cluster_ip_is_refused() -> None:
-    found = read_wish(service(cluster_ip="None"))
+@pytest.mark.parametrize("text", ["None", ""])
+def test_a_service_without_a_cluster_ip_is_refused(text: str) -> None:
+    found = read_wish(service(cluster_ip=text))
     assert isinstance(found, Refusal)
-    assert found.text == 'spec.clusterIP: a Service without a cluster IP cannot be load-balanced in "None"'
+    assert found.text == f'spec.clusterIP: a Service without a cluster IP cannot be load-balanced in "{text}"'
 
 
 def test_a_hostile_service_is_read_or_refused_in_few_words() -> None:
