@@ -415,10 +415,11 @@ def test_who_is_re_evaluated_behind_a_fence_is_told_of_it_and_keeps_what_it_has(
 
 
 def test_who_is_re_evaluated_gets_its_other_family_from_the_group_of_what_it_asks_for() -> None:
-    far = group("far", v4("192.0.2.50"), v6("2001:db8::50"))
+    far = group("far", v4("192.0.2.50"), v6("2001:db8::50-2001:db8::51"))
     desk, both = Desk(group("default", v6("2001:db8::10")), far), ("IPv4", "IPv6")
     assert desk.get(service(families=("IPv6",))) == ("2001:db8::10",)
     pinned = {"purelb.io/addresses": "192.0.2.50"}
     assert desk.get(service(families=both, annotations=pinned)) == ("192.0.2.50", "2001:db8::10"), "it stays"
     again = {**pinned, "purelb.io/re-evaluate": "true"}
     assert desk.get(service(families=both, annotations=again)) == ("192.0.2.50", "2001:db8::50")
+    assert desk.get(service(families=both, annotations=again)) == ("192.0.2.50", "2001:db8::50"), "it is there"
