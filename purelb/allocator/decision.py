@@ -6,6 +6,7 @@ A Service that is not ours and carries no mark of ours is never touched.
 """
 
 from collections.abc import Collection
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,7 +16,7 @@ from purelb.allocator.claims import Plan
 from purelb.allocator.groups import Groups
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.ledger import Ledger
-from purelb.allocator.observed import Ownership, entries_of, has_class, marked, no_address, published
+from purelb.allocator.observed import Ownership, condition, entries_of, has_class, marked, no_address, published
 from purelb.allocator.planning import Planned, keep, plan
 from purelb.allocator.refusals import Refusal
 from purelb.allocator.serving import Rules, effective_local
@@ -23,9 +24,12 @@ from purelb.allocator.sources.loans import Loans
 from purelb.allocator.waits import Wait as WaitFor
 from purelb.allocator.wish import Wish, read_wish, rough_wish
 from purelb.api import annotations as words
+from purelb.api import reasons
 from purelb.api.messages import quoted
 from purelb.kube.model import Service, annotations
 from purelb.net.ranges import IPNetwork
+
+_ANY: Final = words.print_wish(words.AllocatedWish())
 
 
 class Ignore(Struct, frozen=True, gc=False):
@@ -168,17 +172,24 @@ def _terminating(
 def _adopt(
     service: Service, wish: Wish, *, given: bool, ledger: Ledger, groups: Groups, rules: Rules
 ) -> Settle | Foreign | None:
-    """Take over what is published, if it could be given; None: treat the ingress as empty. `given`: we published it."""
+    """Take over what is published, if it could be given; None: treat the ingress as empty. `given`: we published it.
+
+    Whether its user is to have something else is for the decision after this one: what re-evaluates stays until then, and so does
+    a request of which another controller cannot have heard, by our class or because we answered it already.
+    """
     there, strange = published(service), no_address(service)
     if strange is not None and not has_class(service) and not given:
         return Foreign(f"{quoted(strange)} is no address")
     if not there:
         return None
-    asked = replace(wish, addresses=there, group=None, families=tuple(dict.fromkeys(a[0] for a in there)))
-    asked = replace(asked, policy="SingleStack" if len(asked.families) == 1 else "RequireDualStack", re_evaluate=False)
+    ours = has_class(service) or condition(service, reasons.ALLOCATED) is not None
+    text = _ANY if ours and not set(wish.addresses) <= set(there) else wish.text
+    wish = replace(wish, re_evaluate=False)
+    asked = replace(wish, addresses=there, group=None, families=tuple(dict.fromkeys(a[0] for a in there)), text=text)
+    asked = replace(asked, policy="SingleStack" if len(asked.families) == 1 else "RequireDualStack")
     answer = plan(asked, recorded=None, ledger=ledger, groups=groups, rules=rules)
     if isinstance(answer, Planned) and answer.plan.shortfall is None and answer.plan.addresses:
-        return Settle(answer, None, wish, wish.text, adopted=True)
+        return Settle(answer, None, wish, text, adopted=True)
     if given:
         return Settle(None, None, wish, wish.text, learn=True)
     if not has_class(service):

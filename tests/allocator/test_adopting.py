@@ -117,3 +117,44 @@ async def test_what_a_former_leader_gave_late_stays_with_a_service_whose_annotat
             "InvalidRequest",
             'purelb.io/addresses: no address in "192.0.2.l2"; keeps 192.0.2.60',
         )
+
+
+PINNED = {"purelb.io/addresses": "192.0.2.15"}
+
+
+@pytest.mark.parametrize(
+    ("classname", "annotations", "expected"),
+    [
+        pytest.param("purelb.io/purelb", PINNED, "192.0.2.15", id="of us, by its class"),
+        pytest.param(None, PINNED, "192.0.2.12", id="of whoever served it before"),
+        pytest.param(None, {**PINNED, "purelb.io/re-evaluate": "true"}, "192.0.2.15", id="and wants it now"),
+    ],
+)
+async def test_who_is_adopted_gets_what_it_asks_for_where_it_asked(
+    cluster: Cluster, classname: str | None, annotations: dict[str, str], expected: str
+) -> None:
+    await cluster.serve(annotations=annotations, loadBalancerClass=classname)
+    await publish(cluster, "192.0.2.12")
+    for _ in range(2):
+        async with cluster.allocator(default_announcer="PureLB"):
+            await cluster.clock.advance(5.0)
+            assert await cluster.addresses() == (expected,)
+            assert (await cluster.allocated())[0] == "True"
+            assert await cluster.noted("re-evaluate") is None
+
+
+@pytest.mark.parametrize("classname", ["purelb.io/purelb", None])
+async def test_what_we_refused_is_not_forgotten_when_somebody_publishes_another_address(
+    cluster: Cluster, classname: str | None
+) -> None:
+    await cluster.serve(annotations={"purelb.io/addresses": "198.51.100.9"}, loadBalancerClass=classname)
+    told = "198.51.100.9 is in no ServiceGroup"
+    async with cluster.allocator(default_announcer="PureLB"):
+        await cluster.clock.advance(5.0)
+        assert await cluster.allocated() == ("False", "NotInAnyPool", told)
+    await publish(cluster, "192.0.2.12")
+    for _ in range(2):
+        async with cluster.allocator(default_announcer="PureLB"):
+            await cluster.clock.advance(90.0)
+            assert await cluster.addresses() == ("192.0.2.12",)
+            assert await cluster.allocated() == ("False", "NotInAnyPool", f"{told}; keeps 192.0.2.12")
