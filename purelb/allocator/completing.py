@@ -37,7 +37,7 @@ def complete(asker: Asker, kept: tuple[Address, ...], *, changed: bool) -> Given
     """What is kept, plus what is missing; without what is not wanted."""
     wish = asker.wish
     wanted = wish.families[:1] if wish.policy == "SingleStack" else wish.families
-    asked = wish.addresses if changed else _not_in_vain(wish.addresses, kept)
+    asked = wish.addresses if changed else _not_in_vain(wish.addresses, tuple([a for a in kept if a[0] in wanted]))
     pinned = {address[0] for address in asked}
     have: dict[Family, tuple[Address, ...]] = {}
     for family in wanted:

@@ -10,7 +10,7 @@ import pytest
 from purelb.allocator.claims import Source
 from purelb.allocator.planning import Planned
 from tests.allocator.desk import Desk
-from tests.allocator.objects import group, ip, service, v4, v6
+from tests.allocator.objects import group, ip, key, service, v4, v6
 
 DUAL = ("IPv4", "IPv6")
 WANTED = "192.0.2.10"
@@ -87,3 +87,17 @@ def test_an_address_that_is_kept_back_may_be_requested_by_the_same_name_in_the_s
         assert refusal.reason == "InUse"
     assert isinstance(desk.plan(asking(WANTED, uid="another")), Planned)
     assert desk.get(asking(WANTED, uid="another")) == (WANTED,)
+
+
+def test_who_wants_no_address_of_the_requested_family_any_more_is_told_so_at_once() -> None:
+    """It was taken over with another one, which it keeps until its user says what is meant."""
+    desk = Desk(group("default", v4("192.0.2.10-192.0.2.12"), v6("2001:db8::1")))
+    before = service(families=DUAL[::-1], policy="RequireDualStack")
+    assert desk.get(before) == ("2001:db8::1", "192.0.2.10")
+    desk.recorded[key("web")] = "addresses=192.0.2.12"
+    for _ in range(2):
+        refusal = desk.ask(asking("192.0.2.12", families=("IPv6",)))
+        assert refusal is not None
+        assert (refusal.reason, refusal.text) == ("FamilyMismatch", "192.0.2.12 is IPv4, the Service wants IPv6")
+        assert desk.confirm(before) == ()
+        assert desk.held(before) == ("2001:db8::1", "192.0.2.10")
