@@ -67,6 +67,23 @@ def test_an_address_that_comes_with_a_refusal_is_told_by_its_name_and_the_refusa
     assert told == [("AddressAssigned", "192.0.2.10, 2001:db8::1"), ("InUse", refused.message)]
 
 
+@pytest.mark.parametrize(
+    ("sources", "told"),
+    [
+        ("old,default", "2001:db8::1 from default"),
+        ("default", "2001:db8::1 from default"),
+        ("old,default,more", "2001:db8::1"),
+    ],
+    ids=["of two groups", "of one", "nobody can tell which"],
+)
+def test_what_comes_beside_one_that_is_kept_is_told_with_its_own_group(sources: str, told: str) -> None:
+    kept = Said(True, "AddressKept", "192.0.2.10, 2001:db8::1; no ServiceGroup contains 192.0.2.10 any more")
+    noted = (("purelb.io/allocated-from", sources),)
+    desired = Desired((ip("192.0.2.10"), ip("2001:db8::1")), noted, kept, None)
+    events = of_change(service(ingress=("192.0.2.10",)), desired, ours=(ip("192.0.2.10"),))
+    assert next((each.reason, each.note) for each in events) == ("AddressAssigned", told)
+
+
 def test_some_of_what_was_wanted_is_told_by_one_event_that_says_what_came_and_what_is_missing() -> None:
     partly = Said(True, "AddressAssignedPartially", "192.0.2.10 from default; missing IPv6: FamilyUnavailable: none")
     desired = Desired((ip("192.0.2.10"),), (), partly, None)
