@@ -343,7 +343,8 @@ class Allocator:
             return None if elector.healthy else "our lease has expired"
         if elector.trouble is not None:
             return f"the lease cannot be had: {elector.trouble}"
-        return None if elector.leader else "nobody leads yet"
+        # Our own name stands there as well where the term was lost that it tells of.
+        return None if elector.leader not in {None, elector.identity} else "nobody leads yet"
 
 
 def needs(settings: AllocatorSettings) -> Needs:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tests.allocator.cluster import Cluster
 
 NO_NAMESPACE = Rule(effect=Answer(code=404), resource="leases*", verb="create", subject=ALLOCATOR.name)
+NO_RENEWAL = Rule(effect=Answer(code=500), resource="leases*", verb="patch", subject=ALLOCATOR.name)
 
 
 async def test_who_cannot_make_the_lease_says_why_and_not_that_nobody_leads(cluster: Cluster) -> None:
@@ -38,6 +39,20 @@ async def test_who_has_lost_the_lease_is_not_ready_by_having_held_it(cluster: Cl
         await cluster.clock.run_until(lambda: component.phase() == "Standby")
         assert component.checks()["lease"] == "nobody leads yet"
         await cluster.clock.advance(10.0)
+        assert (component.checks()["lease"], component.phase()) == (None, "Running")
+
+
+async def test_who_reads_its_own_name_in_the_lease_of_a_term_that_it_lost_says_that_nobody_leads(
+    cluster: Cluster,
+) -> None:
+    async with cluster.allocator(leader_elect=True) as component:
+        await cluster.clock.advance(5.0)
+        number = cluster.core.faults.add(NO_RENEWAL)
+        await cluster.clock.run_until(lambda: component.phase() == "Standby")
+        cluster.core.faults.remove(number)
+        await cluster.clock.advance(5.0)
+        assert (component.checks()["lease"], component.phase()) == ("nobody leads yet", "Standby")
+        await cluster.clock.advance(20.0)
         assert (component.checks()["lease"], component.phase()) == (None, "Running")
 
 
