@@ -14,13 +14,16 @@ from purelb.allocator.main import Allocator, Deps
 from purelb.allocator.settings import AllocatorSettings
 from purelb.kube.access import fixed_access
 from purelb.kube.resources import SERVICES
+from purelb.process import pacing
 from purelb.sandbox.apiserver.faults import Delay, Rule
 from purelb.sandbox.apiserver.memory import MemoryTransport
 from tests.allocator.cluster import ALLOCATOR, pool
+from tests.allocator.nodes import Node
 from tests.allocator.objects import INSTALL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from datetime import datetime
 
     from purelb.kube.transport import ByteStream, Request, Response
     from tests.allocator.cluster import Cluster
@@ -120,3 +123,39 @@ async def test_of_two_that_start_together_one_leads_and_nobody_gets_two_addresse
         await cluster.serve("next")
         await cluster.clock.advance(1.0)
         assert await cluster.addresses("next") == ("192.0.2.10",)
+
+
+async def test_who_comes_while_the_ledger_is_rebuilt_is_served_as_well(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With many Services that takes a while. A look at the wall, for the lease of a node, happens only then."""
+    monkeypatch.setattr(pacing, "SLICE", -1.0)  # it gives way after each piece of its work
+    for number in range(80):
+        await cluster.serve(f"old{number:02}")
+    await Node(cluster, "n1").renew()
+    look, phases = cluster.clock.wall, list[str]()
+    transport = MemoryTransport(cluster.core, clock=cluster.clock, user=ALLOCATOR)
+    component = Allocator(
+        AllocatorSettings(namespace=INSTALL, leader_elect=False),
+        Deps(cluster.clock, cluster.sink, access=fixed_access("http://memory"), transport=transport),
+    )
+    async with asyncio.TaskGroup() as group:
+
+        async def come() -> None:
+            await cluster.serve("new")
+            phases.append(component.phase())
+
+        def wall() -> datetime:
+            if component.phase() == "Standby" and not phases:
+                phases.append("Standby")
+                group.create_task(come())
+            return look()
+
+        monkeypatch.setattr(cluster.clock, "wall", wall)
+        running = group.create_task(component.run())
+        await cluster.clock.advance(5.0)
+        assert (phases, component.phase()) == (["Standby", "Standby"], "Running"), "it came in the middle"
+        assert len(await cluster.addresses("new")) == 1
+        component.stop()
+        await cluster.clock.advance(20.0)
+        assert running.done()
