@@ -626,3 +626,23 @@ def test_without_first_and_last_a_full_24_serves_254_and_says_so() -> None:
     refusal = desk.ask(service("late"))
     assert refusal is not None
     assert refusal.text == "default: 254 of 254 IPv4 addresses in use"
+
+
+def test_who_leaves_a_share_is_not_given_it_again_because_it_has_not_left_yet() -> None:
+    desk, shares = Desk(group()), {"purelb.io/allow-shared-ip": "key"}
+    assert desk.get(service("stays", annotations=shares)) == ("192.0.2.10",)
+    assert desk.get(service(annotations=shares, ports=(("TCP", 81),))) == ("192.0.2.10",)
+    assert desk.ask(service(ports=(("TCP", 81),))) is None
+    assert desk.held(service()) == ("192.0.2.11",), "without a key it has to go"
+    assert desk.ask(service(ports=(("TCP", 82),))) is None, "it is edited once more before that was published"
+    assert desk.held(service()) == ("192.0.2.11",)
+
+
+def test_what_is_kept_back_for_a_service_counts_against_the_quota_when_it_comes_again() -> None:
+    desk = Desk(group(reuse_delay="10m", quota_per_namespace=1))
+    assert desk.get(service()) == ("192.0.2.10",)
+    desk.gone(service())
+    assert desk.get(service("other")) == ("192.0.2.11",)
+    refusal = desk.ask(service(uid="another"))
+    assert refusal is not None
+    assert (refusal.reason, desk.held(service())) == ("QuotaExceeded", ())
