@@ -16,8 +16,18 @@ from purelb.allocator.claims import Plan
 from purelb.allocator.groups import Groups
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.ledger import Ledger
-from purelb.allocator.observed import Ownership, condition, entries_of, has_class, marked, no_address, published
+from purelb.allocator.observed import (
+    Ownership,
+    condition,
+    entries_of,
+    has_class,
+    marked,
+    no_address,
+    published,
+    says_we_gave,
+)
 from purelb.allocator.planning import Planned, keep, plan
+from purelb.allocator.ranges import Address
 from purelb.allocator.refusals import Refusal
 from purelb.allocator.serving import Rules, effective_local
 from purelb.allocator.sources.loans import Loans
@@ -112,6 +122,8 @@ def decide(
             return _in_spite_of(wish, adopted) if isinstance(wish, Refusal) else adopted
     if isinstance(wish, Refusal):
         return _unreadable(service, wish, recorded, ledger=ledger, groups=groups, rules=rules)
+    if wish.addresses and recorded == wish.text and _is_others_work(service, wish, ledger.standing(key, wish.asked)):
+        recorded = _ANY
     answer = plan(
         wish, recorded=recorded, ledger=ledger, groups=groups, rules=rules, advertised=advertised, loans=loans
     )
@@ -125,6 +137,13 @@ def _recorded(service: Service) -> str | None:
     """The wish under which the held addresses were agreed; edited text counts as not recorded."""
     text = annotations(service).get(words.ALLOCATED_WISH)
     return None if text is None or words.parse_wish(text) is None else text
+
+
+def _is_others_work(service: Service, wish: Wish, held: tuple[Address, ...]) -> bool:
+    """Whether what it holds, and did not ask for, was learnt from a status that somebody else wrote: our condition names something else."""
+    if set(wish.addresses) <= set(held) or held != published(service):
+        return False
+    return condition(service, reasons.ALLOCATED) is not None and not says_we_gave(service)
 
 
 def _unreadable(

@@ -158,3 +158,22 @@ async def test_what_we_refused_is_not_forgotten_when_somebody_publishes_another_
             await cluster.clock.advance(90.0)
             assert await cluster.addresses() == ("192.0.2.12",)
             assert await cluster.allocated() == ("False", "NotInAnyPool", f"{told}; keeps 192.0.2.12")
+
+
+async def test_what_somebody_wrote_while_nobody_led_is_not_what_its_user_agreed_to(cluster: Cluster) -> None:
+    """A term takes what is published for what was given; our condition knows better."""
+    async with cluster.allocator():
+        for name in ("web", "late"):
+            await cluster.serve(name, annotations=PINNED if name == "web" else {"purelb.io/addresses": "192.0.2.16"})
+            await cluster.clock.advance(1.0)
+    await publish(cluster, "192.0.2.12")
+    await publish(cluster, "192.0.2.13", name="late")
+    await cluster.serve("quick", annotations={"purelb.io/addresses": "192.0.2.16"})
+    await cluster.patch(SERVICES, "quick", {"metadata": {"annotations": {"purelb.io/allocated-by": "PureLB"}}}, "shop")
+    await publish(cluster, "192.0.2.16", name="quick")
+    told = "192.0.2.16 is held by shop/quick without a sharing key; keeps 192.0.2.13"
+    for _ in range(2):
+        async with cluster.allocator():
+            await cluster.clock.advance(90.0)
+            assert (await cluster.addresses(), await cluster.addresses("late")) == (("192.0.2.15",), ("192.0.2.13",))
+            assert await cluster.allocated("late") == ("False", "InUse", told)
