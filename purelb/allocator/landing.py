@@ -87,9 +87,10 @@ def _service_landed(
                 delay = min(delay, CONFLICT_WAIT)
             hands.later(key, delay, priority=priority_of(state, key))
         case Missing():
-            # The informer says so too, and that releases what it held.
-            hands.later(key, CONFLICT_WAIT, priority=priority_of(state, key))
-            hands.read(key)
+            # The informer says so too, and that releases what it held. Until then it is read again, ever later.
+            flights.unknown(key, flight, now)
+            delay = flights.delay(key, first=CONFLICT_WAIT, cap=CONFLICT_CAP)
+            hands.later(key, delay, priority=priority_of(state, key))
         case Refused(status=status, attempts=attempts):
             if attempts > 1:  # what was refused is the repetition
                 flights.unknown(key, flight, now)

@@ -12,7 +12,7 @@ from purelb.allocator.flights import CONFLICT_CAP, CONFLICT_WAIT
 from purelb.allocator.keys import ReadAgain
 from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.resources import NODES, SERVICES
-from purelb.kube.writer import Conflicted
+from purelb.kube.writer import Conflicted, Missing
 from purelb.sandbox.apiserver.faults import Answer, Delay, Rule
 from tests.allocator.cluster import ALLOCATOR, pool
 from tests.allocator.objects import INSTALL, key, service
@@ -108,3 +108,13 @@ async def test_who_met_a_conflict_does_not_wait_long_where_the_newer_version_is_
     bench.services.upsert(service(rv="2"))
     await bench.answer(Conflicted())
     assert bench.hands.waiting[-1] == (key("web"), CONFLICT_WAIT)
+
+
+async def test_a_service_that_the_server_does_not_know_is_read_again_before_anything_else_is_sent() -> None:
+    bench = Bench(service())
+    await bench.step()
+    await bench.answer(Missing())
+    assert bench.hands.waiting[-1] == (key("web"), CONFLICT_WAIT)
+    await bench.step(now=CONFLICT_WAIT)
+    assert bench.hands.reads == [key("web")], "if it is gone, its address is free as soon as that is known"
+    assert len(bench.hands.writes) == 1

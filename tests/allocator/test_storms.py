@@ -50,6 +50,21 @@ async def test_without_news_it_is_tried_after_a_quarter_of_a_second_then_later_a
         assert await cluster.addresses() == ("192.0.2.10",)
 
 
+async def test_a_service_that_is_there_for_us_and_not_for_the_server_is_tried_less_and_less_often(
+    cluster: Cluster,
+) -> None:
+    """Its end is known before a watch that hangs, or a list that is refused, has told it."""
+    gone = Rule(effect=Answer(code=404), subject=ALLOCATOR.name, verb="patch", resource="services/status")
+    number = cluster.core.faults.add(gone)
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.clock.advance(60.0)
+        assert 12 <= cluster.status_writes() <= 20
+        cluster.core.faults.remove(number)
+        await cluster.clock.advance(5.5)
+        assert await cluster.addresses() == ("192.0.2.10",)
+
+
 async def test_with_news_all_the_time_it_is_tried_once_for_each_of_them(cluster: Cluster) -> None:
     async with cluster.allocator():
         number = cluster.core.faults.add(CONFLICT)
