@@ -16,7 +16,7 @@ from purelb.allocator.sharing import Facts
 
 State = Literal["publishing", "held", "leaving"]
 Contest = Literal["", "learnt", "changed", "taken"]
-SourceKind = Literal["cluster IP", "published", "node", "gateway", "LAN"]
+SourceKind = Literal["cluster IP", "published", "node", "interface", "gateway", "LAN"]
 
 
 class Source(Struct, frozen=True, gc=False, order=True):

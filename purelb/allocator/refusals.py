@@ -215,7 +215,7 @@ def excluded(address: Address, group: str) -> Refusal:
 
 def reserved(address: Address, kind: str, name: str) -> Refusal:
     """`kind` is that of the ledger's sources."""
-    which = {"node": 1, "gateway": 2, "cluster IP": 3, "published": 4, "LAN": 5}[kind]
+    which = {"node": 1, "interface": 1, "gateway": 2, "cluster IP": 3, "published": 4, "LAN": 5}[kind]
     text = _say(reasons.ADDRESS_RESERVED, which, ip=ip_text(address), node=name, service=name)
     waits = (AddressChanges(address), GroupsChange(reasons.ADDRESS_RESERVED))
     return Refusal(reasons.ADDRESS_RESERVED, text, waits)

@@ -36,18 +36,23 @@ def of_service(ledger: Ledger, key: ServiceKey, service: Service | None, *, ours
 
 
 def of_node(ledger: Ledger, name: str, node: Node | None, report: LBNodeStatus | None) -> tuple[Address, ...]:
-    """Reserve what a Node and its agent's report say is the node's own, and its gateways."""
+    """Reserve what a Node and its agent's report say is the node's own, and its gateways.
+
+    What only stands on an interface may also have been left there by another load balancer that had it before us.
+    """
     own = [
         entry.address
         for entry in ((node.status.addresses or ()) if node is not None and node.status is not None else ())
         if entry.type in _NODE_ADDRESSES
     ]
+    there: list[str] = []
     gateways: list[str] = []
     interfaces = report.status.interfaces if report is not None and report.status is not None else ()
     for interface in (interfaces or ())[:_INTERFACES_MAX]:
-        own += (interface.addresses or ())[:_ADDRESSES_MAX]
+        there += (interface.addresses or ())[:_ADDRESSES_MAX]
         gateways += (interface.gateways or ())[:_GATEWAYS_MAX]
     ended = ledger.reserve(Source("node", name), _addresses(own))
+    ended = (*ended, *ledger.reserve(Source("interface", name), _addresses(there)))
     return (*ended, *ledger.reserve(Source("gateway", name), _addresses(gateways)))
 
 

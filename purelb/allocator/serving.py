@@ -112,7 +112,7 @@ class Asker:
         group = home_of(address, ledger=self._ledger, groups=self._groups).group
         if group is None or group.drain or self._groups.denial(group, wish.service.namespace) is not None:
             return False
-        if self.reserved(address) is not None:
+        if any(source.kind != "interface" for source in self._others_of(address)):
             return False
         if wish.addresses:  # a family without a request is filled from the group of the first request
             asked = [a for a in wish.addresses if a[0] == address[0]]
@@ -150,9 +150,12 @@ class Asker:
 
     def reserved(self, address: Address) -> Refusal | None:
         """Why nobody may have an address: it is a node's, a Service's or a stranger's. What stands in its own status a Service may have."""
-        own = Source("published", str(self.wish.service))
-        sources = [source for source in self._ledger.reserved.get(address, ()) if source != own]
+        sources = self._others_of(address)
         return because.reserved(address, sources[0].kind, sources[0].name) if sources else None
+
+    def _others_of(self, address: Address) -> list[Source]:
+        own = Source("published", str(self.wish.service))
+        return [source for source in self._ledger.reserved.get(address, ()) if source != own]
 
     @property
     def _elsewhere(self) -> Group | None:

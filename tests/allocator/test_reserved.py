@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from purelb.allocator.ranges import ip_text
 from purelb.allocator.reservations import of_node, of_service
+from purelb.api.kinds import InterfaceReport, LBNodeStatus, NodeReport
 from purelb.kube.model import Node, NodeAddress, NodeStatus, ObjectMeta
 from tests.allocator.desk import Desk
 from tests.allocator.objects import group, key, service, v4, v6
@@ -105,3 +106,17 @@ def test_what_is_kept_back_for_a_service_is_not_given_to_it_when_it_has_become_a
     desk.gone(service())
     a_node_has(desk, "192.0.2.10")
     assert desk.get(service(uid="another")) == ("192.0.2.11",)
+
+
+def test_what_a_node_only_has_on_an_interface_is_given_to_nobody_and_no_reason_to_leave_it() -> None:
+    """The load balancer before us may have left it there."""
+    desk = Desk(group())
+    assert desk.get(service()) == ("192.0.2.10",)
+    left = (InterfaceReport(name="eth0", addresses=("192.0.2.10/24", "192.0.2.11")),)
+    of_node(desk.ledger, "n1", None, LBNodeStatus(metadata=ObjectMeta(name="n1"), status=NodeReport(interfaces=left)))
+    assert desk.get(service(annotations={"purelb.io/re-evaluate": "true"})) == ("192.0.2.10",)
+    assert desk.get(service("other")) == ("192.0.2.12",)
+    refusal = desk.ask(service("asks", annotations={"purelb.io/addresses": "192.0.2.11"}))
+    assert refusal is not None
+    assert (refusal.reason, refusal.text) == ("AddressReserved", "192.0.2.11 is an address of node n1")
+    assert len(of_node(desk.ledger, "n1", None, None)) == 2
