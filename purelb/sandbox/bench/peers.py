@@ -6,7 +6,8 @@ serves Services without a class, as load balancers do when nobody says otherwise
 in turns, the order alternating, and each figure of ours has its ratio to the peer's: a bare number from another machine says nothing.
 Nothing is assumed of the peer but that it writes ingress addresses: it is there once it has served a Service that nothing is measured of.
 
-Here is its allocation; `peers_bursting`, `peers_announcing` and `peers_resting` compare what can be seen of the rest. Not measured are its
+Here is its allocation, by ours without a node agent: where that lasts, ours warns of it in an Event of each Service, which is among its
+writes of any kind. `peers_bursting`, `peers_announcing` and `peers_resting` compare what can be seen of the rest. Not measured are its
 start and its memory, which may be elsewhere than this process can look, and its failover: that needs nodes whose power we can take.
 """
 
