@@ -8,11 +8,15 @@ from typing import Any
 import msgspec
 import pytest
 
+from purelb.allocator import groupstatus
+from purelb.allocator.groups import Groups
+from purelb.allocator.ledger import Ledger
 from purelb.api.kinds import SERVICE_GROUPS, ServiceGroupStatus
+from purelb.kube.model import LabelSelector
 from purelb.kube.resources import NAMESPACES, SERVICES
 from purelb.sandbox.apiserver.faults import Answer, Rule
 from tests.allocator.cluster import Cluster, pool
-from tests.allocator.objects import INSTALL
+from tests.allocator.objects import INSTALL, group
 
 PATH = "/servicegroups/default/status"
 
@@ -192,3 +196,16 @@ async def test_what_became_of_a_group_is_told_once_however_often_its_status_cann
         await cluster.clock.advance(5.0)
         assert (await status(cluster))["conditions"] == ready("Accepted", "accepted", generation=3)
         assert sorted(await told()) == ["Accepted", "Accepted", "Draining"]
+
+
+@pytest.mark.parametrize("count", [1024, 1025])
+def test_of_the_namespaces_that_a_group_serves_1024_are_listed_at_most(count: int) -> None:
+    selecting = {"matchExpressions": [{"key": "tier", "operator": "DoesNotExist"}]}
+    groups = Groups(
+        [group(namespaces=["attic"], namespace_selector=msgspec.convert(selecting, LabelSelector))],
+        install_namespace=INSTALL,
+    )
+    (standing,) = groups.standings.values()
+    names = tuple(f"n{number:04}" for number in range(count - 1))
+    found = groupstatus.desired(standing, groups=groups, ledger=Ledger(), namespaces=names)
+    assert found.fields["boundNamespaces"] == ["attic", *names][:1024]

@@ -231,6 +231,34 @@ def test_addresses_that_can_serve_nobody_are_left_out_and_told(
     assert size(entry.intervals) + size(entry.excluded) == size(entry.covered)
 
 
+def test_as_many_exclusions_as_are_allowed_are_read_and_one_more_is_not() -> None:
+    excludes = [f"192.0.2.{number}" for number in range(256)]
+    spare = {"pool": "192.0.2.0/24, 198.51.100.1", "subnet": "0.0.0.0/0"}
+    assert listed(group({"remote": {"v4pool": {**spare, "exclude": excludes}}})) == ["198.51.100.1"]
+    answer = refused({"remote": {"v4pool": {**spare, "exclude": [*excludes, "192.0.2.1"]}}})
+    assert answer == Refusal("InvalidSpec", "v4pool.exclude: 257 items are more than 256")
+
+
+@pytest.mark.parametrize("holes", [8191, 8192])
+def test_exclusions_may_leave_8192_intervals_and_not_one_more(holes: int) -> None:
+    pierced = ", ".join(f"10.{number >> 7}.{2 * number & 255}.1" for number in range(holes))
+    spec = {"remote": {"v4pool": {"pool": "10.0.0.0/8", "subnet": "10.0.0.0/8", "exclude": [pierced]}}}
+    if holes == 8191:
+        assert sum(len(entry.intervals) for entry in group(spec).entries) == 8192
+    else:
+        assert refused(spec).text.startswith("more than 8192 intervals are left after exclusions")
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_group_may_name_8192_items_though_they_are_few_addresses_and_not_one_more(more: int) -> None:
+    pools = [{"pool": ",".join(["192.0.2.1"] * count), "subnet": "192.0.2.0/24"} for count in (4096, 4096 + more)]
+    spec = {"remote": {"v4pools": pools}}
+    if not more:
+        assert listed(group(spec)) == ["192.0.2.1"]
+    else:
+        assert refused(spec).text.startswith("more than 8192 intervals")
+
+
 @pytest.mark.parametrize(
     ("family", "pool", "subnet", "told"),
     [

@@ -90,3 +90,8 @@ def test_foreign_text_is_shown_without_anything_that_moves_a_cursor(text: str) -
     assert len(shown(text)) <= 128
     assert not any(char in "\x1b\r\n\x00\u202e\u2028" for char in shown(text))
     shown(text).encode()
+
+
+def test_foreign_text_of_128_characters_is_shown_whole_and_a_longer_one_is_cut_to_that() -> None:
+    assert shown("x" * 128) == "x" * 128
+    assert shown("x" * 129) == "x" * 125 + "..."
