@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -113,3 +114,22 @@ def test_who_has_to_go_of_those_on_an_address_is_whoever_would_be_found_by_askin
     blame(ledger, ADDRESS, by_key.get)
     contests = {key: holder.contest for key, holder in ledger.claims[ADDRESS].holders.items()}
     assert contests == who_has_to_go(holders, told)
+
+
+@pytest.mark.parametrize("who", ["older", "younger"])
+def test_where_a_shared_address_came_from_is_learnt_from_whichever_of_its_services_still_says_so(who: str) -> None:
+    noted = {"purelb.io/allocated-from": "gone", "purelb.io/pool-type": "remote"}
+    services = [
+        service(
+            name,
+            created=f"2026-01-0{day}T00:00:00Z",
+            ports=(("TCP", 80 + day),),
+            ingress=("192.0.2.10",),
+            annotations={"purelb.io/allow-shared-ip": "web", **(noted if name == who else {})},
+        )
+        for day, name in enumerate(("older", "younger"), start=1)
+    ]
+    ledger = Ledger()
+    learn_all(services, ledger=ledger, groups=Groups(), rules=Rules())
+    assert len(ledger.claims[ADDRESS].holders) == 2
+    assert (ledger.claims[ADDRESS].origin.group, ledger.claims[ADDRESS].origin.announce) == ("gone", "remote")
