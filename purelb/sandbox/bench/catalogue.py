@@ -63,7 +63,9 @@ SUITES: Final[Mapping[str, About]] = {
     ),
     "peer": About(
         measures="The same Services, by the same client, on another cluster of the machine whose load balancer is somebody "
-        "else's, in turns: allocation; announcing, where its node is on this LAN; writes and requests at rest. Not failover, "
+        "else's, in turns: allocation; announcing, where its node is on this LAN; writes and requests at rest. Bursts and "
+        "the writes of a Service need `--peer-allocator NAME=COMMAND` (and `--peer-agent`), which start the peer for its turns; its "
+        "API server is best started with `python -m hack.control_plane --without-controllers up`, as ours is. Not failover, "
         "which needs nodes whose power can be taken.",
         needs="peer",
     ),
