@@ -244,7 +244,7 @@ class Groups:
             marked = ranked[0].namespace_default
             refusal = because.ambiguous_group(tied, namespace, marked=marked)
             fallback = self.accepted.get(DEFAULT_GROUP)
-            if namespace in self.fenced or fallback is None or fallback not in allowed or fallback in serving:
+            if fallback is None or fallback not in allowed:  # as no open one is where the namespace is fenced
                 return refusal
             if fallback.namespaces or fallback.namespace_selector is not None:
                 return refusal

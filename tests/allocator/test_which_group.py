@@ -116,6 +116,26 @@ def test_open_groups_are_filled_one_after_the_other_with_a_priority_or_without()
         numbered("c", 4, auto_assign=True, priority=7),
     ]
     assert order(*groups, many=5) == [4, 2, 3, 1, "PoolExhausted"]
+    desk = Desk(*groups)
+    for number in range(4):
+        desk.get(service(f"s{number}"))
+    refusal = desk.ask(service("late"))
+    assert refusal is not None
+    full = "PoolExhausted (1 of 1 IPv4 addresses in use)"
+    assert refusal.text == f"c: {full}; default: {full}; a: {full}; b: {full}"
+
+
+def test_of_two_open_groups_alike_the_first_by_name_is_taken_and_nobody_calls_that_ambiguous() -> None:
+    assert order(numbered("b", 1, auto_assign=True), numbered("a", 2, auto_assign=True), many=3) == [
+        2,
+        1,
+        "PoolExhausted",
+    ]
+
+
+def test_a_default_that_serves_the_namespace_as_well_is_no_open_one_to_fall_back_on() -> None:
+    alike = [numbered(name, at, **SHOP, namespace_default=True) for at, name in enumerate(("aaa", "bbb"))]
+    assert order(*alike, numbered("default", 3, **SHOP)) == ["AmbiguousGroup"]
 
 
 def test_a_group_whose_selector_does_not_match_is_no_way_out_either() -> None:
