@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
 from typing import Any
 
+import msgspec
 import pytest
 
+from purelb.allocator import reservations
+from purelb.allocator.ledger import Ledger
 from purelb.allocator.observed import Ownership
-from purelb.api.kinds import LB_NODE_STATUSES, SERVICE_GROUPS
+from purelb.api.kinds import LB_NODE_STATUSES, SERVICE_GROUPS, LBNodeStatus
 from purelb.kube.resources import NAMESPACES, SERVICES
 from purelb.sandbox.apiserver.faults import Delay, Rule
 from tests.allocator.cluster import ALLOCATOR, Cluster, pool
@@ -202,3 +206,14 @@ async def test_reports_of_another_namespace_without_a_lease_or_of_nobodys_addres
         await node.report(*[(ip, "eth0") for ip in many])
         await cluster.clock.advance(5.0)
         assert await cluster.service() == before
+
+
+def test_of_a_report_as_much_is_believed_as_an_agent_may_write_and_no_more() -> None:
+    own = [{"name": f"eth{n}", "addresses": [f"10.{n}.0.{each}" for each in range(65)]} for n in range(65)]
+    own[0]["gateways"] = [f"10.200.0.{each}" for each in range(9)]
+    body = {"metadata": {"name": "n"}, "status": {"interfaces": own}}
+    ledger = Ledger()
+    reservations.of_node(ledger, "n", None, msgspec.convert(body, LBNodeStatus))
+    addresses = {int(IPv4Address(f"10.{n}.0.{each}")) for n in range(64) for each in range(64)}
+    gateways = {int(IPv4Address(f"10.200.0.{each}")) for each in range(8)}
+    assert {number for _, number in ledger.reserved} == addresses | gateways
