@@ -109,6 +109,11 @@ async def test_a_plugin_may_complain_at_length_before_it_answers() -> None:
 async def test_a_plugin_that_never_stops_talking_is_heard_up_to_a_limit() -> None:
     with pytest.raises(PluginError, match="no ExecCredential"):
         await run(f"yes | head -c {3 * SAID_MAX_BYTES}")
+    answer = says('{"token": "t"}')
+    blanks = "head -c {} /dev/zero | tr '\\0' ' '; {}"  # which mean nothing to whoever reads JSON
+    assert (await run(blanks.format(SAID_MAX_BYTES // 2, answer))).token == "t"
+    with pytest.raises(PluginError, match="no ExecCredential"):
+        await run(blanks.format(SAID_MAX_BYTES, answer))
 
 
 REFUSED = {
