@@ -10,7 +10,7 @@ import pytest
 
 from purelb.allocator.restores import FREE, Restores
 from purelb.kube.resources import SERVICES
-from purelb.sandbox.apiserver.faults import Answer, Rule
+from purelb.sandbox.apiserver.faults import Answer, Delay, Rule
 from tests.allocator.cluster import ALLOCATOR, pool
 from tests.allocator.objects import key
 
@@ -47,6 +47,25 @@ async def test_without_news_it_is_tried_after_a_quarter_of_a_second_then_later_a
         assert 12 <= len(tries) <= 20
         cluster.core.faults.remove(number)
         await cluster.clock.advance(5.5)
+        assert await cluster.addresses() == ("192.0.2.10",)
+
+
+async def test_who_was_edited_while_a_write_was_on_its_way_does_not_wait_for_the_end_of_a_long_row(
+    cluster: Cluster,
+) -> None:
+    """What makes the next try worth while was heard before the refusal of this one."""
+    async with cluster.allocator():
+        number = cluster.core.faults.add(CONFLICT)
+        await cluster.serve()
+        await cluster.clock.advance(60.0)
+        cluster.core.faults.remove(number)
+        slow = Rule(effect=Delay(seconds=1.0), subject=ALLOCATOR.name, verb="patch", resource="services/status")
+        cluster.core.faults.add(slow)
+        count = cluster.status_writes()
+        while cluster.status_writes() == count:
+            await cluster.clock.advance(1 / 16)
+        await cluster.patch(SERVICES, "web", {"metadata": {"labels": {"some": "label"}}}, "shop")
+        await cluster.clock.advance(1.0 + 0.5 + 1.0)
         assert await cluster.addresses() == ("192.0.2.10",)
 
 
