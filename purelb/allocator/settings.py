@@ -58,7 +58,9 @@ def rules(settings: AllocatorSettings) -> Iterator[Problem]:
         text = "the install namespace is unknown: set PURELB_NAMESPACE (downward API metadata.namespace) or --namespace"
         yield Problem("--namespace", text)
     if settings.namespace and not names.is_namespace(settings.namespace):
-        yield Problem("--namespace", f"{quoted(settings.namespace)} is no name of a namespace: write for example purelb")
+        yield Problem(
+            "--namespace", f"{quoted(settings.namespace)} is no name of a namespace: write for example purelb"
+        )
     if not settings.lb_class:
         yield Problem("--lb-class", "names no class")
     for name in settings.lb_class:
