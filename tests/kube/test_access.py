@@ -731,7 +731,8 @@ async def test_of_a_plugin_that_hangs_one_runs_at_a_time_however_often_it_is_ask
     (tmp_path / "hangs").touch()
     for started in (1, 2, 3):
         async with asyncio.TaskGroup() as group:
-            asking = [group.create_task(access.credentials.renewed(old, 10.0 * started)) for _ in range(3)]
+            moments = [100.0 * started + 10.0 * number for number in range(3)]  # more apart than two loads have to be
+            asking = [group.create_task(access.credentials.renewed(old, now)) for now in moments]
             pids = await begun(tmp_path / "pids", started)
             await only(pids, pids[-1])
             for task in reversed(asking):  # the last is the one that runs it, or another would take over
