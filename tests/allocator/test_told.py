@@ -114,7 +114,7 @@ def test_it_is_announced(
         assert found.due is None, "it stays like that"
 
 
-UNKNOWN = "n1: Whatever one? two"
+UNKNOWN = "n1: What?ever one? two"
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ UNKNOWN = "n1: Whatever one? two"
             id="the kernel refused",
         ),
         pytest.param(
-            {"n1": withheld(A, "Whatever", "one\x00 two")},
+            {"n1": withheld(A, "What\x00ever", "one\x00 two")},
             (local(A),),
             "AnnouncementFailed",
             UNKNOWN,
