@@ -122,7 +122,7 @@ def decide(
             return _in_spite_of(wish, adopted) if isinstance(wish, Refusal) else adopted
     if isinstance(wish, Refusal):
         return _unreadable(service, wish, recorded, ledger=ledger, groups=groups, rules=rules)
-    if wish.addresses and recorded == wish.text and _is_others_work(service, wish, ledger.standing(key, wish.asked)):
+    if wish.addresses and _is_unheard(service, wish, recorded, ledger.standing(key, wish.asked)):
         recorded = _ANY
     answer = plan(
         wish, recorded=recorded, ledger=ledger, groups=groups, rules=rules, advertised=advertised, loans=loans
@@ -139,11 +139,17 @@ def _recorded(service: Service) -> str | None:
     return None if text is None or words.parse_wish(text) is None else text
 
 
-def _is_others_work(service: Service, wish: Wish, held: tuple[Address, ...]) -> bool:
-    """Whether what it holds, and did not ask for, was learnt from a status that somebody else wrote: our condition names something else."""
-    if set(wish.addresses) <= set(held) or held != published(service):
+def _is_unheard(service: Service, wish: Wish, recorded: str | None, held: tuple[Address, ...]) -> bool:
+    """Whether it holds what it did not ask for, although its user asked us, and nobody agreed to that.
+
+    Where our condition stands we served it before. So its record was taken away while nobody led, with a manifest that may ask for
+    something else; or it was learnt from a status that somebody else wrote, and our condition names something else.
+    """
+    if not held or set(wish.addresses) <= set(held) or held != published(service):
         return False
-    return condition(service, reasons.ALLOCATED) is not None and not says_we_gave(service)
+    if condition(service, reasons.ALLOCATED) is None:
+        return False  # left by PureLB (Go)
+    return recorded is None or (recorded == wish.text and not says_we_gave(service))
 
 
 def _unreadable(

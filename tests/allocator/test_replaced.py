@@ -82,6 +82,27 @@ async def test_what_could_not_be_given_today_stays_where_it_is(
         assert "ForeignIngress" not in {reason for _, reason, _ in await cluster.events()}
 
 
+@pytest.mark.parametrize("leads", [True, False], ids=["while we lead", "while nobody leads"])
+async def test_an_address_that_the_new_manifest_asks_for_is_given(cluster: Cluster, *, leads: bool) -> None:
+    """Who asked in vain before we came carries no condition of ours."""
+    async with cluster.allocator():
+        await cluster.serve()
+        await cluster.serve("late")
+        await cluster.clock.advance(1.0)
+        if leads:
+            await put(cluster, {"purelb.io/addresses": "192.0.2.12"})
+            await cluster.clock.advance(1.0)
+    if not leads:
+        await put(cluster, {"purelb.io/addresses": "192.0.2.12"})
+    await put(cluster, {"purelb.io/addresses": "192.0.2.13"}, "late")
+    for _ in range(2):
+        async with cluster.allocator():
+            await cluster.clock.advance(90.0)
+            assert await cluster.addresses() == ("192.0.2.12",)
+            told = "192.0.2.13 is in no ServiceGroup; keeps 192.0.2.11"
+            assert await cluster.allocated("late") == ("False", "NotInAnyPool", told)
+
+
 async def test_who_was_refused_a_change_keeps_what_its_condition_says_it_keeps(cluster: Cluster) -> None:
     async with cluster.allocator(default_announcer="PureLB"):
         await cluster.serve(loadBalancerClass=None)
