@@ -63,11 +63,9 @@ def mine_of(
     for address in standing:
         holders = ledger.claims[address].holders
         own = holders[wish.service]
-        if ledger.on_lan(address) and address not in wish.addresses:
-            movable.append(address)
-            continue
+        staying = movable if ledger.on_lan(address) and address not in wish.addresses else kept
         if own.facts == facts and not own.contest and own.state != "leaving":  # who leaves, others did not look at
-            kept.append(address)
+            staying.append(address)
             continue
         clashes: list[_Clash] = [
             (reason, key, other)
@@ -76,12 +74,12 @@ def mine_of(
         ]
         clashes = _in_the_way(wish, facts, clashes, holders, ledger)
         if not clashes:
-            kept.append(address)
+            staying.append(address)
             continue
         reason, key, other = clashes[0]
         blameless = own.contest in {"", "learnt"} and own.state != "leaving" and _as_before(own.facts, facts, clashes)
         if blameless or (own.contest == "learnt" and own.facts == facts):
-            kept.append(address)
+            staying.append(address)
             if own.contest:
                 contests.append((address, "learnt"))
                 objections.append((address, because.address_conflict(address, key)))

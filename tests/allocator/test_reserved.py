@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from purelb.allocator.ranges import ip_text
 from purelb.allocator.reservations import of_node, of_service
+from purelb.allocator.taken import on_lan
 from purelb.api.kinds import InterfaceReport, LBNodeStatus, NodeReport
 from purelb.kube.model import Node, NodeAddress, NodeStatus, ObjectMeta
 from tests.allocator.desk import Desk
-from tests.allocator.objects import group, key, service, v4, v6
+from tests.allocator.objects import group, ip, key, service, v4, v6
 
 if TYPE_CHECKING:
     from purelb.allocator.claims import Source
@@ -53,12 +54,12 @@ def test_both_cluster_ips_of_a_service_are_reserved_and_named() -> None:
     desk = Desk(group("default", v4("192.0.2.10-192.0.2.11"), v6("2001:db8::10-2001:db8::11")))
     ips = ("192.0.2.10", "2001:db8::10")
     of_service(desk.ledger, key("api"), service("api", cluster_ip=ips[0], cluster_ips=ips), ours=False)
-    assert reserved(desk.ledger) == {ip: [("cluster IP", "shop/api")] for ip in ips}
+    assert reserved(desk.ledger) == {text: [("cluster IP", "shop/api")] for text in ips}
     assert desk.get(service(families=("IPv4", "IPv6"))) == ("192.0.2.11", "2001:db8::11")
-    for ip in ips:
-        refusal = desk.ask(service("wants", families=("IPv4", "IPv6"), annotations={"purelb.io/addresses": ip}))
+    for text in ips:
+        refusal = desk.ask(service("wants", families=("IPv4", "IPv6"), annotations={"purelb.io/addresses": text}))
         assert refusal is not None
-        assert (refusal.reason, refusal.text) == ("AddressReserved", f"{ip} is the cluster IP of shop/api")
+        assert (refusal.reason, refusal.text) == ("AddressReserved", f"{text} is the cluster IP of shop/api")
 
 
 def test_a_service_may_have_what_stands_in_its_own_status_and_nobody_else_may() -> None:
@@ -120,3 +121,17 @@ def test_what_a_node_only_has_on_an_interface_is_given_to_nobody_and_no_reason_t
     assert refusal is not None
     assert (refusal.reason, refusal.text) == ("AddressReserved", "192.0.2.11 is an address of node n1")
     assert len(of_node(desk.ledger, "n1", None, None)) == 2
+
+
+def test_who_gives_up_the_key_of_an_address_that_another_host_has_too_stays_contested_where_there_is_no_other() -> None:
+    """Both are reasons to leave it, and the one must not hide the other: the rest of the crowd did not change."""
+    desk = Desk(group("default", v4("192.0.2.10")))
+    shared = {"purelb.io/allow-shared-ip": "k"}
+    for name, port in (("web", 80), ("other", 81)):
+        assert desk.get(service(name, annotations=shared, ports=(("TCP", port),))) == ("192.0.2.10",)
+    desk.ledger.reserve(on_lan(ip("192.0.2.10")), (ip("192.0.2.10"),))
+    refusal = desk.ask(service("web"))
+    assert refusal is not None
+    assert refusal.reason == "InUse"
+    assert desk.held(service("web")) == desk.held(service("other")) == ("192.0.2.10",)
+    assert desk.ledger.claims[ip("192.0.2.10")].contested
