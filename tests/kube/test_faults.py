@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import operator
 import random
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -30,12 +33,12 @@ from tests.kube.whole import INDICES, MARK, Marker
 from tests.virtual_clock import VirtualClock
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import AsyncIterator
 
     from purelb.kube.elector import Term
 
 SUBJECTS = "marker-*"
+SERVERS_PAST = "purelb.sandbox.apiserver.mvcc."  # forgotten in blocks
 
 
 class World:
@@ -337,11 +340,14 @@ async def test_after_a_pause_of_the_machine_nothing_is_sent_that_was_decided_bef
 
 
 async def test_whatever_happens_again_and_again_nothing_piles_up() -> None:
-    """All faults in turn, six times over: of no class of ours, and of no task or future, are there more than there were."""
+    """All faults in turn, twelve times over: of no class of ours, and of no task or future, are there more than there were.
+
+    Who leads, and whether that term wrote already, differs from one time to the next: so the most of six is compared with the most of six.
+    """
     found: list[Counter[str]] = []
     asyncio.get_running_loop().set_debug(False)  # it keeps the stack of every callback: ten times as slow
     async with running() as world:
-        for _ in range(6):
+        for _ in range(12):
             for rules in FAULTS.values():
                 world.order(*rules)
                 world.relist()
@@ -353,7 +359,7 @@ async def test_whatever_happens_again_and_again_nothing_piles_up() -> None:
             await world.clock.advance(700.0)  # streams that fell silent end, series of Events are forgotten
             assert world.healed()
             found.append(holding(world))
-    before, after = found[1], found[-1]  # who leads changes from one to the next: compare those with the same leader
+    before, after = (functools.reduce(operator.or_, half) for half in (found[:6], found[6:]))
     assert {kind: count - before[kind] for kind, count in after.items() if count > before[kind]} == {}
 
 
@@ -362,4 +368,5 @@ def holding(world: World) -> Counter[str]:
     world.log.clear()
     world.core.tick(world.clock.now())
     world.core.compact()
-    return held(world.markers)
+    found = held(world.markers)
+    return Counter({kind: count for kind, count in found.items() if not kind.startswith(SERVERS_PAST)})
