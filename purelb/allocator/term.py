@@ -24,7 +24,7 @@ from purelb.kube.bell import Bell
 from purelb.kube.client import ApiClient
 from purelb.kube.clock import Clock
 from purelb.kube.metrics import Sample, Sink
-from purelb.kube.owner import Done, Outcome, Owner
+from purelb.kube.owner import After, Done, Outcome, Owner
 from purelb.kube.queue import URGENT, WorkQueue
 from purelb.kube.recorder import Recorder
 from purelb.kube.writer import Fence, Writer
@@ -36,6 +36,7 @@ from purelb.process.turns import counted, turn_of
 TURN_FOR: Final = 2.0
 DRAIN_FOR: Final = 4.0
 ANSWERS_FOR: Final = 1.0
+LAPSED_FOR: Final = 0.25  # a fence that has passed: soon the elector has ended the term, or renewed the lease after all
 
 
 class Term:
@@ -65,6 +66,7 @@ class Term:
         self._asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._world = world
         self._clock = clock
+        self._fence = fence
         self._queue: WorkQueue[Key] = WorkQueue(clock=clock, name="allocator", sink=sink)
         self._writer = Writer(client, clock=clock, fence=fence, workers=writers, sink=sink)
         self._callers = Callers(sources, clock=clock, answered=self._source_answered)
@@ -166,6 +168,9 @@ class Term:
     async def _step(self, key: Key, now: float) -> Outcome:
         if self._draining and not isinstance(key, Wrote):
             return Done()
+        if self._fence is not None and not self._fence.valid(now):
+            # We were suspended: to a former leader what the next one did is a conflict, and it would tell users so.
+            return After(LAPSED_FOR)
         try:
             return await counted(self._reconciler.step(key, now), clock=self._clock, sink=self._courier.sink)
         finally:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -243,6 +244,24 @@ async def test_a_late_write_that_cannot_be_put_back_for_a_while_is_told_once(clu
         await cluster.clock.advance(120.0)
         assert (await cluster.addresses("older"), await cluster.addresses("younger")) == (("192.0.2.10",), ())
         assert await conflicts(cluster) == ["younger"]
+
+
+async def test_a_leader_that_was_suspended_says_nothing_of_what_the_next_one_did_meanwhile(cluster: Cluster) -> None:
+    """To its ledger what the next leader published is a conflict. Nobody has to go, so nobody may be told."""
+    await cluster.serve("older")
+    await cluster.clock.advance(1.1)
+    await cluster.serve("younger", annotations={"purelb.io/service-group": "nowhere"})
+    async with cluster.allocator(leader_elect=True) as component:
+        await cluster.clock.advance(5.0)
+        assert (component.phase(), await cluster.addresses("older")) == ("Running", ("192.0.2.10",))
+        cluster.clock.jump(60.0)
+        await cluster.patch(SERVICES, "younger", LATE, "shop", subresource="status")
+        for _ in range(100):  # its watch tells it before it hears that its lease is lost
+            await asyncio.sleep(0)
+        assert component.phase() == "Running"
+        while component.phase() == "Running":
+            await cluster.clock.advance(1 / 64)
+        assert await conflicts(cluster) == []
 
 
 async def test_a_former_leaders_late_write_moves_the_younger_service(cluster: Cluster) -> None:
