@@ -35,6 +35,9 @@ log: Final = logging.getLogger(__name__)
 # Seconds for each write before it: twice what one takes on a busy server, so that it is rather late than early.
 AFTERWARDS_EACH: Final = 0.005
 AFTERWARDS_MOST: Final = 5.0
+BURST: Final = (
+    16  # with so many unanswered writes the applied ones are taken in later: those who have no address come first
+)
 
 
 class Courier:
@@ -52,7 +55,7 @@ class Courier:
         sink: Sink,
         answered_at: Callable[[], float],
         ask_whether_it_answers: Callable[[], None],
-        landed: Callable[[int, WriteResult], None],
+        landed: Callable[[int, WriteResult, float], None],
         callers: Callers,
     ) -> None:
         self._callers = callers
@@ -93,6 +96,7 @@ class Courier:
         subresource: str | None,
         slot: str,
         priority: int,
+        patient: bool = False,
     ) -> None:
         def reply(result: WriteResult) -> None:
             if isinstance(result, Written) and isinstance(result.obj, Service):
@@ -101,8 +105,11 @@ class Courier:
                 self._world.groups.note_write(result.obj)
             elif isinstance(result, Written) and isinstance(result.obj, LBNodeAgent):
                 self._world.agents.note_write(result.obj)
-            self._landed(number, result)
-            self._queue.add(Wrote(number), priority=URGENT)
+            self._landed(number, result, self._clock.now())
+            if patient and isinstance(result, Written) and self._writer.unanswered > BURST:
+                self.afterwards(ServiceKey(namespace, name))
+            else:
+                self._queue.add(Wrote(number), priority=URGENT)
 
         write = Write(
             target=Target(resource, namespace, name),

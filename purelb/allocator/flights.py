@@ -14,7 +14,7 @@ from msgspec import Struct
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.occasions import Occasion
 from purelb.allocator.publish import Desired
-from purelb.kube.writer import WriteResult
+from purelb.kube.writer import WriteResult, Written
 
 Purpose = Literal["status", "policy", "group", "agent"]
 
@@ -60,7 +60,7 @@ class Unsure(Struct):
 
 class Flights:
     def __init__(self) -> None:
-        self._results: dict[int, WriteResult] = {}
+        self._results: dict[int, tuple[WriteResult, float]] = {}
         self._flights: dict[int, Flight] = {}
         self._by_service: dict[ServiceKey, int] = {}
         self._asked: set[ServiceKey] = set()
@@ -77,19 +77,31 @@ class Flights:
             self._by_service[flight.service] = self._numbers
         return self._numbers
 
-    def answer(self, number: int, result: WriteResult) -> None:
+    def answer(self, number: int, result: WriteResult, at: float) -> None:
         """The writer has answered; called from its task, so nothing is decided here."""
-        self._results[number] = result
+        if number in self._flights:
+            self._results[number] = result, at
 
-    def land(self, number: int) -> tuple[Flight, WriteResult] | None:
-        """The flight and its answer, once. None when its Service has gone meanwhile."""
-        result = self._results.pop(number, None)
+    def land(self, number: int) -> tuple[Flight, WriteResult, float] | None:
+        """The flight, its answer and when that came, once. None when it was taken in already, or its Service has gone meanwhile."""
+        answer = self._results.pop(number, None)
         flight = self._flights.pop(number, None)
-        if flight is None or result is None:
+        if flight is None or answer is None:
             return None
         if flight.service is not None and self._by_service.get(flight.service) == number:
             del self._by_service[flight.service]
-        return flight, result
+        return flight, *answer
+
+    def applied(self, service: ServiceKey) -> int | None:
+        """The number of the Service's write that was applied, and that nobody has taken in yet."""
+        number = self._by_service.get(service)
+        answer = self._results.get(number) if number is not None else None
+        return number if answer is not None and isinstance(answer[0], Written) else None
+
+    @property
+    def answered(self) -> tuple[int, ...]:
+        """The numbers of all writes whose answers nobody has taken in yet."""
+        return tuple(self._results)
 
     def aloft(self, service: ServiceKey) -> bool:
         """Whether a write of the Service is on its way."""
@@ -111,6 +123,7 @@ class Flights:
         number = self._by_service.pop(service, None)
         if number is not None:
             del self._flights[number]
+            self._results.pop(number, None)
         self._unsure.pop(service, None)
         self._maybe.pop(service, None)
         self._failures.pop(service, None)

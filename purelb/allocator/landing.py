@@ -49,20 +49,28 @@ log: Final = logging.getLogger(__name__)
 TOLD_AGAIN: Final = 3
 
 
-def land(state: State, hands: Hands, number: int, now: float) -> None:
-    """Take in the answer to a write."""
+def land(state: State, hands: Hands, number: int, now: float, *, in_its_turn: bool = False) -> None:
+    """Take in the answer to a write. `in_its_turn`: its Service has its turn already, and needs none for this."""
     landed = state.flights.land(number)
     if landed is None:
         return  # its Service has gone meanwhile
-    flight, result = landed
+    flight, result, at = landed
     if flight.service is not None:
-        _service_landed(state, hands, flight, flight.service, result, now)
+        _service_landed(state, hands, flight, flight.service, result, now, at=at, in_its_turn=in_its_turn)
     else:
         statuses.landed(state, hands, flight, result, now)
 
 
 def _service_landed(
-    state: State, hands: Hands, flight: Flight, key: ServiceKey, result: WriteResult, now: float
+    state: State,
+    hands: Hands,
+    flight: Flight,
+    key: ServiceKey,
+    result: WriteResult,
+    now: float,
+    *,
+    at: float,
+    in_its_turn: bool,
 ) -> None:
     flights = state.flights
     asked = flights.asked_after(key)
@@ -71,8 +79,10 @@ def _service_landed(
             flights.succeeded(key)
             state.tally.written(key)
             if isinstance(obj, Service):
-                _applied(state, hands, flight, key, obj, now, answered=True)
-            if flight.desired is None:
+                _applied(state, hands, flight, key, obj, at, answered=True)
+            if in_its_turn:
+                pass
+            elif flight.desired is None:
                 hands.soon(key)
             elif asked:
                 hands.soon(key, priority=INITIAL)
@@ -197,6 +207,9 @@ def tell(state: State, hands: Hands, key: ServiceKey, now: float) -> None:
 
 def tell_all(state: State, hands: Hands, now: float) -> Pieces[None]:
     """The term ends, and no Service has another turn."""
+    for number in state.flights.answered:
+        land(state, hands, number, now)
+        yield
     for key in tuple(state.untold):
         tell(state, hands, key, now)
         yield

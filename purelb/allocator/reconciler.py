@@ -142,6 +142,8 @@ class Reconciler:
 
     def _service(self, key: ServiceKey, now: float) -> Outcome:
         state, hands = self._state, self._hands
+        if (number := state.flights.applied(key)) is not None:
+            land(state, hands, number, now, in_its_turn=True)
         tell(state, hands, key, now)
         service = state.service(key)
         record = state.ledger.records.get(key)

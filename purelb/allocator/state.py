@@ -95,8 +95,12 @@ class Hands(Protocol):
         subresource: str | None,
         slot: str,
         priority: int,
+        patient: bool = False,
     ) -> None:
-        """Submit a merge patch; its answer comes as `Wrote(number)`."""
+        """Submit a merge patch; its answer comes as `Wrote(number)`.
+
+        `patient`: that it was applied may also come as a turn of its Service, when what waits to be written by then is.
+        """
         ...
 
     def read(self, service: ServiceKey) -> None:

@@ -107,6 +107,7 @@ def submit(
         subresource="status",
         slot="status",
         priority=PRIORITY_ALLOCATE if found.ingress else PRIORITY_FOLD,
+        patient=not had,  # nothing becomes free by it that somebody waits for
     )
     return Done()
 

@@ -20,7 +20,7 @@ def test_an_answer_is_taken_in_once_and_ends_the_flight() -> None:
     flights = Flights()
     number = flights.depart(Flight("status", service=WEB, rv="1"))
     assert flights.aloft(WEB)
-    flights.answer(number, Conflicted())
+    flights.answer(number, Conflicted(), 3.0)
     landed = flights.land(number)
     assert landed is not None
     assert landed[1] == Conflicted()
@@ -32,7 +32,8 @@ def test_the_answer_to_a_write_of_a_service_that_is_gone_means_nothing() -> None
     flights = Flights()
     number = flights.depart(Flight("status", service=WEB, rv="1"))
     flights.forget(WEB)
-    flights.answer(number, Written(None, "2"))
+    flights.answer(number, Written(None, "2"), 3.0)
+    assert flights.answered == ()
     assert flights.land(number) is None
 
 

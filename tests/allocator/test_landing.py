@@ -51,6 +51,7 @@ class ByHand:
         self.reads: list[ServiceKey] = []
         self.told: list[str] = []
         self.told_ago: list[float] = []
+        self.patient: list[bool] = []
 
     def soon(self, key: Key, *, priority: int = 0) -> None:
         self.asked.append(key)
@@ -63,6 +64,7 @@ class ByHand:
 
     def write(self, number: int, resource: Any, **more: Any) -> None:
         self.writes.append((number, msgspec.json.decode(more["body"])))
+        self.patient.append(more.get("patient", False))
 
     def read(self, service: ServiceKey) -> None:
         self.reads.append(service)
@@ -106,7 +108,7 @@ class Bench:
 
     async def answer(self, result: WriteResult, now: float = 0.0) -> None:
         number, _ = self.hands.writes[-1]
-        self.state.flights.answer(number, result)
+        self.state.flights.answer(number, result, now)
         await self.step(Wrote(number), now)
 
     def held(self) -> tuple[object, ...]:

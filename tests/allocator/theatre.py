@@ -50,6 +50,7 @@ Outcome = Literal["ok", "conflict", "lost", "lost and refused", "unsent", "refus
 KINDS = ("services", "groups", "agents", "namespaces", "nodes", "reports", "leases")
 STATUSES: dict[type, type] = {Service: ServiceStatus, ServiceGroup: ServiceGroupStatus, LBNodeAgent: LBNodeAgentStatus}
 STEPS_MAX = 20_000
+PATIENT_FOR = 2.0
 
 
 class Broken(AssertionError):
@@ -65,6 +66,7 @@ class Sent(NamedTuple):
     body: bytes
     rv: str | None
     settled: frozenset[tuple[str, str]]
+    patient: bool = False
 
 
 class Feed:
@@ -183,13 +185,22 @@ class Theatre:
             self.delayed[key] = min(self.delayed.get(key, float("inf")), self.time + delay)
 
     def write(
-        self, number: int, resource: Resource[Any], *, namespace: str, name: str, body: bytes, rv: str | None, **_: Any
+        self,
+        number: int,
+        resource: Resource[Any],
+        *,
+        namespace: str,
+        name: str,
+        body: bytes,
+        rv: str | None,
+        patient: bool = False,
+        **_: Any,
     ) -> None:
         kind = "services" if resource is SERVICES else "groups" if resource.kind == "ServiceGroup" else "agents"
         waits = {str(asked) for asked in self.ready}
         seen = ((name_of(each), each.metadata.resource_version) for each in self.feed("services").store.values())
         settled = frozenset(row for row in seen if row[0] not in waits)
-        self.writes.append(Sent(number, kind, f"{namespace}/{name}", body, rv, settled))
+        self.writes.append(Sent(number, kind, f"{namespace}/{name}", body, rv, settled, patient))
 
     def read(self, service: ServiceKey) -> None:
         if service not in self.reads:
@@ -259,8 +270,11 @@ class Theatre:
         if isinstance(result, Written) and sent.kind != "agents":
             feed = self.world.feed(sent.kind)
             feed.tell(feed.store.note_write(result.obj))
-        self.state.flights.answer(sent.number, result)
-        self.soon(Wrote(sent.number))
+        self.state.flights.answer(sent.number, result, self.time)
+        if sent.patient and isinstance(result, Written) and sent.number % 2:  # as in a burst
+            self.later(ServiceKey(*sent.where.split("/")), PATIENT_FOR)
+        else:
+            self.soon(Wrote(sent.number))
 
     def apply(self, sent: Sent, *, late: bool = False) -> WriteResult:
         """What the server makes of a write. Nobody answers for one that comes late: it is of another time."""

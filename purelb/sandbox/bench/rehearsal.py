@@ -239,7 +239,7 @@ class Rehearsal:
     def _apply(self, write: _Sent) -> None:
         patch = msgspec.json.decode(write.body)
         if not write.service:
-            self.state.flights.answer(write.number, Written(None, str(self._next_rv()), unchanged=False))
+            self.state.flights.answer(write.number, Written(None, str(self._next_rv()), unchanged=False), self.time)
             self._queue.add(Wrote(write.number), priority=URGENT, now=self.time)
             return
         feed = self.world.services
@@ -247,7 +247,7 @@ class Rehearsal:
         if before is None:
             raise RuntimeError(f"{write.namespace}/{write.name} was written and does not exist")
         obj = self._versioned(_merged(before, patch))
-        self.state.flights.answer(write.number, Written(obj, obj.metadata.resource_version, unchanged=False))
+        self.state.flights.answer(write.number, Written(obj, obj.metadata.resource_version, unchanged=False), self.time)
         feed.tell(feed.store.note_write(obj))
         self._queue.add(Wrote(write.number), priority=URGENT, now=self.time)
 
