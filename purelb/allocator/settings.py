@@ -36,7 +36,10 @@ class AllocatorSettings(ProcessSettings, frozen=True, kw_only=True):
     ] = "off"
     writers: Annotated[int, Setting(help="concurrent writes", low=1, high=64)] = 8
     leader_elect: Annotated[bool, Setting(help="false only for one replica with strategy Recreate")] = True
-    leader_lease_duration: Annotated[Duration, Setting(help="how long leadership lasts without renewal")] = Duration(15)
+    leader_lease_duration: Annotated[
+        Duration,
+        Setting(help="how long leadership lasts without renewal", high=2**31 - 1),  # seconds, an int32 in a Lease
+    ] = Duration(15)
     leader_renew_deadline: Annotated[Duration, Setting(help="how long renewing may fail")] = Duration(10)
     leader_retry_period: Annotated[Duration, Setting(help="how often leadership is renewed")] = Duration(2)
 

@@ -22,9 +22,10 @@ class AgentSettings(ProcessSettings, frozen=True, kw_only=True):
     config_scope: Annotated[
         Literal["install", "all"], Setting(help="read our kinds in the install namespace, or in all")
     ] = "install"
-    lease_duration: Annotated[Duration, Setting(help="how long peers believe this agent without a renewal", low=3)] = (
-        Duration(10.0)
-    )
+    lease_duration: Annotated[
+        Duration,
+        Setting(help="how long peers believe this agent without a renewal", low=3, high=2**31 - 1),  # int32 in a Lease
+    ] = Duration(10.0)
     renew_deadline: Annotated[Duration, Setting(help="how long renewing may fail before the lease is stale")] = (
         Duration(7.0)
     )

@@ -107,6 +107,14 @@ def test_a_bad_setting_is_told_under_the_name_with_which_it_was_given(
             {"PURELB_NAMESPACE": "lb", "PURELB_LEADER_LEASE_DURATION": "5s"},
             "lease duration 5 s is not longer than renew deadline 10 s",
         ),
+        (
+            {"PURELB_NAMESPACE": "lb", "PURELB_LEADER_LEASE_DURATION": "596523h14m8s"},
+            '"596523h14m8s" is above the most allowed, 596523h14m7s',
+        ),
+        (
+            {"PURELB_NAMESPACE": "lb", "PURELB_LEADER_RENEW_DEADLINE": "596523h14m8s"},
+            "is not longer than renew deadline",
+        ),
         ({"PURELB_NAMESPACE": "Bad_NS"}, '"Bad_NS" is no name of a namespace'),
         ({"PURELB_NAMESPACE": "lb", "PURELB_LB_CLASS": "not/a/class/x"}, '"not/a/class/x" is no class'),
         ({"PURELB_NAMESPACE": "lb", "PURELB_WRITERS": "0"}, '"0" is below the least allowed, 1'),
@@ -118,3 +126,9 @@ def test_bad_settings_are_refused_with_the_rule(environment: dict[str, str], sai
     found = given(environment)
     assert isinstance(found, list)
     assert any(said in problem for problem in found), found
+
+
+def test_leadership_lasts_at_most_as_long_as_a_lease_can_say() -> None:
+    found = given({"PURELB_NAMESPACE": "lb", "PURELB_LEADER_LEASE_DURATION": "596523h14m7s"})
+    assert isinstance(found, AllocatorSettings)
+    assert found.leader_lease_duration == 2**31 - 1

@@ -61,6 +61,7 @@ def test_names_that_nothing_can_have_are_refused(capsys: pytest.CaptureFixture[s
         ("10", "is not a duration"),
         ("3.5s", "must be a whole number of seconds"),
         ("7s", "is not longer than renew deadline"),
+        ("2147483648s", "is above the most allowed, 596523h14m7s"),
     ],
 )
 def test_a_lease_duration_that_cannot_be_is_refused(
