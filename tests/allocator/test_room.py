@@ -131,4 +131,4 @@ def test_bad_settings_are_refused_with_the_rule(environment: dict[str, str], sai
 def test_leadership_lasts_at_most_as_long_as_a_lease_can_say() -> None:
     found = given({"PURELB_NAMESPACE": "lb", "PURELB_LEADER_LEASE_DURATION": "596523h14m7s"})
     assert isinstance(found, AllocatorSettings)
-    assert found.leader_lease_duration == 2**31 - 1
+    assert found.leader_lease_duration == float(2**31 - 1)
