@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The status of a ServiceGroup: what became of it, and how full it is. One merge patch of the whole status, only when it differs.
 
-Numbers saturate at what the field can hold. An address in use that the group excludes now is still allocated from it. A refused group keeps its claims attributed to it as far as they lie in no other, but its
-sizes are unknown and left out.
+Numbers saturate at what the field can hold. An address in use that the group excludes now is still allocated from it. A refused
+group keeps its claims attributed to it as far as they lie in no other, but its sizes are unknown and left out. `externalServices`
+of a group with `spec.external` is left as it is: it may name who holds an address at a sidecar. Any other group has none.
 """
 
 from collections import Counter
@@ -73,7 +74,14 @@ def desired(
         }
     else:
         fields |= {"announce": None, "ipam": None, "addresses": None, "boundNamespaces": None}
+    if not _external(groups.stored.get((standing.namespace, standing.name))):
+        fields["externalServices"] = None
     return GroupStatus(fields, ready, reason, cut(text))
+
+
+def _external(stored: ServiceGroup | None) -> bool:
+    """Whether a sidecar may hold addresses for the Services that its status names."""
+    return stored is None or stored.spec is None or stored.spec.external is not None
 
 
 def _lent(lender: Lender, *, ledger: Ledger, loans: Loans) -> dict[str, object]:
@@ -112,6 +120,7 @@ def differs(stored: ServiceGroup, wanted: GroupStatus) -> bool:
         "ipam": status.ipam or None,
         "addresses": list(status.addresses or ()) or None,
         "boundNamespaces": list(status.bound_namespaces or ()) or None,
+        "externalServices": list(status.external_services or ()) or None,
     }
     found = ready_of(status.conditions)
     return (

@@ -155,6 +155,29 @@ async def test_what_somebody_writes_into_it_is_put_back(cluster: Cluster) -> Non
             assert await status(cluster) == before, lie
 
 
+@pytest.mark.parametrize(
+    ("spec", "stays"),
+    [
+        pytest.param(pool()["spec"], False, id="a group of this cluster"),
+        pytest.param(pool(text="192.0.2.9-192.0.2.1")["spec"], False, id="one that is refused"),
+        pytest.param({"external": {"provider": "mine", "announce": "remote"}}, True, id="a sidecar's stays"),
+    ],
+)
+async def test_nobody_holds_an_address_at_a_sidecar_where_there_is_none(
+    cluster: Cluster, spec: dict[str, Any], stays: bool
+) -> None:
+    await cluster.create(SERVICE_GROUPS, {"metadata": {"name": "default"}, "spec": spec}, INSTALL)
+    async with cluster.allocator():
+        await cluster.clock.advance(2.0)
+        before = await status(cluster)
+        named = {"externalServices": ["shop/web"]}
+        await cluster.patch(SERVICE_GROUPS, "default", {"status": named}, INSTALL, subresource="status")
+        cluster.writes.clear()
+        await cluster.clock.advance(10.0)
+        assert await status(cluster) == (before | named if stays else before)
+        assert len([path for _, path in cluster.writes if path.endswith(PATH)]) == (0 if stays else 1)
+
+
 async def test_it_says_that_a_group_drains_and_what_is_odd_about_it(cluster: Cluster) -> None:
     await cluster.create(SERVICE_GROUPS, pool("default", "192.0.2.10-192.0.2.12,192.0.2.12"), INSTALL)
     async with cluster.allocator():
