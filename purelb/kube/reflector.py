@@ -5,12 +5,10 @@ Rules. Every transition is in this file, and nothing here knows HTTP, a clock or
 `List` and `Watch` start one, `Close` gives it up. After `Stop` no action but `Close` is emitted. A stream that ended is
 continued where it stood; only what the server can no longer tell from there is fetched again. What is asked for is kept
 beside it: from which version (`position`), in which pages (`gathering`), after which wait (`waiting`), and when it is
-compared with the quorum (`audit`).
+compared with the quorum (`audit`). So is how long a stream may live (`liveness`), and what its events change (`changes`).
 
 Everything there is comes as a list or, where the server can, as the first events of a watch, which then goes on. A server
 that cannot, or says nothing for 30 s, is listed for the rest of this reflector's life.
-
-Silence is not death: an idle server sends nothing. Only a stream that has shown a bookmark is expected to show another.
 
 An audit lists from the quorum and compares, then watches on from where it stood, so that what had merely not arrived yet
 arrives; what no event explains within a minute is a fault of somebody and is counted and fetched. Rejected: storing the
@@ -25,7 +23,8 @@ from collections.abc import Callable
 from typing import Final, Generic, Literal, TypeVar, assert_never
 
 from purelb.kube.audit import Audit
-from purelb.kube.decode import Event, Failed, Foreign, Garbled, Page, Poison, Spoiled, WatchEvent
+from purelb.kube.changes import Changes, few, without_effect
+from purelb.kube.decode import Event, Failed, Garbled, Page, Poison, WatchEvent
 from purelb.kube.errors import (
     ApiError,
     DecodeError,
@@ -50,33 +49,24 @@ from purelb.kube.listwatch import (
     ListFailed,
     Notice,
     Opened,
-    Progress,
     Reachable,
     Relist,
-    Remove,
     Replace,
     Spoil,
     Start,
     Stop,
     Synced,
     Tick,
-    Upsert,
     Watch,
 )
+from purelb.kube.liveness import IDLE_LIMIT, QUIET_MAX, WATCH_MIN, Liveness
 from purelb.kube.model import KubeObject, key
 from purelb.kube.position import Position
 from purelb.kube.waiting import Waiting
 
 T = TypeVar("T", bound=KubeObject)
 
-WATCH_MIN: Final = 300.0  # a watch asks for [m, 2m) seconds, so that not all of a fleet ends at once
-SHORT_WATCH: Final = 1.0
-QUIET: Final = 10.0  # the initial state does not come on: say so
-QUIET_MAX: Final = 3  # said so often, it will not come
-IDLE_LIMIT: Final = 150.0
 NAMED_MAX: Final = 5
-FEW: Final = 8  # changes that may be taken in without a turn for anybody else: less than a millisecond of work
-_CHANGES: Final = frozenset({"ADDED", "MODIFIED", "DELETED"})
 
 State = Literal["New", "Listing", "Streaming", "Opening", "Watching", "Backoff", "Stopped"]
 
@@ -98,24 +88,17 @@ class Reflector(Generic[T]):
 
         `page_size`: page every list by it. `audit`: compare with the quorum about that often, 0 never.
         """
-        self._rng = rng
         self._streams = streams
-        self._watch_min = max(WATCH_MIN, watch_min)
         self._out: list[Action[T]] = []
         self._state: State = "New"
         self._position = Position(consistent=consistent, page_size=page_size)
         self._waiting = Waiting(rng=rng)
         self._audit = Audit(audit, rng=rng)
+        self._liveness = Liveness(rng=rng, watch_min=watch_min)
+        self._changes: Changes[T] = Changes(position=self._position, audit=self._audit, liveness=self._liveness)
         # The list or the initial state under way
         self._gathering: Gathering[T] = Gathering(List(rv=""))
         self._initial: InitialState[T] = InitialState()
-        self._quiet_at = 0.0  # when to say, or say again, that the initial state does not come on
-        self._quiet = 0  # how often that was said
-        # The watch under way
-        self._opened_at = 0.0
-        self._lasts = 0.0
-        self._from: str | None = None  # the version that it began from, None: it has brought everything
-        self._idle_at: float | None = None
 
     @property
     def last_rv(self) -> str:
@@ -137,22 +120,18 @@ class Reflector(Generic[T]):
             case "Backoff":
                 return self._waiting.until
             case "Streaming":
-                return self._quiet_at
+                return self._liveness.quiet_at
             case "Watching":
-                audit = self._audit.deadline()
-                if audit is None or self._idle_at is None:
-                    return self._idle_at if audit is None else audit
-                return min(audit, self._idle_at)
+                audit, idle_at = self._audit.deadline(), self._liveness.idle_at
+                if audit is None or idle_at is None:
+                    return idle_at if audit is None else audit
+                return min(audit, idle_at)
             case _:
                 return None
 
     def takes_in_at_once(self, seen: Batch[T]) -> bool:
         """Whether nothing comes of this but a few `Upsert` and `Remove`."""
-        return (
-            self._state == "Watching"
-            and len(seen.events) <= FEW
-            and all(isinstance(event, Event) and event.type in _CHANGES for event in seen.events)
-        )
+        return self._state == "Watching" and few(seen.events)
 
     def actions(self) -> list[Action[T]]:
         """What is to be done now, in order; each is handed out once."""
@@ -287,12 +266,12 @@ class Reflector(Generic[T]):
     # ... as the first events of a watch
 
     def _start_stream(self, now: float) -> None:
-        self._state, self._initial, self._quiet = "Streaming", InitialState(), 0
-        self._opened_at, self._quiet_at = now, now + QUIET
+        self._state, self._initial = "Streaming", InitialState()
+        self._liveness.begun(now)
         self._watch(self._position.next_stream(), initial_events=True)
 
     def _take_in(self, events: tuple[WatchEvent[T], ...], now: float) -> None:
-        self._quiet_at, self._quiet = now + QUIET, 0
+        self._liveness.heard(now)
         for at, event in enumerate(events, start=1):
             match event:
                 case Event(type="BOOKMARK", object=obj):
@@ -313,7 +292,7 @@ class Reflector(Generic[T]):
                     self._out.append(Spoil(Poison(rv=obj.metadata.resource_version, error="it has no name")))
                 case _:
                     if not self._initial.take(event):
-                        self._without_effect(event)
+                        self._out.append(without_effect(event))
         if self._initial.too_large:
             self._close()
             self._garbled("the initial state does not end", now)
@@ -326,14 +305,14 @@ class Reflector(Generic[T]):
             self._close()
             self._fill(now)
         else:
-            self._state, self._from = "Watching", None
+            self._state = "Watching"
+            self._liveness.filled()
             self._position.streamed()
 
     def _stream_is_quiet(self, now: float) -> None:
-        self._quiet += 1
-        details = {"error": f"nothing of the initial state came for {QUIET * self._quiet:g} s"}
-        if self._quiet < QUIET_MAX:
-            self._quiet_at = now + QUIET
+        quiet = self._liveness.quiet(now)
+        details = {"error": f"nothing of the initial state came for {quiet:g} s"}
+        if quiet < QUIET_MAX:
             self._out.append(Notice("info", "initialStateWaits", details))
             return
         self._close()
@@ -352,7 +331,7 @@ class Reflector(Generic[T]):
             or isinstance(error, Invalid)
             or (isinstance(error, Forbidden) and not self._waiting.starts(now))  # the rights may not be loaded yet
         )
-        if refused or now - self._opened_at >= self._watch_min:
+        if refused or self._liveness.served(now):
             self._list_from_now_on(now)
         else:
             self._wait(now, error, then_watch=False, ended=error is None)
@@ -369,18 +348,15 @@ class Reflector(Generic[T]):
         self._watch(self._position.rv, initial_events=False)
 
     def _watch(self, rv: str, *, initial_events: bool) -> None:
-        self._from, self._idle_at, self._lasts = rv, None, self._watch_min * (1.0 + self._rng())
         match = "NotOlderThan" if initial_events else None
-        self._out.append(Watch(rv=rv, timeout_s=self._lasts, match=match, initial_events=initial_events))
+        self._out.append(Watch(rv, self._liveness.asked(rv), match=match, initial_events=initial_events))
 
     def _opened(self, now: float) -> None:
         if self._state in {"Opening", "Streaming"}:
-            self._opened_at = now
+            self._liveness.begun(now)
         if self._state == "Opening":
             self._state = "Watching"
             self._waiting.found(now)
-        elif self._state == "Streaming":
-            self._quiet_at, self._quiet = now + QUIET, 0
 
     def _open_failed(self, error: KubeError | None, now: float) -> None:
         match error:
@@ -398,13 +374,12 @@ class Reflector(Generic[T]):
             self._waiting.lost()
         match error:
             case None | TransportError(kind="eof" | "reset" | "timeout"):
-                if error is not None and error.kind == "timeout" and now - self._opened_at >= self._lasts:
+                if error is not None and error.kind == "timeout" and self._liveness.outlived(now):
                     self._out.append(Notice("debug", "watchOutlived", {"error": str(error)}))
-                # An event that moves no version is none: asked at once, such a server would send it again, and again.
-                if self._position.rv != self._from or now - self._opened_at >= SHORT_WATCH:
-                    self._start_watch()
-                else:
+                if self._liveness.short(self._position.rv, now):
                     self._short_watch(error, now)
+                else:
+                    self._start_watch()
             case _:
                 self._notice("watchFailed", error)
                 self._wait(now, error, then_watch=False)
@@ -414,49 +389,18 @@ class Reflector(Generic[T]):
         self._wait(now, error, then_watch=False, ended=error is None)
 
     def _batch(self, events: tuple[WatchEvent[T], ...], now: float) -> None:
-        for event in events:
-            match event:
-                case Event(type="ADDED" | "MODIFIED" | "DELETED" | "BOOKMARK" as kind, object=obj):
-                    rv = obj.metadata.resource_version
-                    self._position.advance(rv, kind)
-                    if kind == "BOOKMARK":
-                        if self._idle_at is None and not ends_it(obj):
-                            self._idle_at = now + IDLE_LIMIT  # it sends them every minute, so silence means something
-                        self._out.append(Progress(rv))
-                        continue
-                    if self._audit.suspects:
-                        self._audit.saw(key(obj), rv, deleted=kind == "DELETED")
-                    self._out.append(Remove(key(obj), obj, rv) if kind == "DELETED" else Upsert(obj, rv))
-                case Spoiled(type="ADDED" | "MODIFIED" | "DELETED" as kind, poison=poison):
-                    self._position.advance(poison.rv, kind)
-                    self._audit.saw(poison.key, poison.rv, deleted=kind == "DELETED")
-                    self._out.append(Remove(poison.key, None, poison.rv) if kind == "DELETED" else Spoil(poison))
-                case Spoiled(type="BOOKMARK", poison=poison):
-                    self._position.advance(poison.rv, "BOOKMARK")
-                case Failed(error=error):
-                    self._close()
-                    self._in_stream(error, now)
-                    return
-                case Garbled(why=why):
-                    self._close()
-                    self._garbled(why, now)
-                    return
-                case _:
-                    self._without_effect(event)
-        if self._idle_at is not None:
-            self._idle_at = now + IDLE_LIMIT
-        self._waiting.heard()
-
-    def _without_effect(self, event: Event[T] | Spoiled | Foreign) -> None:
-        match event:
-            case Foreign(type=kind, kind=foreign):
-                self._out.append(Notice("info", "foreignEvent", {"type": kind, "kind": foreign}))
-            case Spoiled(type="ADDED" | "MODIFIED", poison=poison):
-                self._out.append(Spoil(poison))  # nobody can say which object it was
-            case Event(type=kind) | Spoiled(type=kind):
-                self._out.append(Notice("info", "unknownEvent", {"type": kind}))
-            case _:
-                assert_never(event)
+        self._liveness.heard(now)
+        match self._changes.take(events, now, out=self._out):
+            case None:
+                self._waiting.heard()
+            case Failed(error=error):
+                self._close()
+                self._in_stream(error, now)
+            case Garbled(why=why):
+                self._close()
+                self._garbled(why, now)
+            case unknown:
+                assert_never(unknown)
 
     def _garbled(self, why: str, now: float) -> None:
         self._out.append(Notice("info", "watchGarbled", {"error": why}))
@@ -472,7 +416,7 @@ class Reflector(Generic[T]):
         self._waiting.expired(now)
 
     def _watch_is_due(self, now: float) -> None:
-        if self._idle_at is not None and now >= self._idle_at:
+        if self._liveness.idle(now):
             self._close()
             self._out.append(Notice("debug", "watchIdle", {"error": f"nothing came for {IDLE_LIMIT:g} s"}))
             self._start_watch()

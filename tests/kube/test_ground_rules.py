@@ -13,6 +13,7 @@ import pytest
 
 from purelb.kube.audit import Audit, Comparison
 from purelb.kube.backoff import Backoff
+from purelb.kube.changes import Changes, few, without_effect
 from purelb.kube.decode import Codec, Paging
 from purelb.kube.election import Election
 from purelb.kube.events import Correlator
@@ -22,6 +23,7 @@ from purelb.kube.initial import InitialState
 from purelb.kube.lease import Observations
 from purelb.kube.limiters import Bucket, Exponential, MaxOf
 from purelb.kube.lines import LineSplitter
+from purelb.kube.liveness import Liveness
 from purelb.kube.order import WriteOrder
 from purelb.kube.pieces import ItemSplitter
 from purelb.kube.position import Position
@@ -39,6 +41,7 @@ PURE: tuple[Any, ...] = (
     Audit,
     Backoff,
     Bucket,
+    Changes,
     Codec,
     Comparison,
     Correlator,
@@ -49,6 +52,7 @@ PURE: tuple[Any, ...] = (
     InitialState,
     ItemSplitter,
     LineSplitter,
+    Liveness,
     MaxOf,
     Observations,
     Paging,
@@ -61,7 +65,9 @@ PURE: tuple[Any, ...] = (
     Store,
     Waiting,
     WriteOrder,
+    few,
     retry_delay,
+    without_effect,
 )
 TALK = {"asyncio", "aiohttp", "time", "random", "logging", "socket"}
 
