@@ -349,11 +349,12 @@ class Allocator:
 
 def needs(settings: AllocatorSettings) -> Needs:
     """What the allocator needs of the API server."""
-    rows = access(settings.namespace or own_namespace())
+    namespace = settings.namespace or own_namespace()
     return Needs(
         who="the allocator",
-        rows=(*rows, *scrapers.rows(settings.metrics_auth)),
+        rows=(*access(namespace), *scrapers.rows(settings.metrics_auth)),
         kinds=(SERVICE_GROUPS, LB_NODE_AGENTS, LB_NODE_STATUSES),
+        namespace=namespace,
     )
 
 

@@ -21,7 +21,7 @@ from purelb.kube.bell import Bell
 from purelb.kube.credentials import subject
 from purelb.kube.errors import ApiError, DecodeError, Forbidden, KubeError, NotFound, TransportError, Unauthorized
 from purelb.kube.failures import failure
-from purelb.kube.resources import ACCESS_REVIEWS, NODES, SELF_REVIEWS, Access, Resource
+from purelb.kube.resources import ACCESS_REVIEWS, NAMESPACES, NODES, SELF_REVIEWS, Access, Resource
 from purelb.process.component import CannotStart
 from purelb.process.logs import bare_urls
 
@@ -103,7 +103,7 @@ class Lack(Struct, frozen=True):
     `kind`: the class of the error, where there was one.
     """
 
-    check: Literal["api", "crds", "rbac", "node"]
+    check: Literal["api", "crds", "rbac", "namespace", "node"]
     text: str
     hint: str
     about: str
@@ -126,6 +126,11 @@ def no_kind(kind: Resource[Any]) -> Lack:
 def no_node(name: str) -> Lack:
     hint = "PURELB_NODE_NAME must be spec.nodeName"
     return Lack("node", f'Node "{name}" does not exist: {hint}', hint, name)
+
+
+def no_namespace(name: str) -> Lack:
+    hint = "create it, or let PURELB_NAMESPACE be the one that PureLB is installed in"
+    return Lack("namespace", f'Namespace "{name}" does not exist: {hint}', hint, name)
 
 
 def no_answer(error: KubeError, *, server: str) -> Lack:
@@ -158,6 +163,8 @@ class Needs(Struct, frozen=True, kw_only=True):
     who: str
     rows: tuple[Access, ...]
     kinds: tuple[Resource[Any], ...]
+    namespace: str = ""
+    """Its install namespace, which has to exist. Only who may read namespaces can ask for it."""
     node: str = ""
     """Its Node, which has to exist."""
 
@@ -207,17 +214,19 @@ class Preflight:
         """All that is missing now, asked once."""
         try:
             problems = [problem async for problem in self._problems()]
-            if self._needs.node and not await self._node_exists(self._needs.node):
-                problems.append(no_node(self._needs.node))
+            if (namespace := self._needs.namespace) and not await self._exists(NAMESPACES, namespace):
+                problems.append(no_namespace(namespace))
+            if (node := self._needs.node) and not await self._exists(NODES, node):
+                problems.append(no_node(node))
         except CannotStart as failed:
             return (failed,)
         except KubeError as error:
             problems = [no_answer(error, server=self._client.access.server)]
         return tuple(CannotStart(lack.check, lack.text, lack.hint) for lack in problems)
 
-    async def _node_exists(self, name: str) -> bool:
+    async def _exists(self, kind: Resource[Any], name: str) -> bool:
         try:
-            await self._client.get(NODES, name)
+            await self._client.get(kind, name)
         except NotFound:
             return False
         except Forbidden:

@@ -62,6 +62,7 @@ class Server:
         self.asked: list[dict[str, str]] = []
         self.away = False
         self.user: str | None = None
+        self.may_read_namespaces = True
 
     def respond(self, call: Call) -> None:
         if self.away:
@@ -79,6 +80,8 @@ class Server:
                 call.refuse(404, "NotFound")
             else:
                 call.reply({"kind": "SelfSubjectReview", "status": {"userInfo": {"username": self.user}}}, status=201)
+        elif call.path.startswith("/api/v1/namespaces/"):
+            call.refuse(*((404, "NotFound") if self.may_read_namespaces else (403, "Forbidden")))
         elif call.path == "/api/v1/nodes/n1" or not self.reviews:
             call.refuse(404, "NotFound")
         else:
@@ -367,11 +370,12 @@ async def test_who_lacks_a_right_is_named(
 async def test_asked_once_everything_that_is_missing_is_told(
     client: ApiClient, server: Server, clock: VirtualClock
 ) -> None:
-    needs = Needs(who="the agent", rows=ROWS, kinds=(GROUPS,), node="n1")
+    needs = Needs(who="the agent", rows=ROWS, kinds=(GROUPS,), namespace="lb", node="n1")
     asking = Preflight(client, needs=needs, clock=clock)
     server.kinds = []
     assert [failed.error for failed in await asking.once()] == [
         "CRD servicegroups.purelb.io is not served as v2: apply crds/ or run purelb crds --apply",
+        'Namespace "lb" does not exist: create it, or let PURELB_NAMESPACE be the one that PureLB is installed in',
         'Node "n1" does not exist: PURELB_NODE_NAME must be spec.nodeName',
     ]
     server.version = {"major": "1", "minor": "24"}
@@ -381,6 +385,15 @@ async def test_asked_once_everything_that_is_missing_is_told(
     server.away = True
     (away,) = await asking.once()
     assert away.error.startswith("waiting for the API server at http")
+
+
+async def test_of_a_namespace_that_may_not_be_read_nothing_is_said(
+    client: ApiClient, server: Server, clock: VirtualClock
+) -> None:
+    """That the right is missing is said already."""
+    server.may_read_namespaces = False
+    needs = Needs(who="allocator", rows=ROWS, kinds=(GROUPS,), namespace="lb")
+    assert await Preflight(client, needs=needs, clock=clock).once() == ()
 
 
 NONSENSE: dict[str, object] = {

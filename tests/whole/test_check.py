@@ -14,12 +14,12 @@ from purelb.api.crds import all_definitions
 from purelb.kube.access import load_access
 from purelb.kube.client import ApiClient
 from purelb.kube.clock import SystemClock
-from purelb.kube.resources import CRDS, NODES
+from purelb.kube.resources import CRDS, NAMESPACES, NODES
 from purelb.sandbox.apiserver.core import ApiCore
 from purelb.sandbox.apiserver.http import serve
 from purelb.sandbox.apiserver.pki import Pki
 
-pytestmark = pytest.mark.timeout(120)  # five processes one after the other
+pytestmark = pytest.mark.timeout(120)  # six processes one after the other
 
 
 async def check(component: str, kubeconfig: str, *arguments: str) -> tuple[int, list[str]]:
@@ -45,6 +45,9 @@ async def test_what_is_missing_is_told_until_nothing_is(tmp_path: Path) -> None:
         async with ApiClient(await load_access(kubeconfig=kubeconfig), user_agent="t", clock=SystemClock()) as admin:
             for definition in all_definitions().values():
                 await admin.create(CRDS, definition)
+            code, (error,) = await check("allocator", kubeconfig)
+            assert (code, error.split(":")[0]) == (1, 'Namespace "purelb" does not exist')
+            await admin.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "purelb"}})
             assert await check("allocator", kubeconfig) == (0, [])
             code, errors = await check("lbnodeagent", kubeconfig, "--node-name=n1")
             assert (code, errors) == (1, ['Node "n1" does not exist: PURELB_NODE_NAME must be spec.nodeName'])
