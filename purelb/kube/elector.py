@@ -26,17 +26,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from purelb.kube.errors import AlreadyExists, ApiError, Conflict, KubeError, NotFound
 from purelb.kube.failures import failure
 from purelb.kube.lease import (
-    Absent,
     Answer,
-    Conflicted,
     Create,
     Election,
     Extended,
-    Failed,
-    Found,
     Input,
     Lost,
     Poke,
@@ -54,20 +49,20 @@ from purelb.kube.lease import (
     Won,
     Wrote,
 )
+from purelb.kube.leasecalls import LeaseCalls
 from purelb.kube.metrics import LEADER, Sample
 from purelb.kube.owner import Fatal
 from purelb.kube.resources import LEASES
-from purelb.kube.wire import PatchType
+from purelb.kube.wire import micro_time
 from purelb.kube.writer import Fence
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
-    from datetime import datetime
 
     from purelb.kube.client import ApiClient
     from purelb.kube.clock import Clock
 
-__all__ = ["Elector", "Fence", "LeadershipLost", "Term", "Timing", "exchange", "micro_time"]
+__all__ = ["Elector", "Fence", "LeadershipLost", "Term", "Timing"]
 
 _log: Final = logging.getLogger(__name__)
 _EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
@@ -91,45 +86,11 @@ class LeadershipLost(Exception):
         self.why = why
 
 
-def micro_time(at: datetime) -> str:
-    """A `MicroTime` as servers write it: UTC, always six digits, `Z`."""
-    return at.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"  # a tenth of what strftime takes
-
-
-async def exchange(
-    client: ApiClient, *, namespace: str, name: str, request: Request, body: Mapping[str, object], clock: Clock
-) -> Answer:
-    """Carry out one request for a lease. What can go wrong is in the answer."""
-    try:
-        match request:
-            case Read(timeout=timeout):
-                return Found(await client.get(LEASES, name, namespace=namespace, timeout=timeout))
-            case Create(timeout=timeout):
-                async with clock.timeout_at(clock.now() + timeout):
-                    return Wrote(await client.create(LEASES, body, namespace=namespace))
-            case Take(rv=rv, timeout=timeout) | Renew(rv=rv, timeout=timeout) | Release(rv=rv, timeout=timeout):
-                return Wrote(
-                    await client.patch(
-                        LEASES, name, body, kind=PatchType.MERGE, namespace=namespace, rv=rv, timeout=timeout
-                    )
-                )
-    except NotFound as error:  # what is to be created is missing nowhere: its namespace is
-        return Failed(why=str(error)) if isinstance(request, Create) else Absent()
-    except (Conflict, AlreadyExists):
-        return Conflicted()
-    except TimeoutError:
-        return Failed(why="no answer in time")
-    except ApiError as error:
-        return Failed(error.retry_after, why=str(error))
-    except KubeError as error:
-        return Failed(why=str(error))
-
-
 class Elector:
     """Competes for one Lease under `identity`, which must differ from process start to process start. To be made as early as can be.
 
-    `leader` is who held the lease when last seen, None if nobody did; `fence` is that of the latest term; `trouble` says
-    why the latest request for the lease failed, None if it did not; `renewed_at` when the latest write that kept it was sent.
+    `leader` is who held the lease when last seen, None if nobody did; `fence` is that of the latest term; `renewed_at` is
+    when the latest write that kept it was sent.
     `release_within`: how long a clean stop may try to give the lease back, by default the renew deadline; then it is left to run out.
     """
 
@@ -147,10 +108,9 @@ class Elector:
     ) -> None:
         self.leader: str | None = None
         self.fence = Fence(float("-inf"))
-        self.trouble: str | None = None
         self.renewed_at = float("-inf")
         self._sent_at: dict[str, float] = {}  # by the version that a write of ours made, the latest of them
-        self._client = client
+        self._calls = LeaseCalls(client, namespace=namespace, name=name, clock=clock)
         self._namespace = namespace
         self._name = name
         self._identity = identity
@@ -167,6 +127,11 @@ class Elector:
     def identity(self) -> str:
         """Under which name we compete."""
         return self._identity
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the latest request for the lease failed, None if it did not."""
+        return self._calls.trouble
 
     @property
     def leading(self) -> bool:
@@ -328,26 +293,15 @@ class Elector:
         self.leader = election.holder
 
     async def _exchange(self, request: Request) -> Answer:
-        asked_at = self._clock.now()
-        answer = await exchange(
-            self._client,
-            namespace=self._namespace,
-            name=self._name,
-            request=request,
-            body=self._body(request),
-            clock=self._clock,
-        )
+        asked_at, troubled = self._clock.now(), self.trouble
+        answer = await self._calls.ask(request, self._body(request))
         if isinstance(answer, Wrote):
             self._sent_at[answer.lease.metadata.resource_version] = asked_at
             if len(self._sent_at) > WRITES_KNOWN:
                 del self._sent_at[next(iter(self._sent_at))]
-        if isinstance(request, Read) and isinstance(answer, Absent):
-            return answer  # and whether it can be created is not known yet
-        trouble = answer.why if isinstance(answer, Failed) else None
-        if trouble is not None and trouble != self.trouble:
-            told = failure(trouble, kind=type(request).__name__, took=self._clock.now() - asked_at)
+        if self.trouble is not None and self.trouble != troubled:
+            told = failure(self.trouble, kind=type(request).__name__, took=self._clock.now() - asked_at)
             _log.info("a request for the lease failed", extra={"code": "leaseFailed", "lease": self._name, **told})
-        self.trouble = trouble
         return answer
 
     def _body(self, request: Request) -> Mapping[str, object]:

@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Never
 
 from purelb.kube.bell import Bell
-from purelb.kube.elector import exchange, micro_time
-from purelb.kube.lease import Absent, Answer, Create, Failed, Found, Heartbeat, Poke, Read, Renew, Start, Tick, Wrote
+from purelb.kube.lease import Absent, Answer, Create, Found, Heartbeat, Poke, Read, Renew, Start, Tick, Wrote
+from purelb.kube.leasecalls import LeaseCalls
+from purelb.kube.wire import micro_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,8 +29,7 @@ class Keeper:
     `body(known, now)` makes the merge patch of a renewal of `known`, or the object to create when there is none; `now` is
     the wall time as a lease says it.
 
-    `lease` is the lease as last read or written, None while unknown or absent; `trouble` says why the latest request
-    failed, None if it did not.
+    `lease` is the lease as last read or written, None while unknown or absent.
     """
 
     def __init__(
@@ -45,15 +45,17 @@ class Keeper:
     ) -> None:
         self.heartbeat = heartbeat
         self.lease: Lease | None = None
-        self.trouble: str | None = None
-        self._client = client
-        self._namespace = namespace
-        self._name = name
+        self._calls = LeaseCalls(client, namespace=namespace, name=name, clock=clock)
         self._body = body
         self._clock = clock
         self._on_change = on_change
         self._poked = False
         self._bell = Bell(clock)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the latest request for the lease failed, None if it did not."""
+        return self._calls.trouble
 
     def poke(self) -> None:
         """What the lease should say has changed: write it soon, at most twice a second."""
@@ -68,10 +70,6 @@ class Keeper:
             for request in heart.actions():
                 answer = await self._exchange(request)
                 heart.receive(answer, self._clock.now())
-                if not (
-                    isinstance(request, Read) and isinstance(answer, Absent)
-                ):  # whether it can be created is to be seen
-                    self.trouble = answer.why if isinstance(answer, Failed) else None
                 match answer:
                     case Found(lease=lease) | Wrote(lease=lease):
                         self.lease = lease
@@ -96,6 +94,4 @@ class Keeper:
         if not isinstance(request, Read):
             known = self.lease if isinstance(request, Renew) else None
             body = self._body(known, micro_time(self._clock.wall()))
-        return await exchange(
-            self._client, namespace=self._namespace, name=self._name, request=request, body=body, clock=self._clock
-        )
+        return await self._calls.ask(request, body)

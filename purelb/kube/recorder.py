@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Final, Literal, Never
 from zlib import crc32
 
 from purelb.kube.bell import Bell
-from purelb.kube.elector import micro_time
 from purelb.kube.errors import AlreadyExists, ApiError, KubeError, NotFound
 from purelb.kube.events import Correlator, Happened, Send, Subject, clip
 from purelb.kube.failures import failure
@@ -29,7 +28,7 @@ from purelb.kube.metrics import EVENTS_TOTAL, NO_SINK, Sink
 from purelb.kube.model import ObjectReference
 from purelb.kube.resources import EVENTS
 from purelb.kube.retry import retry_delay
-from purelb.kube.wire import PatchType
+from purelb.kube.wire import PatchType, micro_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a request says and what an answer's headers mean: queries, bodies with preconditions, Retry-After, declared access.
+"""What a request says and what an answer's headers mean: queries, bodies with preconditions, instants, Retry-After, declared access.
 
 A precondition on the version goes where the server checks it for that kind of body: into `metadata.resourceVersion` of a
 merge, strategic or apply patch, and as a leading `replace` of a JSON patch, where a `test` would answer 422 instead of 409.
@@ -21,6 +21,7 @@ from purelb.kube.metrics import CLIENT_ACCESS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+    from datetime import datetime
 
     from purelb.kube.metrics import Sink
     from purelb.kube.resources import Access, Resource
@@ -78,6 +79,11 @@ def delete_options(*, uid: str | None, rv: str | None, propagation: str) -> byte
     if preconditions:
         options["preconditions"] = preconditions
     return _ENCODER.encode(options)
+
+
+def micro_time(at: datetime) -> str:
+    """A `MicroTime` as servers write it: UTC, always six digits, `Z`."""
+    return at.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"  # a tenth of what strftime takes
 
 
 def retry_after(headers: Mapping[str, str], seconds: float | None) -> float | None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from purelb.kube.elector import Elector, LeadershipLost, Term, Timing, micro_time
+from purelb.kube.elector import Elector, LeadershipLost, Term, Timing
 from purelb.kube.metrics import LEADER
 from purelb.kube.owner import Fatal
+from purelb.kube.wire import micro_time
 from tests.kube.small_server import Reply, SmallServer
 from tests.virtual_clock import START, VirtualClock
 
