@@ -132,8 +132,13 @@ def _service_landed(
             fields = {"code": "publishFailed", "service": str(key), **told}
             log.info("the write of %s got no answer", key, extra=fields)
             hands.later(key, delay, priority=priority_of(state, key))
-        case Fenced() | Superseded() | Cancelled():
-            pass  # the term is ending, or the newer write answers
+        case Fenced():
+            # The term is ending, or its lease was renewed after all: then nobody else would ask for the Service.
+            flights.unknown(key, flight, now)
+            delay = flights.delay(key, first=CONFLICT_WAIT, cap=FAILED_CAP)
+            hands.later(key, delay, priority=priority_of(state, key))
+        case Superseded() | Cancelled():
+            pass  # the newer write answers, or the term is ending
         case _:
             assert_never(result)
 

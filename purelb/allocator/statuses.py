@@ -148,7 +148,10 @@ def landed(state: State, hands: Hands, flight: Flight, result: WriteResult, now:
             hands.later(again, AFTER_FAILURE)
         case Failed() | Exists():
             hands.later(again, AFTER_FAILURE)
-        case Fenced() | Superseded() | Cancelled():
+        case Fenced():
+            hands.later(again, AFTER_CONFLICT)  # the lease may be renewed after all
+            return
+        case Superseded() | Cancelled():
             return
         case _:
             assert_never(result)

@@ -264,6 +264,31 @@ async def test_a_leader_that_was_suspended_says_nothing_of_what_the_next_one_did
         assert await conflicts(cluster) == []
 
 
+async def test_a_lease_that_is_renewed_after_its_fence_had_passed_leaves_nobody_waiting(cluster: Cluster) -> None:
+    """What was not sent in between is sent then: nothing but the answer to its write asks for such a Service."""
+    async with cluster.allocator(leader_elect=True, writers=2) as component:
+        await cluster.clock.advance(5.0)
+        renewal = Rule(effect=Answer(code=500), resource="leases.coordination.k8s.io", verb="patch")
+        failing = cluster.core.faults.add(renewal)
+        await cluster.clock.advance(4.5)
+        cluster.core.faults.remove(failing)
+        slow = [
+            cluster.core.faults.add(replace(renewal, effect=Delay(seconds=2.0))),
+            cluster.core.faults.add(Rule(effect=Delay(seconds=0.5), resource="services/status", verb="patch")),
+        ]
+        await cluster.clock.advance(1.4)
+        for number in range(5):
+            await cluster.serve(f"s{number}")
+        await cluster.clock.advance(0.2)  # the renewal and two writes are on their way, three writes wait
+        cluster.clock.jump(6.5)
+        assert component.checks()["lease"] == "our lease has expired"
+        for number in slow:
+            cluster.core.faults.remove(number)
+        await cluster.clock.advance(5.0)
+        assert (component.phase(), cluster.sink.counts["writer_writes_total", "services", "fenced"]) == ("Running", 3)
+        assert all([await cluster.addresses(f"s{number}") for number in range(5)])
+
+
 async def test_a_former_leaders_late_write_moves_the_younger_service(cluster: Cluster) -> None:
     await cluster.serve("older")
     await cluster.clock.advance(1.1)

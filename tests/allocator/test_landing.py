@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from purelb.allocator import metrics
 from purelb.allocator.audit import broken, waiting_for_nothing
 from purelb.allocator.configuring import groups_changed
-from purelb.allocator.keys import Key, ServiceKey, Wrote
+from purelb.allocator.keys import Key, ServiceKey, StatusDue, Wrote
 from purelb.allocator.landing import tell_all
 from purelb.allocator.observed import Ownership
 from purelb.allocator.reconciler import Reconciler
@@ -187,6 +187,17 @@ async def test_an_address_whose_write_was_not_applied_stays_claimed(result: Writ
     assert bench.held() == (ip("192.0.2.10"),)
     assert bench.state.ledger.pools.usage("default", 4).claimed == 1
     assert bench.hands.told == []
+
+
+async def test_what_a_fence_kept_from_being_sent_is_asked_for_again() -> None:
+    """Most terms end then, but a lease may be renewed after all."""
+    bench = Bench(service())
+    await bench.step()
+    await bench.answer(Fenced())
+    group_status = StatusDue(INSTALL, "default")
+    await bench.step(group_status)
+    await bench.answer(Fenced())
+    assert {WEB, group_status} <= {asked for asked, _ in bench.hands.waiting}
 
 
 async def test_what_left_is_not_free_while_a_write_of_unknown_outcome_may_have_published_it() -> None:
