@@ -69,7 +69,7 @@ def submit(
     restores = last is not None and last.fingerprint == wanted != fingerprint_of(service)
     if restores and (wait := state.restores.wait(key, now)) > 0:
         return After(wait)
-    had = state.ledger.published(key) if ours is None else ours
+    had, record = state.ledger.published(key) if ours is None else ours, state.ledger.records.get(key)
     occasions = list(of_change(service, desired, ours=had, adopted=adopted))
     if key in state.conflicts:  # it was told when that was found
         occasions = [told for told in occasions if told.reason != reasons.ADDRESS_CONFLICT]
@@ -107,7 +107,7 @@ def submit(
         subresource="status",
         slot="status",
         priority=PRIORITY_ALLOCATE if found.ingress else PRIORITY_FOLD,
-        patient=not had,  # nothing becomes free by it that somebody waits for
+        patient=not had and not (record and record.leaving),  # nothing becomes free by it that somebody waits for
     )
     return Done()
 

@@ -101,6 +101,17 @@ async def test_only_a_write_that_frees_nothing_may_be_taken_in_late() -> None:
     assert bench.hands.patient == [True, False]
 
 
+async def test_a_write_that_gives_up_what_was_decided_and_never_seen_published_is_taken_in_at_once() -> None:
+    """Its user asked for another address while the first one was being written: who waits for that one is woken by the answer."""
+    first, other = (service(annotations={"purelb.io/addresses": f"192.0.2.{last}"}) for last in (10, 12))
+    bench = Bench(first)
+    await bench.step()
+    bench.services.upsert(replace(other, metadata=replace(other.metadata, resource_version="2")))
+    await bench.answer(Conflicted(), 1.0)
+    await bench.step(now=2.0)
+    assert bench.hands.patient == [True, False]
+
+
 async def test_an_address_given_up_in_a_burst_is_kept_back_though_nobody_had_taken_in_that_it_was_written(
     cluster: Cluster,
 ) -> None:
