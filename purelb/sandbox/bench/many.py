@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Final
 from purelb.api.kinds import LB_NODE_STATUSES
 from purelb.api.leases import node_lease
 from purelb.kube.client import PatchType
-from purelb.kube.resources import LEASES, NAMESPACES, SERVICES
+from purelb.kube.resources import LEASES, NAMESPACES
 from purelb.sandbox.bench import objects
 from purelb.sandbox.bench.components import INSTALL_NAMESPACE, cpu_s, rss_mib
-from purelb.sandbox.bench.observer import Observer, observing, until
+from purelb.sandbox.bench.observer import observing, until
 from purelb.sandbox.bench.results import Budget, Ratio, Row, percentile, row
-from purelb.sandbox.bench.suites import NAMESPACE, SUBNET, create_all, emptied, remove_all, until_quiet
+from purelb.sandbox.bench.suites import NAMESPACE, SUBNET, create_all, emptied, remove_all, single, until_quiet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -54,13 +54,13 @@ async def crowd(stage: Stage, *, services: int) -> list[Row]:
             empty = cpu_s(process.pid)
         async with stage.allocator() as process:
             await create_all(stage.client, names, lb_class=None, namespace=CROWD)
-            await until("an address for each of the crowd", lambda: _all_served(seen, names), within_s=WITHIN_S)
+            await until("an address for each of the crowd", lambda: seen.all_served(names), within_s=WITHIN_S)
             await until_quiet(seen, within_s=WITHIN_S)
             await asyncio.sleep(5.0)
             after_burst = rss_mib(process.pid)
         for trial in range(STARTS):
             await until_quiet(seen)
-            before = _versions(seen)
+            before = seen.writes()
             began = time.perf_counter()
             name = f"late-{trial}"
             await create_all(stage.client, [name], lb_class=None, namespace=CROWD)
@@ -71,7 +71,7 @@ async def crowd(stage: Stage, *, services: int) -> list[Row]:
                 await asyncio.sleep(5.0)
                 spent.append(cpu_s(process.pid) - empty)
                 resting.append(rss_mib(process.pid))
-            written.append(float(_versions(seen) - before - len(seen.versions[name])))
+            written.append(float(seen.writes() - before - len(seen.versions[name])))
     await emptied(stage.client, CROWD)
     return [
         row(
@@ -117,21 +117,21 @@ async def dying(stage: Stage) -> list[Row]:
     names = [f"dying-{number}" for number in range(ANNOUNCED)]
     async with observing(stage.client, NAMESPACE, links=False) as seen, stage.allocator():
         await create_all(stage.client, names, lb_class=None)
-        await until("addresses for all", lambda: _all_served(seen, names), within_s=WITHIN_S)
+        await until("addresses for all", lambda: seen.all_served(names), within_s=WITHIN_S)
         async with _renewing(stage.client, NODES[1]), _renewing(stage.client, NODES[0]) as first_node:
             addresses = {seen.address(name) or "": f"{NAMESPACE}/{name}" for name in names}
             await _report(stage.client, NODES[1], {})
             await _report(stage.client, NODES[0], addresses)
-            await until("Announced", lambda: all(_announced(seen, name) for name in names), within_s=WITHIN_S)
+            await until("Announced", lambda: all(seen.announced(name) for name in names), within_s=WITHIN_S)
             await until_quiet(seen)
-            usual = [await _single(stage.client, seen, f"usual-{number}") for number in range(SINGLES)]
+            usual = [await single(stage.client, seen, f"usual-{number}") for number in range(SINGLES)]
             died_at = await first_node.stop()
             before = {name: len(seen.versions[name]) for name in names}
             await asyncio.sleep(max(0.0, died_at + LEASE_S + REPORTED_AFTER_S - time.perf_counter()))
             await _report(stage.client, NODES[1], addresses)
             meanwhile: list[float] = []
             while len(meanwhile) < SINGLES or any(len(seen.versions[name]) == before[name] for name in names):
-                meanwhile.append(await _single(stage.client, seen, f"meanwhile-{len(meanwhile)}"))
+                meanwhile.append(await single(stage.client, seen, f"meanwhile-{len(meanwhile)}"))
                 if time.perf_counter() > died_at + WITHIN_S:
                     raise RuntimeError("the Services of the dead node were not told of its heir")
             await until_quiet(seen)
@@ -200,27 +200,6 @@ async def _report(client: ApiClient, node: str, addresses: dict[str, str]) -> No
         )
     else:
         await client.create(LB_NODE_STATUSES, made, namespace=INSTALL_NAMESPACE)
-
-
-async def _single(client: ApiClient, seen: Observer, name: str) -> float:
-    """Milliseconds from the answer to a POST until its address is seen."""
-    await client.create(SERVICES, objects.service(name, lb_class=None), namespace=NAMESPACE)
-    answered = time.perf_counter()
-    await until(f"an address for {name}", lambda: seen.served_at(name) is not None, within_s=60)
-    await client.delete(SERVICES, name, namespace=NAMESPACE)
-    return ((seen.served_at(name) or 0.0) - answered) * 1000
-
-
-def _all_served(seen: Observer, names: list[str]) -> bool:
-    return len(seen.served(names)) == len(names)
-
-
-def _announced(seen: Observer, name: str) -> bool:
-    return "AnnouncingLocal" in seen.versions[name][-1].reasons
-
-
-def _versions(seen: Observer) -> int:
-    return sum(map(len, seen.versions.values()))
 
 
 def _now() -> str:

@@ -65,6 +65,17 @@ class Observer:
         """When each of `names` that has an address got it."""
         return [at for name in names if (at := self.served_at(name)) is not None]
 
+    def all_served(self, names: list[str]) -> bool:
+        return len(self.served(names)) == len(names)
+
+    def announced(self, name: str) -> bool:
+        """Whether the newest version says that a node announces the Service's address."""
+        return "AnnouncingLocal" in self.versions[name][-1].reasons
+
+    def writes(self) -> int:
+        """How many versions of all Services were seen, their creations among them."""
+        return sum(map(len, self.versions.values()))
+
 
 @asynccontextmanager
 async def observing(client: ApiClient, namespace: str, *, links: bool) -> AsyncIterator[Observer]:

@@ -197,9 +197,7 @@ async def _measured(
         before = await written(client)
         began = time.perf_counter()
         await in_parallel(names, create)
-        await until(
-            f"addresses by {peer.name}", lambda: alive() and len(seen.served(names)) == services, within_s=WITHIN_S
-        )
+        await until(f"addresses by {peer.name}", lambda: alive() and seen.all_served(names), within_s=WITHIN_S)
         figures.rates.append(services / (max(seen.served(names)) - began))
         await until_quiet(seen, within_s=WITHIN_S)
         figures.versions += [float(len(seen.versions[name]) - 1) for name in names]

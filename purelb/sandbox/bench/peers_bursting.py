@@ -72,7 +72,7 @@ async def _burst(stage: Stage, peer: Peer, names: list[str]) -> float:
         async with serving(stage, peer, probed=False) as alive:
             await until(
                 f"addresses by {peer.name}",
-                lambda: alive() and len(seen.served(names)) == len(names),
+                lambda: alive() and seen.all_served(names),
                 within_s=WITHIN_S,
             )
         await in_parallel(names, delete)

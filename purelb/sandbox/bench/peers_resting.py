@@ -36,7 +36,6 @@ from purelb.sandbox.bench.suites import NODE, NODE_ADDRESS, in_parallel, until_q
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from purelb.sandbox.bench.observer import Observer
     from purelb.sandbox.bench.results import Row
     from purelb.sandbox.bench.suites import Stage
 
@@ -79,24 +78,18 @@ async def _measured(peer: Peer, figures: Figures, alive: Callable[[], bool], nam
     async with observing(client, NAMESPACE, links=False) as seen:
         before = await written(client)
         await in_parallel(names, create)
-        await until(
-            f"addresses by {peer.name}", lambda: alive() and len(seen.served(names)) == len(names), within_s=WITHIN_S
-        )
+        await until(f"addresses by {peer.name}", lambda: alive() and seen.all_served(names), within_s=WITHIN_S)
         await until_quiet(seen, for_s=QUIET_S, within_s=WITHIN_S)
         figures.versions += [float(len(seen.versions[name]) - 1) for name in names]
         after = await settled(client, within_s=SETTLED_WITHIN_S)
         if before is not None and after is not None:
             figures.all_writes.append((after - before) / len(names))
-        versions, asked = _versions(seen), await answered(client)
+        versions, asked = seen.writes(), await answered(client)
         await asyncio.sleep(RESTING_S)
-        figures.writes.append(float(_versions(seen) - versions))
+        figures.writes.append(float(seen.writes() - versions))
         if asked is not None and (now := await answered(client)) is not None:
             figures.requests.append(now - asked)  # questions for metrics are not among those that it counts
         await in_parallel(names, delete)
-
-
-def _versions(seen: Observer) -> int:
-    return sum(map(len, seen.versions.values()))
 
 
 def _rows(ours: Figures, theirs: Figures, name: str, services: int) -> list[Row]:

@@ -181,7 +181,7 @@ async def arriving(stage: Stage) -> list[Row]:
             began = time.perf_counter()
             await create_all(stage.client, names, lb_class=None)
             created = time.perf_counter() - began
-            await until("addresses for the arriving", lambda: len(seen.served(names)) == BURST, within_s=120)
+            await until("addresses for the arriving", lambda: seen.all_served(names), within_s=120)
             took = max(seen.served(names)) - began
             await until_quiet(seen)
             cpu = (cpu_s(process.pid) - before) * 1000 / BURST
@@ -227,14 +227,18 @@ async def _one_by_one(stage: Stage, prefix: str, *, trials: int) -> list[float]:
     times: list[float] = []
     async with observing(stage.client, NAMESPACE, links=False) as seen, stage.allocator():
         for n in range(trials):
-            name = f"{prefix}-{n}"
-            await stage.client.create(SERVICES, objects.service(name, lb_class=None), namespace=NAMESPACE)
-            answered = time.perf_counter()
-            await until(f"an address for {name}", lambda name=name: seen.served_at(name) is not None, within_s=10)  # type: ignore[misc]
-            times.append(((seen.served_at(name) or 0) - answered) * 1000)
-            await stage.client.delete(SERVICES, name, namespace=NAMESPACE)
+            times.append(await single(stage.client, seen, f"{prefix}-{n}", within_s=10.0))
             await asyncio.sleep(0.1)
     return times
+
+
+async def single(client: ApiClient, seen: Observer, name: str, *, within_s: float = 60.0) -> float:
+    """Create a Service and delete it again: from the answer to the POST until its address is seen, ms."""
+    await client.create(SERVICES, objects.service(name, lb_class=None), namespace=NAMESPACE)
+    answered = time.perf_counter()
+    await until(f"an address for {name}", lambda: seen.served_at(name) is not None, within_s=within_s)
+    await client.delete(SERVICES, name, namespace=NAMESPACE)
+    return ((seen.served_at(name) or 0.0) - answered) * 1000
 
 
 async def steady(stage: Stage) -> list[Row]:
@@ -248,19 +252,19 @@ async def steady(stage: Stage) -> list[Row]:
         before = (cpu_s(allocator.pid), cpu_s(agent.pid))
         began = time.perf_counter()
         await create_all(stage.client, names, lb_class=None)
-        await until("1000 addresses", lambda: len(seen.served(names)) == BURST, within_s=120)
+        await until("1000 addresses", lambda: seen.all_served(names), within_s=120)
         wanted = {seen.address(name) for name in names}
         await until("1000 addresses on the NIC", lambda: wanted <= seen.addresses.keys(), within_s=120)
         on_nic = max(at for address, at in seen.addresses.items() if address in wanted) - began
-        await until("Announced", lambda: all(_announced(seen, name) for name in names), within_s=120)
+        await until("Announced", lambda: all(seen.announced(name) for name in names), within_s=120)
         await until_quiet(seen)
         per_service = [float(len(seen.versions[name]) - 1) for name in names]
         cpu = (cpu_s(allocator.pid), cpu_s(agent.pid))
         each = [(now - then) * 1000 / BURST for now, then in zip(cpu, before, strict=True)]
-        versions = sum(map(len, seen.versions.values()))
+        versions = seen.writes()
         await asyncio.sleep(10)
         rest = ((cpu_s(allocator.pid) - cpu[0]) * 100, (cpu_s(agent.pid) - cpu[1]) * 100)
-        late = sum(map(len, seen.versions.values())) - versions
+        late = seen.writes() - versions
         memory = (rss_mib(allocator.pid), rss_mib(agent.pid))
         await remove_all(stage.client, names)
     return [
@@ -298,16 +302,12 @@ async def until_quiet(seen: Observer, *, for_s: float = 2.0, within_s: float = 6
     began = last_at = time.perf_counter()
     count = -1
     while time.perf_counter() - last_at < for_s:
-        now = sum(map(len, seen.versions.values()))
+        now = seen.writes()
         if now != count:
             count, last_at = now, time.perf_counter()
         if time.perf_counter() - began > within_s:
             raise RuntimeError(f"Services were still being written after {within_s:g} s")
         await asyncio.sleep(0.1)
-
-
-def _announced(seen: Observer, name: str) -> bool:
-    return "AnnouncingLocal" in seen.versions[name][-1].reasons
 
 
 async def in_parallel(names: list[str], work: Callable[[str], Awaitable[object]]) -> None:
