@@ -30,6 +30,15 @@ async def served(cluster: Cluster) -> list[Service]:
     return [await cluster.service(name) for name in NAMES]
 
 
+async def goes_on(cluster: Cluster, before: list[Service]) -> None:
+    """The three are as they were and were not written, and the next one gets the next address."""
+    assert [await cluster.service(name) for name in NAMES] == before
+    assert not [path for _, path in cluster.writes if path.endswith("/status")]
+    await cluster.serve("next")
+    await cluster.clock.advance(1.0)
+    assert await cluster.addresses("next") == ("192.0.2.13",)
+
+
 @pytest.mark.parametrize("days", [1, -1])
 async def test_a_wall_clock_that_jumps_by_a_day_changes_nothing(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, days: int
@@ -42,11 +51,7 @@ async def test_a_wall_clock_that_jumps_by_a_day_changes_nothing(
         monkeypatch.setattr(cluster.clock, "wall", lambda: wall() + timedelta(days=days))
         await cluster.clock.advance(120.0)
         assert component.phase() == "Running"
-        assert [await cluster.service(name) for name in NAMES] == before
-        assert not [path for _, path in cluster.writes if path.endswith("/status")]
-        await cluster.serve("next")
-        await cluster.clock.advance(1.0)
-        assert await cluster.addresses("next") == ("192.0.2.13",)
+        await goes_on(cluster, before)
 
 
 async def test_a_process_that_slept_for_a_minute_ends_its_term_and_begins_another_with_what_is_published(
@@ -63,11 +68,7 @@ async def test_a_process_that_slept_for_a_minute_ends_its_term_and_begins_anothe
             if not phases or phases[-1] != component.phase():
                 phases.append(component.phase())
         assert phases in (["Standby", "Running"], ["Running", "Standby", "Running"])
-        assert [await cluster.service(name) for name in NAMES] == before
-        assert not [path for _, path in cluster.writes if path.endswith("/status")]
-        await cluster.serve("next")
-        await cluster.clock.advance(1.0)
-        assert await cluster.addresses("next") == ("192.0.2.13",)
+        await goes_on(cluster, before)
 
 
 async def test_ten_minutes_without_the_api_server_end_the_term_and_the_next_has_the_same_ledger(
@@ -83,8 +84,4 @@ async def test_ten_minutes_without_the_api_server_end_the_term_and_the_next_has_
         cluster.core.faults.remove(number)
         await cluster.clock.advance(120.0)
         assert component.phase() == "Running"
-        assert [await cluster.service(name) for name in NAMES] == before
-        assert not [path for _, path in cluster.writes if path.endswith("/status")]
-        await cluster.serve("next")
-        await cluster.clock.advance(1.0)
-        assert await cluster.addresses("next") == ("192.0.2.13",)
+        await goes_on(cluster, before)

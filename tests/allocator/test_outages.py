@@ -34,6 +34,16 @@ async def announced(cluster: Cluster) -> str:
     return (await cluster.announced())[1]
 
 
+async def announces(cluster: Cluster, node: Node) -> None:
+    """A new leader gives a Service its address, and the node announces it."""
+    await cluster.clock.advance(3.0)
+    await cluster.serve()
+    await cluster.clock.advance(1.0)
+    await node.report(("192.0.2.10", "eth0"))
+    await cluster.clock.advance(1.0)
+    assert await announced(cluster) == "AnnouncingLocal"
+
+
 @asynccontextmanager
 async def announcing(cluster: Cluster, *, leader_elect: bool) -> AsyncIterator[Node]:
     """A Service whose address a node announces, and an allocator whose watch of leases breaks off soon."""
@@ -42,12 +52,7 @@ async def announcing(cluster: Cluster, *, leader_elect: bool) -> AsyncIterator[N
     node = Node(cluster, "n1")
     await node.renew()
     async with cluster.allocator(leader_elect=leader_elect):
-        await cluster.clock.advance(3.0)
-        await cluster.serve()
-        await cluster.clock.advance(1.0)
-        await node.report(("192.0.2.10", "eth0"))
-        await cluster.clock.advance(1.0)
-        assert await announced(cluster) == "AnnouncingLocal"
+        await announces(cluster, node)
         yield node
 
 
@@ -115,12 +120,7 @@ async def test_who_takes_the_labels_off_the_lease_of_the_allocator_does_not_hide
     await dead.renew()
     await alive.renew()
     async with cluster.allocator(leader_elect=True):
-        await cluster.clock.advance(3.0)
-        await cluster.serve()
-        await cluster.clock.advance(1.0)
-        await dead.report(("192.0.2.10", "eth0"))
-        await cluster.clock.advance(1.0)
-        assert await announced(cluster) == "AnnouncingLocal"
+        await announces(cluster, dead)
         await cluster.patch(LEASES_OF, ALLOCATOR_LEASE, {"metadata": {"labels": None}}, INSTALL)
         await alive.live(20)
         assert await announced(cluster) != "AnnouncingLocal"

@@ -117,13 +117,18 @@ async def test_who_was_refused_a_change_keeps_what_its_condition_says_it_keeps(c
         assert ((await cluster.service()).metadata.annotations or {}).get("purelb.io/allocated-by") == "PureLB"
 
 
-async def test_a_share_that_lost_its_key_with_the_manifest_stays_and_is_contested(cluster: Cluster) -> None:
+async def shared(cluster: Cluster) -> None:
+    """Two Services share an address, and then nobody leads."""
     async with cluster.allocator(default_announcer="PureLB"):
         await cluster.serve("older", annotations=SHARED, loadBalancerClass=None)
         await cluster.clock.advance(1.0)
         await cluster.serve(annotations=SHARED, port=81, loadBalancerClass=None)
         await cluster.clock.advance(1.0)
         assert await cluster.addresses() == ("192.0.2.10",)
+
+
+async def test_a_share_that_lost_its_key_with_the_manifest_stays_and_is_contested(cluster: Cluster) -> None:
+    await shared(cluster)
     await put(cluster)
     async with cluster.allocator(default_announcer="PureLB"):
         await cluster.clock.advance(2.0)
@@ -132,12 +137,7 @@ async def test_a_share_that_lost_its_key_with_the_manifest_stays_and_is_conteste
 
 
 async def test_a_share_whose_new_manifest_takes_the_others_port_gets_another_address(cluster: Cluster) -> None:
-    async with cluster.allocator(default_announcer="PureLB"):
-        await cluster.serve("older", annotations=SHARED, loadBalancerClass=None)
-        await cluster.clock.advance(1.0)
-        await cluster.serve(annotations=SHARED, port=81, loadBalancerClass=None)
-        await cluster.clock.advance(1.0)
-        assert await cluster.addresses() == ("192.0.2.10",)
+    await shared(cluster)
     await cluster.patch(SERVICES, "web", {"spec": {"ports": [{"port": 80}]}}, "shop")
     await put(cluster)
     async with cluster.allocator(default_announcer="PureLB"):

@@ -41,6 +41,18 @@ def order(*groups: ServiceGroup, many: int = 1, **asked: Any) -> list[object]:
     return found
 
 
+def refused(desk: Desk, *, after: int = 0) -> str:
+    """Why the next Service, after so many that were served, gets no address."""
+    for number in range(after):
+        desk.get(service(f"s{number}"))
+    refusal = desk.ask(service("late"))
+    assert refusal is not None
+    return refusal.text
+
+
+FULL = "PoolExhausted (1 of 1 IPv4 addresses in use)"
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [
@@ -71,10 +83,8 @@ def test_the_message_says_whether_none_or_several_are_marked() -> None:
         desk = Desk(
             numbered("bbb", 1, **SHOP, **marks), numbered("aaa", 2, **SHOP, **marks), numbered("ccc", 3, **SHOP)
         )
-        refusal = desk.ask(service())
-        assert refusal is not None
         names = "aaa, bbb" if marks else "aaa, bbb, ccc"
-        assert refusal.text == f"{names} serve namespace shop and {said} marked namespaceDefault"
+        assert refused(desk) == f"{names} serve namespace shop and {said} marked namespaceDefault"
 
 
 def test_an_ambiguous_choice_falls_to_the_open_default_unless_the_namespace_is_fenced() -> None:
@@ -94,16 +104,9 @@ def test_groups_are_filled_by_priority_and_whoever_has_none_is_no_way_out() -> N
     groups = [numbered("a", 1, **SHOP), numbered("b", 2, **SHOP, priority=20), numbered("c", 3, **SHOP, priority=10)]
     assert order(*groups, many=3) == [3, 2, "PoolExhausted"]
     desk = Desk(*groups)
-    for number in range(2):
-        desk.get(service(f"s{number}"))
-    refusal = desk.ask(service("late"))
-    assert refusal is not None
-    full = "PoolExhausted (1 of 1 IPv4 addresses in use)"
-    assert refusal.text == f"c: {full}; b: {full}; not tried for want of a priority: a"
+    assert refused(desk, after=2) == f"c: {FULL}; b: {FULL}; not tried for want of a priority: a"
     desk.configure(*groups[1:], numbered("a", 1, **SHOP, drain=True))
-    drained = desk.ask(service("late"))
-    assert drained is not None
-    assert drained.text == f"c: {full}; b: {full}", "it would not help"
+    assert refused(desk) == f"c: {FULL}; b: {FULL}", "it would not help"
     desk.configure(numbered("a", 1, **SHOP, priority=30), *groups[1:])
     assert desk.get(service("late")) == ("198.51.1.1",)
 
@@ -116,13 +119,7 @@ def test_open_groups_are_filled_one_after_the_other_with_a_priority_or_without()
         numbered("c", 4, auto_assign=True, priority=7),
     ]
     assert order(*groups, many=5) == [4, 2, 3, 1, "PoolExhausted"]
-    desk = Desk(*groups)
-    for number in range(4):
-        desk.get(service(f"s{number}"))
-    refusal = desk.ask(service("late"))
-    assert refusal is not None
-    full = "PoolExhausted (1 of 1 IPv4 addresses in use)"
-    assert refusal.text == f"c: {full}; default: {full}; a: {full}; b: {full}"
+    assert refused(Desk(*groups), after=4) == f"c: {FULL}; default: {FULL}; a: {FULL}; b: {FULL}"
 
 
 def test_of_two_open_groups_alike_the_first_by_name_is_taken_and_nobody_calls_that_ambiguous() -> None:
@@ -216,9 +213,7 @@ NOBODY = "no ServiceGroup serves namespace shop and none is named default"
 )
 def test_a_slip_in_the_namespaces_of_a_group_is_named(lists: dict[str, tuple[str, ...]], told: str) -> None:
     groups = [numbered(name, at, namespaces=names) for at, (name, names) in enumerate(lists.items())]
-    refusal = Desk(*groups).ask(service())
-    assert refusal is not None
-    assert refusal.text == told
+    assert refused(Desk(*groups)) == told
 
 
 @pytest.mark.parametrize("groups", [(pool(namespaces=["shpo"]),)], ids=["a slip"])
