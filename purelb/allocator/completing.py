@@ -10,6 +10,7 @@ family whose user no longer asks for two.
 from collections.abc import Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from purelb.allocator import multipool
 from purelb.allocator import refusals as because
@@ -67,7 +68,12 @@ def complete(asker: Asker, kept: tuple[Address, ...], *, changed: bool) -> Given
     served = _from_one(asker, home, lacking, have) if home is not None else _from_some(asker, lacking)
     if isinstance(served, Refusal):
         return served if not present else Given(present, served, partial=wish.policy == "PreferDualStack")
-    return _with(asker, served, wanted, have)
+    given = _with(asker, served, wanted, have)
+    if home is not None or not present or isinstance(given, Refusal) or not given.several or given.addresses == present:
+        return given
+    # What it had is of no group any more, so the one that gave the rest is its group from now on: also for what it had.
+    again = complete(asker, given.addresses, changed=changed)
+    return again if isinstance(again, Refusal) else replace(again, warning=given.warning)
 
 
 def _not_in_vain(asked: tuple[Address, ...], kept: tuple[Address, ...]) -> tuple[Address, ...]:

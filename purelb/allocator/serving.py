@@ -124,7 +124,7 @@ class Asker:
 
     def serve(self, group: Group, family: Family, *, held: tuple[Address, ...] = ()) -> Filled | Refusal:
         """The addresses of a family the group would give, or why it gives none. `held`: of that family, with multi-pool."""
-        several = self.wants_several(group) and bool(self._ledger.pools.entries_of(group.name, family))
+        several = self.wants_several(group) and bool(held or self._ledger.pools.entries_of(group.name, family))
         if several and multipool.refused(group, self.wish.sharing_key) is None:
             return multipool.fill(self, group, family, held=held, advertised=self._advertised)
         answer = self._serve(group, family, several=several)

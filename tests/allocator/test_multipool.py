@@ -284,3 +284,47 @@ def test_a_released_address_that_is_kept_back_returns_to_its_service_entry_by_en
     desk.get(service("other"))
     assert desk.held(service("other")) == ("192.0.2.11", "198.51.100.11")
     assert desk.get(service()) == before
+
+
+def dual(policy: str = "PreferDualStack", families: tuple[str, ...] = DUAL) -> Any:
+    return service(families=families, policy=policy)
+
+
+@pytest.mark.parametrize("policy", ["PreferDualStack", "RequireDualStack"])
+@pytest.mark.parametrize(
+    ("live", "holds", "lacks"),
+    [
+        pytest.param(
+            (A, B, C), ("192.0.2.10", "198.51.100.10", "203.0.113.10", "10.0.0.1", "2001:db8::1"), (), id="all"
+        ),
+        pytest.param((B,), ("198.51.100.10", "10.0.0.1", "2001:db8::1"), (A, C), id="one"),
+        pytest.param((), ("10.0.0.1", "2001:db8::1"), (A, B, C), id="none"),
+    ],
+)
+def test_who_held_an_address_of_no_group_gets_one_of_each_entry_together_with_its_other_family(
+    policy: str, live: tuple[str, ...], holds: tuple[str, ...], lacks: tuple[str, ...]
+) -> None:
+    """Decided once, and not the entries of what it had a decision later."""
+    desk = Desk(group("old", v4("10.0.0.1/32", "10.0.0.0/24"), auto_assign=True))
+    assert desk.get(dual()) == ("10.0.0.1",)
+    desk.configure(racks(*RACKS, SIX))
+    desk.live(*live, "2001:db8::/64")
+    said = ("NoActiveSubnet" if lacks else "", lacks)
+    assert told(desk, dual(policy)) == said
+    assert desk.get(dual(policy)) == holds
+    assert told(desk, dual(policy)) == said, "nothing has changed"
+
+
+@pytest.mark.parametrize("policy", ["PreferDualStack", "RequireDualStack"])
+@pytest.mark.parametrize("families", [DUAL, DUAL[::-1]], ids=str)
+def test_who_holds_an_address_of_a_family_that_has_no_entries_lacks_nothing(
+    policy: str, families: tuple[str, ...]
+) -> None:
+    desk = Desk(group("old", v4("10.0.0.1/32", "10.0.0.0/24"), auto_assign=True))
+    assert desk.get(dual()) == ("10.0.0.1",)
+    desk.configure(racks(SIX))
+    desk.live("2001:db8::/64")
+    for _ in range(2):
+        assert desk.ask(dual(policy, families)) is None
+        desk.confirm(dual())
+        assert sorted(desk.held(dual())) == ["10.0.0.1", "2001:db8::1"]
