@@ -4,7 +4,8 @@
 Ten thousand Services hold `Cluster`, `IPv4` and the same few lists of ports ten thousand times, each a string or a tuple of
 its own as it was decoded. A part that was seen before takes the place of the new one before anybody has seen the object, so
 nothing can tell but the memory: a quarter less of it. For each field the first 256 different values are remembered and no
-more, so what is different in each object (addresses) costs a look and never memory. Maps are left alone, names and uids too.
+more, so what is different in each object (addresses) costs a look and never memory. A map (labels, annotations, a selector) is
+such a part as a whole: nobody changes what came from the server. Names and uids are left alone.
 
 Rejected: `sys.intern` (strings only, never bounded); enums in the Structs (a value of a newer server would not decode).
 """
@@ -17,6 +18,7 @@ from msgspec.structs import force_setattr
 from purelb.kube.model import ObjectMeta, same_meta
 
 VALUES_MAX: Final = 256
+TEXT_MAX: Final = 512  # characters of all values of a map
 
 
 class Sharing:
@@ -37,14 +39,14 @@ class Sharing:
             if not part:
                 continue
             what = type(part)
-            if what is str or what is tuple:
+            if what is str or what is tuple or what is dict:
+                value = part if what is not dict else tuple(part.items())
                 try:
-                    held = known.get(part)
+                    held = known.get(value)
+                    if held is None and len(known) < VALUES_MAX and (what is not dict or _is_short(part)):
+                        known[value] = part
                 except TypeError:
                     held = None  # there is a map in it
-                else:
-                    if held is None and len(known) < VALUES_MAX:
-                        known[part] = part
                 if held is not None:
                     force_setattr(obj, name, held)
                 elif what is tuple and isinstance(part[0], Struct):
@@ -54,9 +56,14 @@ class Sharing:
                 self.within(part)
 
     def _remember(self, kind: type[Struct]) -> tuple[tuple[str, dict[object, object]], ...]:
-        names = ("namespace",) if kind is ObjectMeta else kind.__struct_fields__
+        names = ("namespace", "labels", "annotations") if kind is ObjectMeta else kind.__struct_fields__
         fields = self._fields[kind] = tuple((name, {}) for name in names)
         return fields
+
+
+def _is_short(part: dict[str, str]) -> bool:
+    """Whether a map may be remembered: an annotation can be a whole manifest, and no two of those are equal."""
+    return sum(map(len, part.values())) <= TEXT_MAX
 
 
 def keep_equal(old: Struct, new: Struct) -> bool:

@@ -150,3 +150,34 @@ def test_keeping_what_is_equal_tells_whether_more_than_the_version_changed(what:
     assert keep_equal(old, new) is same_but_rv(old, untouched)
     assert keep_equal(old, new) is (what in {"nothing", "the version"})
     assert new == untouched
+
+
+def labelled(number: int, **noted: str) -> bytes:
+    meta = {"name": f"s{number}", "uid": f"u{number}", "labels": {"team": "one"}, "annotations": noted}
+    return msgspec.json.encode({"kind": "Service", "metadata": meta, "spec": {"selector": {"app": "web"}}})
+
+
+def test_equal_maps_are_one_map_and_those_that_differ_stay_their_own() -> None:
+    one, two, three = items(labelled(1, pool="local"), labelled(2, pool="local"), labelled(3, pool="remote"))
+    assert one.metadata.labels is two.metadata.labels is three.metadata.labels
+    assert one.spec.selector is two.spec.selector
+    assert one.metadata.annotations is two.metadata.annotations
+    assert (two.metadata.annotations, three.metadata.annotations) == ({"pool": "local"}, {"pool": "remote"})
+
+
+def test_a_manifest_in_an_annotation_is_not_remembered() -> None:
+    sharing = Sharing()
+    for number in range(3):
+        sharing.within(msgspec.json.decode(labelled(number, manifest="x" * 1000), type=Service))
+    assert len(sharing) == 2, "the labels and the selector"
+
+
+def test_a_map_that_holds_maps_is_left_alone() -> None:
+    class Nested(msgspec.Struct):
+        parts: dict[str, Any]
+
+    one, two = (Nested({"a": {"b": 1}}) for _ in range(2))
+    sharing = Sharing()
+    for each in (one, two):
+        sharing.within(each)
+    assert one.parts is not two.parts
