@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from purelb.sandbox.bench.suites import Stage
 
 SERVICES_AT_REST: Final = 100
-QUIET_S: Final = 5.0
+QUIET_LOOKS: Final = 50
 RESTING_S: Final = 10.0
 
 
@@ -79,7 +79,7 @@ async def _measured(peer: Peer, figures: Figures, alive: Callable[[], bool], nam
         before = await written(client)
         await in_parallel(names, create)
         await until(f"addresses by {peer.name}", lambda: alive() and seen.all_served(names), within_s=WITHIN_S)
-        await until_quiet(seen, for_s=QUIET_S, within_s=WITHIN_S)
+        await until_quiet(seen, looks=QUIET_LOOKS, within_s=WITHIN_S)
         figures.versions += [float(len(seen.versions[name]) - 1) for name in names]
         after = await settled(client, within_s=SETTLED_WITHIN_S)
         if before is not None and after is not None:

@@ -48,6 +48,8 @@ ALONE: Final = "one Service, no agents: POST answered to address in the status"
 ROUNDS: Final = 12  # of bursts, each beside one of the bare client: single ones of either differ by a fifth
 # Measured in runs of their own on two such cores, not in this one: no budget is judged by them (`--peer` compares in one run).
 ELSEWHERE: Final = {"PureLB (Go)": 1.7, "MetalLB": 100.0}
+LOOKED_EVERY_S: Final = 0.1
+QUIET_LOOKS: Final = 20  # in a row that show nothing new
 ALLOCATOR_PORT: Final = 17472
 AGENT_PORT: Final = 17473
 
@@ -297,17 +299,19 @@ async def steady(stage: Stage) -> list[Row]:
     ]
 
 
-async def until_quiet(seen: Observer, *, for_s: float = 2.0, within_s: float = 60.0) -> None:
-    """Wait until no Service changed for `for_s`."""
-    began = last_at = time.perf_counter()
-    count = -1
-    while time.perf_counter() - last_at < for_s:
-        now = seen.writes()
-        if now != count:
-            count, last_at = now, time.perf_counter()
+async def until_quiet(seen: Observer, *, looks: int = QUIET_LOOKS, within_s: float = 60.0) -> None:
+    """Wait until so many looks in a row, ten of them a second, have shown no change of a Service.
+
+    Looks are counted, not seconds: who was held up himself has not seen silence.
+    """
+    began = time.perf_counter()
+    count, same = seen.writes(), 0
+    while same < looks:
         if time.perf_counter() - began > within_s:
             raise RuntimeError(f"Services were still being written after {within_s:g} s")
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(LOOKED_EVERY_S)
+        now = seen.writes()
+        count, same = now, same + 1 if now == count else 0
 
 
 async def in_parallel(names: list[str], work: Callable[[str], Awaitable[object]]) -> None:

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clusters in memory whose load balancers are a few lines, to be compared with each other."""
+"""Clusters in memory whose load balancers are a few lines, to be compared with each other.
+
+Everybody is in one loop: with no pause between two looks (`at_once`), whoever has something to do has his turn in each.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +19,39 @@ from purelb.kube.client import ApiClient, PatchType
 from purelb.kube.clock import SystemClock
 from purelb.kube.decode import Event
 from purelb.kube.resources import SERVICES
+from purelb.kube.transport import Response
 from purelb.sandbox.apiserver.core import ApiCore
 from purelb.sandbox.apiserver.memory import MemoryTransport
+from purelb.sandbox.bench import peers_counting, suites
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
+    import pytest
+
+    from purelb.kube.transport import Request
     from purelb.sandbox.bench.observer import Observer
     from purelb.sandbox.bench.overhearing import Overheard
+
+
+METRICS = "/metrics"
+
+
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks and questions follow each other without a pause."""
+    monkeypatch.setattr(suites, "LOOKED_EVERY_S", 0.0)
+    monkeypatch.setattr(peers_counting, "ASKED_EVERY_S", 0.0)
+
+
+class Telling(MemoryTransport):
+    """An API server that answers questions for its metrics with what `tell` says, once it has any; others keep them to themselves."""
+
+    tell: Callable[[], str] | None = None
+
+    async def exchange(self, request: Request) -> Response:
+        if request.target == METRICS and self.tell is not None:
+            return Response(status=200, headers={}, body=self.tell().encode())
+        return await super().exchange(request)
 
 
 def _balanced(service: Any) -> bool:
@@ -32,16 +61,22 @@ def _balanced(service: Any) -> bool:
 class Cluster:
     """An API server in memory and a load balancer of a few lines. `twice`: it writes everything two times.
 
+    `tells`: the API server counts those writes in its metrics, and `NOISE` requests of somebody else between two questions for them.
     `seen` and `heard`: where its addresses are shown, as those of a node would be on its interface and on its LAN.
     """
 
-    def __init__(self, *, twice: bool = False) -> None:
+    NOISE = 11
+
+    def __init__(self, *, twice: bool = False, tells: bool = False) -> None:
         clock = SystemClock()
         core = ApiCore(rng=random.Random(1).random, epoch=datetime(2030, 1, 1, tzinfo=UTC))
-        self.client = ApiClient(
-            fixed_access("http://memory"), user_agent="t", clock=clock, transport=MemoryTransport(core, clock=clock)
-        )
+        self.server = Telling(core, clock=clock)
+        if tells:
+            self.server.tell = self._counted
+        self.client = ApiClient(fixed_access("http://memory"), user_agent="t", clock=clock, transport=self.server)
         self.twice = twice
+        self.writes = 0
+        self.asked = 0
         self.seen: Observer | None = None
         self.heard: Overheard | None = None
         self.classes: set[str | None] = set()
@@ -61,10 +96,33 @@ class Cluster:
             status = {"status": {"loadBalancer": {"ingress": [{"ip": address}]}}}
             where = {"namespace": service.metadata.namespace, "subresource": "status"}
             await self.client.patch(SERVICES, service.metadata.name, status, kind=PatchType.MERGE, **where)
+            self.writes += 1
             if self.seen is not None:
                 self.seen.addresses[address] = time.perf_counter()
             if self.heard is not None:
                 self.heard.claims[address] = time.perf_counter()
+
+    def _counted(self) -> str:
+        self.asked += 1
+        return (
+            f'apiserver_request_total{{resource="services",subresource="status",verb="PATCH"}} {self.writes}\n'
+            f'apiserver_request_total{{resource="nodes",subresource="",verb="GET"}} {self.NOISE * self.asked}\n'
+        )
+
+
+@asynccontextmanager
+async def balancing(*clusters: Cluster) -> AsyncIterator[None]:
+    """Their load balancers run, and their clients are open."""
+    async with AsyncExitStack() as stack:
+        for cluster in clusters:
+            await stack.enter_async_context(cluster.client)
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        balancers = [group.create_task(cluster.balance()) for cluster in clusters]
+        try:
+            yield
+        finally:
+            for balancer in balancers:
+                balancer.cancel()
 
 
 class Stand:

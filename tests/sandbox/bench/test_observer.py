@@ -9,8 +9,8 @@ import pytest
 
 from purelb.kube.resources import NAMESPACES, SERVICES
 from purelb.sandbox.bench.observer import NOTICED_EVERY_S, Observer, Version, observing, pause_after
-from purelb.sandbox.bench.suites import NAMESPACE, single
-from tests.sandbox.bench.balancers import Cluster
+from purelb.sandbox.bench.suites import NAMESPACE, single, until_quiet
+from tests.sandbox.bench.balancers import Cluster, at_once
 
 
 @pytest.mark.parametrize("look_s", [0.0, 0.0001, 0.001, 0.02])
@@ -50,3 +50,31 @@ async def test_a_single_service_is_waited_for_and_leaves_nothing() -> None:
             assert seen.address("web") == "192.0.2.1"
         assert not (await cluster.client.list_page(SERVICES, namespace=NAMESPACE)).objects
         balancer.cancel()
+
+
+class Restless(Observer):
+    """Another version is seen at each third look, `changes` times."""
+
+    def __init__(self, changes: int) -> None:
+        super().__init__()
+        self.looks = 0
+        self.changes = changes
+
+    def writes(self) -> int:
+        self.looks += 1
+        return min(self.looks // 3, self.changes)
+
+
+async def test_it_is_quiet_when_so_many_looks_in_a_row_have_shown_nothing_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once(monkeypatch)
+    seen = Restless(changes=4)
+    await until_quiet(seen, looks=5)
+    assert seen.looks == 3 * 4 + 5
+
+
+async def test_services_that_are_written_without_end_are_not_waited_for_longer_than_was_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at_once(monkeypatch)
+    with pytest.raises(RuntimeError, match="Services were still being written after 0.05 s"):
+        await until_quiet(Restless(changes=10**9), looks=5, within_s=0.05)

@@ -13,14 +13,11 @@ import pytest
 from purelb.kube.resources import ENDPOINT_SLICES, SERVICES
 from purelb.process.command import BAD_USAGE
 from purelb.sandbox.bench import command, peers
-from tests.sandbox.bench.balancers import Cluster, Stand
-from tests.virtual_clock import VirtualClock
+from tests.sandbox.bench.balancers import Cluster, Stand, at_once, balancing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
-
-    from purelb.sandbox.bench.suites import Stage
 
 
 class Child:
@@ -52,18 +49,11 @@ def test_a_command_belongs_to_a_peer_that_is_given(option: str, capsys: pytest.C
 async def test_ours_and_a_peer_are_measured_in_turns_with_services_of_no_class(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def settled(*_: object, **__: object) -> None:
-        await VirtualClock().settle()  # everybody is in this loop: who has something to do is ready
-
-    monkeypatch.setattr(peers, "until_quiet", settled)
+    at_once(monkeypatch)
     ours, other = Cluster(), Cluster(twice=True)
     stand: Any = Stand(ours)
-    async with ours.client, other.client, asyncio.TaskGroup() as group:
-        balancers = [group.create_task(cluster.balance()) for cluster in (ours, other)]
-        stage: Stage = stand
-        rows = await peers.against(stage, [peers.Peer("other", other.client)], services=4, singles=1)
-        for balancer in balancers:
-            balancer.cancel()
+    async with balancing(ours, other):
+        rows = await peers.against(stand, [peers.Peer("other", other.client)], services=4, singles=1)
     assert (stand.turns, stand.env) == (peers.ROUNDS, {"DEFAULT_ANNOUNCER": "PureLB"})
     assert ours.classes == other.classes == {None}
     versions = {found.case: found for found in rows if found.unit == "count"}
@@ -74,30 +64,17 @@ async def test_ours_and_a_peer_are_measured_in_turns_with_services_of_no_class(
 
 
 async def test_writes_of_any_kind_are_compared_where_both_tell_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours, other = Cluster(), Cluster()
-    mine, theirs = iter(range(0, 1000, 8)), iter(range(0, 1000, 20))
-
-    async def quiet(*_: object, **__: object) -> None:
-        await VirtualClock().settle()
-
-    async def written(client: object, **_: object) -> float:
-        return float(next(mine if client is ours.client else theirs))
-
-    monkeypatch.setattr(peers, "until_quiet", quiet)
-    monkeypatch.setattr(peers, "written", written)
-    monkeypatch.setattr(peers, "settled", written)
+    at_once(monkeypatch)
+    ours, other = Cluster(tells=True), Cluster(tells=True, twice=True)
     stand: Any = Stand(ours)
-    async with ours.client, other.client, asyncio.TaskGroup() as group:
-        balancers = [group.create_task(cluster.balance()) for cluster in (ours, other)]
+    async with balancing(ours, other):
         rows = await peers.against(stand, [peers.Peer("other", other.client)], services=4, singles=1)
-        for balancer in balancers:
-            balancer.cancel()
     writes = [found for found in rows if "writes of any kind per Service" in found.case]
-    assert [(found.n, found.p50) for found in writes] == [(peers.ROUNDS, 5.0), (peers.ROUNDS, 2.0)]
-    assert [found.ratio.value for found in writes if found.ratio] == [0.4]
+    assert [(found.n, found.p50) for found in writes] == [(peers.ROUNDS, 2.0), (peers.ROUNDS, 1.0)]
+    assert [found.ratio.value for found in writes if found.ratio] == [0.5]
 
 
-async def test_what_a_failed_part_left_on_a_cluster_is_gone_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_a_failed_part_left_on_a_cluster_is_gone_before_the_next() -> None:
     ours, other = Cluster(), Cluster()
     stand: Any = Stand(ours)
     async with ours.client, other.client:

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from purelb.sandbox.bench import peers_counting
+from tests.sandbox.bench.balancers import Cluster, at_once
 
 if TYPE_CHECKING:
     import pytest
@@ -56,25 +57,26 @@ def test_writes_are_those_that_neither_the_benchmark_nor_the_server_nor_a_clock_
     assert peers_counting.writes(OF_OTHERS) == 0.0
 
 
+def telling(*counts: int) -> Cluster:
+    """A cluster whose API server tells these counts of writes, one after the other."""
+    cluster, told = Cluster(), iter(counts)
+    cluster.server.tell = lambda: line(next(told), resource="services", subresource="status", verb="PATCH")
+    return cluster
+
+
 async def test_the_writes_are_read_when_they_stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = iter([1.0, 5.0, 5.0, 7.0, 7.0, 8.0, 8.0, 8.0, 8.0, 9.0])
-
-    async def written(_: object) -> float:
-        return next(told)
-
-    monkeypatch.setattr(peers_counting, "written", written)
-    monkeypatch.setattr(peers_counting, "ASKED_EVERY_S", 0.0)
-    client: Any = None
-    assert await peers_counting.settled(client, within_s=3600.0) == 8.0
+    at_once(monkeypatch)
+    async with telling(1, 5, 5, 7, 7, 8, 8, 8, 8, 9).client as client:
+        assert await peers_counting.settled(client, within_s=3600.0) == 8.0
 
 
 async def test_writes_that_never_stand_still_are_read_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = iter(float(number) for number in range(100))
+    at_once(monkeypatch)
+    async with telling(*range(100)).client as client:
+        assert await peers_counting.settled(client, within_s=0.0) == 0.0
 
-    async def written(_: object) -> float:
-        return next(told)
 
-    monkeypatch.setattr(peers_counting, "written", written)
-    monkeypatch.setattr(peers_counting, "ASKED_EVERY_S", 0.0)
-    client: Any = None
-    assert await peers_counting.settled(client, within_s=0.0) == 0.0
+async def test_who_tells_no_metrics_is_not_waited_for() -> None:
+    async with Cluster().client as client:
+        assert await peers_counting.answered(client) is None
+        assert await peers_counting.settled(client, within_s=3600.0) is None

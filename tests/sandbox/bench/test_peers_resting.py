@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from purelb.sandbox.bench import peers, peers_resting
-from tests.sandbox.bench.balancers import Cluster, Stand
-from tests.virtual_clock import VirtualClock
+from tests.sandbox.bench.balancers import Cluster, Stand, at_once, balancing
 
 if TYPE_CHECKING:
     import pytest
@@ -17,18 +15,12 @@ if TYPE_CHECKING:
 async def test_writes_at_rest_are_compared_and_unknown_requests_are_not(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def quiet(*_: object, **__: object) -> None:
-        await VirtualClock().settle()  # everybody is in this loop: who has something to do is ready
-
-    monkeypatch.setattr(peers_resting, "until_quiet", quiet)
+    at_once(monkeypatch)
     monkeypatch.setattr(peers_resting, "RESTING_S", 0.05)
     ours, other = Cluster(), Cluster(twice=True)
     stand: Any = Stand(ours)
-    async with ours.client, other.client, asyncio.TaskGroup() as group:
-        balancers = [group.create_task(cluster.balance()) for cluster in (ours, other)]
+    async with balancing(ours, other):
         rows = await peers_resting.rested(stand, [peers.Peer("other", other.client)], services=3)
-        for balancer in balancers:
-            balancer.cancel()
     assert (stand.turns, stand.agents) == (peers.ROUNDS, peers.ROUNDS)
     assert [(row.n, row.p50) for row in rows if "versions" in row.case] == [(9, 2.0), (9, 1.0)]
     writes = [row for row in rows if "writes of Services" in row.case]
@@ -39,34 +31,17 @@ async def test_writes_at_rest_are_compared_and_unknown_requests_are_not(
 
 
 async def test_requests_are_compared_where_both_tell_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = iter(float(number * 11) for number in range(100))
-
-    async def answered(_: object) -> float:
-        return next(told)
-
-    async def quiet(*_: object, **__: object) -> None:
-        await asyncio.sleep(0.05)
-
-    async def written(_: object, **__: object) -> float:
-        return next(told)
-
-    monkeypatch.setattr(peers_resting, "until_quiet", quiet)
-    monkeypatch.setattr(peers_resting, "answered", answered)
-    monkeypatch.setattr(peers_resting, "written", written)
-    monkeypatch.setattr(peers_resting, "settled", written)
+    at_once(monkeypatch)
     monkeypatch.setattr(peers_resting, "RESTING_S", 0.0)
-    ours, other = Cluster(), Cluster()
+    ours, other = Cluster(tells=True), Cluster(tells=True, twice=True)
     stand: Any = Stand(ours)
-    async with ours.client, other.client, asyncio.TaskGroup() as group:
-        balancers = [group.create_task(cluster.balance()) for cluster in (ours, other)]
+    async with balancing(ours, other):
         rows = await peers_resting.rested(stand, [peers.Peer("other", other.client)], services=2)
-        for balancer in balancers:
-            balancer.cancel()
     found = [row for row in rows if "requests" in row.case]
-    assert [row.max for row in found] == [11.0, 11.0]
+    assert [row.max for row in found] == [Cluster.NOISE] * 2
     assert [row.ratio.value for row in found if row.ratio] == [1.0]
     writes = [row for row in rows if "writes of any kind per Service" in row.case]
-    assert [(row.n, row.max) for row in writes] == [(peers.ROUNDS, 5.5)] * 2
+    assert [(row.n, row.max) for row in writes] == [(peers.ROUNDS, 2.0), (peers.ROUNDS, 1.0)]
 
 
 async def test_a_peer_that_is_started_without_its_agent_is_not_compared_with_ours_and_its_agent(
