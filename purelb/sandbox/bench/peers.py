@@ -14,7 +14,6 @@ start and its memory, which may be elsewhere than this process can look, and its
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -29,7 +28,6 @@ from purelb.sandbox.bench import objects
 from purelb.sandbox.bench.components import tail
 from purelb.sandbox.bench.observer import observing, until
 from purelb.sandbox.bench.peers_counting import settled, written
-from purelb.sandbox.bench.reaching import running
 from purelb.sandbox.bench.results import Budget, Ratio, Row, Unit, percentile, row
 from purelb.sandbox.bench.suites import emptied, in_parallel, until_quiet
 
@@ -121,7 +119,7 @@ async def serving(
                 await stack.enter_async_context(stage.agent())
         for command in filter(None, (peer.allocator, peer.agent if agent else ())):
             log = stage.logs / f"peer-{Path(command[0]).name}.log"
-            started.append((await stack.enter_async_context(running(command, log=log, env=os.environ)), log))
+            started.append((await stack.enter_async_context(stage.peer(command, log=log)), log))
 
         def alive() -> bool:
             for process, log in started:

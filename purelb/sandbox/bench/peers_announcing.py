@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from purelb.sandbox.bench.cable import far_end
-from purelb.sandbox.bench.observer import Observer, observing, until
-from purelb.sandbox.bench.overhearing import Overheard, overhearing
+from purelb.sandbox.bench.observer import Observer, until
+from purelb.sandbox.bench.overhearing import Overheard
 from purelb.sandbox.bench.peers import (
     APART_S,
     NAMESPACE,
@@ -79,13 +78,13 @@ async def announced(stage: Stage, peers: Sequence[Peer], *, singles: int) -> lis
         return []
     clusters = await prepared(stage, peers)
     figures = {peer.name: Figures() for peer in clusters}
-    with far_end(NODE_ADDRESS) as far, overhearing(far) as heard:
+    with stage.overhearing() as heard:
         for turn, peer in turns(clusters):
             if figures[peer.name].sights == NOWHERE:
                 continue
             async with (
                 serving(stage, peer, agent=True) as alive,
-                observing(peer.client, NAMESPACE, links=True) as seen,
+                stage.observing(peer.client, NAMESPACE) as seen,
             ):
                 await asyncio.sleep(APART_S)
                 heard.claims.clear()  # of the Service that shows that somebody is there; its address may be given again

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import harmonic_mean
 from typing import TYPE_CHECKING, Any, Final
@@ -24,16 +26,21 @@ from msgspec import Struct
 from purelb.kube.client import ApiClient, PatchType
 from purelb.kube.resources import EVENTS, NAMESPACES, NODES, SERVICES
 from purelb.sandbox.bench import objects
+from purelb.sandbox.bench.cable import far_end
 from purelb.sandbox.bench.components import INSTALL_NAMESPACE, cpu_s, rss_mib, started
 from purelb.sandbox.bench.neighbours import kube_controller_manager
 from purelb.sandbox.bench.observer import Observer, observing, until
+from purelb.sandbox.bench.overhearing import overhearing
+from purelb.sandbox.bench.reaching import running
 from purelb.sandbox.bench.results import Budget, Ratio, Row, percentile, row
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Awaitable, Callable, Iterator
+    from asyncio.subprocess import Process
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from purelb.sandbox.bench.overhearing import Overheard
 
 NAMESPACE: Final = "bench"
 NODE: Final = "bench"
@@ -55,7 +62,10 @@ AGENT_PORT: Final = 17473
 
 
 class Stage(Struct, frozen=True, kw_only=True):
-    """Where the suites run: an administrator's client, credentials for the components, a directory for logs."""
+    """Where the suites run: an administrator's client, credentials for the components, a directory for logs.
+
+    What runs there, and what can be seen there beside the API, is asked of it.
+    """
 
     client: ApiClient
     server: str
@@ -85,6 +95,20 @@ class Stage(Struct, frozen=True, kw_only=True):
             log=self.logs / "lbnodeagent.log",
             env={},
         )
+
+    def peer(self, command: Sequence[str], *, log: Path) -> AbstractAsyncContextManager[Process]:
+        """A process of somebody else's, with our environment; its output is appended to `log`."""
+        return running(command, log=log, env=os.environ)
+
+    def observing(self, client: ApiClient, namespace: str) -> AbstractAsyncContextManager[Observer]:
+        """Services of a cluster, and the addresses of this network namespace."""
+        return observing(client, namespace, links=True)
+
+    @contextmanager
+    def overhearing(self) -> Iterator[Overheard]:
+        """What is claimed on the node's LAN, heard at the other end of its cable."""
+        with far_end(NODE_ADDRESS) as far, overhearing(far) as heard:
+            yield heard
 
 
 async def prepare(stage: Stage) -> None:

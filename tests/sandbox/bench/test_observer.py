@@ -76,5 +76,5 @@ async def test_services_that_are_written_without_end_are_not_waited_for_longer_t
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     at_once(monkeypatch)
-    with pytest.raises(RuntimeError, match="Services were still being written after 0.05 s"):
+    with pytest.raises(RuntimeError, match=r"Services were still being written after 0\.05 s"):
         await until_quiet(Restless(changes=10**9), looks=5, within_s=0.05)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,18 +12,11 @@ import pytest
 from purelb.kube.resources import ENDPOINT_SLICES, SERVICES
 from purelb.process.command import BAD_USAGE
 from purelb.sandbox.bench import command, peers
-from tests.sandbox.bench.balancers import Cluster, Stand, at_once, balancing
+from tests.sandbox.bench.balancers import Child, Cluster, Stand, at_once
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
-
-
-class Child:
-    """A process, as far as it is looked at."""
-
-    def __init__(self, returncode: int | None = None) -> None:
-        self.returncode = returncode
 
 
 @pytest.mark.parametrize("text", ["metallb", "=kubeconfig", "metallb=", "PureLB=kubeconfig"])
@@ -52,7 +44,7 @@ async def test_ours_and_a_peer_are_measured_in_turns_with_services_of_no_class(
     at_once(monkeypatch)
     ours, other = Cluster(), Cluster(twice=True)
     stand: Any = Stand(ours)
-    async with balancing(ours, other):
+    async with stand.beside(other):
         rows = await peers.against(stand, [peers.Peer("other", other.client)], services=4, singles=1)
     assert (stand.turns, stand.env) == (peers.ROUNDS, {"DEFAULT_ANNOUNCER": "PureLB"})
     assert ours.classes == other.classes == {None}
@@ -67,7 +59,7 @@ async def test_writes_of_any_kind_are_compared_where_both_tell_them(monkeypatch:
     at_once(monkeypatch)
     ours, other = Cluster(tells=True), Cluster(tells=True, twice=True)
     stand: Any = Stand(ours)
-    async with balancing(ours, other):
+    async with stand.beside(other):
         rows = await peers.against(stand, [peers.Peer("other", other.client)], services=4, singles=1)
     writes = [found for found in rows if "writes of any kind per Service" in found.case]
     assert [(found.n, found.p50) for found in writes] == [(peers.ROUNDS, 2.0), (peers.ROUNDS, 1.0)]
@@ -85,33 +77,19 @@ async def test_what_a_failed_part_left_on_a_cluster_is_gone_before_the_next() ->
         assert not (await other.client.list_page(ENDPOINT_SLICES, namespace=peers.NAMESPACE)).objects
 
 
-async def test_a_peer_with_commands_runs_while_its_turn_lasts_and_has_served_a_service_by_then(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cluster, told = Cluster(), list[str]()
-
-    @asynccontextmanager
-    async def running(argv: tuple[str, ...], **_: object) -> AsyncIterator[Child]:
-        told.append(f"started {' '.join(argv)}")
-        async with asyncio.TaskGroup() as group:
-            balancer = group.create_task(cluster.balance()) if argv[0] == "/bin/allocator" else None
-            yield Child()
-            if balancer is not None:
-                balancer.cancel()
-        told.append(f"ended {argv[0]}")
-
-    monkeypatch.setattr(peers, "running", running)
-    stand: Any = Stand(cluster, logs=tmp_path)
+async def test_a_peer_with_commands_runs_while_its_turn_lasts_and_has_served_a_service_by_then() -> None:
+    cluster = Cluster()
+    stand: Any = Stand(Cluster(), commands={"/bin/allocator": cluster})
     peer = peers.Peer("other", cluster.client, allocator=("/bin/allocator", "--port=1"), agent=("/bin/agent",))
-    async with cluster.client:
-        await peers.prepared(stand, [])
+    async with stand.client, cluster.client:
+        await peers.prepared(stand, [peer])
         async with peers.serving(stand, peer) as alive:
             assert alive()
-            assert cluster.classes == {None}
+            assert (cluster.classes, cluster.served) == ({None}, {peers.PROBE})
             assert not (await cluster.client.list_page(SERVICES, namespace=peers.NAMESPACE)).objects
         async with peers.serving(stand, peer, agent=True, probed=False):
             pass
-    assert told == [
+    assert stand.told == [
         "started /bin/allocator --port=1",
         "ended /bin/allocator",
         "started /bin/allocator --port=1",
@@ -122,18 +100,18 @@ async def test_a_peer_with_commands_runs_while_its_turn_lasts_and_has_served_a_s
     assert stand.turns == 0
 
 
-async def test_a_peer_whose_process_has_ended_is_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cluster = Cluster()
+class Breaking(Stand):
+    """Whatever is started here has ended already."""
 
     @asynccontextmanager
-    async def running(_: object, *, log: Path, env: object) -> AsyncIterator[Child]:
+    async def peer(self, _: Sequence[str], *, log: Path) -> AsyncIterator[Child]:
         log.write_text("no such flag\n")  # noqa: ASYNC240  nothing else runs
         yield Child(returncode=2)
 
-    monkeypatch.setattr(peers, "running", running)
-    stand: Any = Stand(cluster, logs=tmp_path)
+
+async def test_a_peer_whose_process_has_ended_is_not_waited_for(tmp_path: Path) -> None:
+    cluster = Cluster()
+    stand: Any = Breaking(cluster, logs=tmp_path)
     async with cluster.client:
         await peers.prepared(stand, [])
         with pytest.raises(RuntimeError, match="other ended with 2:\nno such flag"):

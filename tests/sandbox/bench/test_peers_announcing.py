@@ -3,27 +3,26 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from purelb.kube.resources import ENDPOINT_SLICES
-from purelb.sandbox.bench import observer, peers, peers_announcing
-from purelb.sandbox.bench.overhearing import Overheard
-from tests.sandbox.bench.balancers import Cluster, Stand
+from purelb.sandbox.bench import peers, peers_announcing
+from tests.sandbox.bench.balancers import Cluster, Outlook, Stand
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    from purelb.kube.client import ApiClient
-    from purelb.sandbox.bench.observer import Observer
+    from purelb.kube.transport import Request
     from purelb.sandbox.bench.results import Row
 
 # Whoever is looked for in vain is waited for so long; who is there has much more.
 VAIN_S = 2.0
 PATIENCE_S = 20.0
+
+
+def path_of(request: Request) -> str:
+    return request.target.partition("?")[0]
 
 
 async def compared(
@@ -36,34 +35,10 @@ async def compared(
     patience_s: float = PATIENCE_S,
 ) -> tuple[list[Row], Stand]:
     """One Service a round; the addresses of `interfaces` and `wires` are seen there."""
-    heard = Overheard()
-
-    @asynccontextmanager
-    async def observing(client: ApiClient, namespace: str, *, links: bool) -> AsyncIterator[Observer]:
-        assert links
-        async with observer.observing(client, namespace, links=False) as seen:
-            for cluster in (ours, other):
-                mine = cluster.client is client
-                cluster.seen = seen if mine and cluster in interfaces else None
-                cluster.heard = heard if mine and cluster in wires else None
-            yield seen
-
-    @contextmanager
-    def overhearing(_: object) -> Iterator[Overheard]:
-        yield heard
-
-    monkeypatch.setattr(peers_announcing, "observing", observing)
-    monkeypatch.setattr(peers_announcing, "overhearing", overhearing)
-    monkeypatch.setattr(peers_announcing, "far_end", nullcontext)
     monkeypatch.setattr(peers_announcing, "SEEN_WITHIN_S", patience_s)
-    stand: Any = Stand(ours)
-    async with ours.client, other.client, asyncio.TaskGroup() as group:
-        balancers = [group.create_task(cluster.balance()) for cluster in (ours, other)]
-        try:
-            rows = await peers_announcing.announced(stand, [peers.Peer("other", other.client)], singles=2)
-        finally:
-            for balancer in balancers:
-                balancer.cancel()
+    stand: Any = Outlook(ours, interfaces=interfaces, wires=wires)
+    async with stand.beside(other):
+        rows = await peers_announcing.announced(stand, [peers.Peer("other", other.client)], singles=2)
     return rows, stand
 
 
@@ -117,27 +92,14 @@ async def test_each_service_that_is_announced_has_an_endpoint_of_its_own_and_not
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ours, other = Cluster(), Cluster()
-    made: list[str] = []
-    create = other.client.create
-
-    async def noted(resource: Any, body: Any, **where: Any) -> Any:
-        if resource is ENDPOINT_SLICES:
-            made.append(body["metadata"]["labels"]["kubernetes.io/service-name"])
-        return await create(resource, body, **where)
-
-    monkeypatch.setattr(other.client, "create", noted)
-    deleted: list[str] = []
-    delete = other.client.delete
-
-    async def dropped(resource: Any, name: str, **where: Any) -> Any:
-        if resource is ENDPOINT_SLICES:
-            deleted.append(name)
-        return await delete(resource, name, **where)
-
-    monkeypatch.setattr(other.client, "delete", dropped)
     await compared(monkeypatch, ours, other, interfaces=(ours, other), wires=(ours, other))
+    slices = ENDPOINT_SLICES.path(peers.NAMESPACE)
+    noted = other.server.noted
+    bodies = [json.loads(each.body) for each in noted if (each.method, path_of(each)) == ("POST", slices)]
+    made = [body["metadata"]["labels"]["kubernetes.io/service-name"] for body in bodies]
+    deleted = [path_of(each) for each in noted if each.method == "DELETE" and path_of(each).startswith(slices)]
     assert made == [f"announced-{turn}-{number}" for turn in range(peers.ROUNDS) for number in range(2)]
-    assert deleted == [f"{name}-bench" for name in made]
+    assert deleted == [f"{slices}/{name}-bench" for name in made]
 
 
 async def test_a_peer_that_is_started_without_its_agent_is_not_compared(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +10,11 @@ import pytest
 
 from purelb.kube.resources import SERVICES
 from purelb.sandbox.bench import peers, peers_bursting
-from tests.sandbox.bench.balancers import Cluster
+from purelb.sandbox.bench.results import Budget
+from tests.sandbox.bench.balancers import Cluster, Stand
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from purelb.sandbox.bench.peers import Peer
+    from collections.abc import AsyncIterator, Mapping
 
 
 @pytest.mark.parametrize(
@@ -34,40 +32,34 @@ async def test_a_peer_that_runs_by_itself_is_not_compared(capsys: pytest.Capture
     assert said in capsys.readouterr().err
 
 
-async def test_who_is_measured_starts_when_all_services_are_there_and_has_ended_when_they_go(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    ours, other = Cluster(), Cluster()
-    clusters = {peers.OURS: ours, "MetalLB 1": other}
-    there: list[tuple[str, int, int]] = []
+async def count(cluster: Cluster) -> int:
+    return len((await cluster.client.list_page(SERVICES, namespace=peers.NAMESPACE)).objects)
 
-    async def count(cluster: Cluster) -> int:
-        return len((await cluster.client.list_page(SERVICES, namespace=peers.NAMESPACE)).objects)
+
+class Counting(Stand):
+    """How many Services were there when a load balancer started, and when it had ended."""
+
+    def __init__(self, ours: Cluster, *, commands: Mapping[str, Cluster]) -> None:
+        super().__init__(ours, commands=commands)
+        self.there: list[tuple[Cluster, int, int]] = []
 
     @asynccontextmanager
-    async def serving(_: object, peer: Peer, *, probed: bool) -> AsyncIterator[Callable[[], bool]]:
-        assert not probed
-        cluster = clusters[peer.name]
+    async def runs(self, cluster: Cluster) -> AsyncIterator[None]:
         before = await count(cluster)
-        async with asyncio.TaskGroup() as group:
-            balancer = group.create_task(cluster.balance())
-            yield lambda: True
-            balancer.cancel()
-        there.append((peer.name, before, await count(cluster)))
+        async with super().runs(cluster):
+            yield
+        self.there.append((cluster, before, await count(cluster)))
 
-    monkeypatch.setattr(peers_bursting, "serving", serving)
-    monkeypatch.setattr(peers_bursting, "rate", lambda at: float(len(at)))  # here all may be seen at one instant
 
-    class Stage:
-        client = ours.client
-
-    stage: Any = Stage()
+async def test_who_is_measured_starts_when_all_services_are_there_and_has_ended_when_they_go() -> None:
+    ours, other = Cluster(slow=True), Cluster(slow=True)
+    stand: Any = Counting(ours, commands={"/bin/metallb": other})
     async with ours.client, other.client:
         peer = peers.Peer("MetalLB 1", other.client, allocator=("/bin/metallb",))
-        rows = await peers_bursting.bursts(stage, [peer], services=4)
+        rows = await peers_bursting.bursts(stand, [peer], services=4)
         assert await count(ours) == await count(other) == 0
-    order = [peers.OURS, "MetalLB 1", "MetalLB 1", peers.OURS, peers.OURS, "MetalLB 1"]
-    assert there == [(name, 4, 4) for name in order]
+    assert stand.there == [(cluster, 4, 4) for cluster in (ours, other, other, ours, ours, other)]
+    assert peers.PROBE not in ours.served | other.served, "it would be ready before the burst"
     theirs, mine = rows
     assert (theirs.case, theirs.n) == ("MetalLB 1: burst of 4 waiting Services", peers.ROUNDS)
-    assert [theirs.p50, mine.p50, mine.ratio and mine.ratio.value, mine.ok] == [4.0, 4.0, 1.0, False]
+    assert (mine.ratio and mine.ratio.to, mine.budget) == (theirs.case, Budget(of="ratio", at_least=5.0))

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from purelb.sandbox.bench import peers, peers_resting
-from tests.sandbox.bench.balancers import Cluster, Stand, at_once, balancing
+from tests.sandbox.bench.balancers import Cluster, Stand, at_once
 
 if TYPE_CHECKING:
     import pytest
@@ -19,7 +19,7 @@ async def test_writes_at_rest_are_compared_and_unknown_requests_are_not(
     monkeypatch.setattr(peers_resting, "RESTING_S", 0.05)
     ours, other = Cluster(), Cluster(twice=True)
     stand: Any = Stand(ours)
-    async with balancing(ours, other):
+    async with stand.beside(other):
         rows = await peers_resting.rested(stand, [peers.Peer("other", other.client)], services=3)
     assert (stand.turns, stand.agents) == (peers.ROUNDS, peers.ROUNDS)
     assert [(row.n, row.p50) for row in rows if "versions" in row.case] == [(9, 2.0), (9, 1.0)]
@@ -35,7 +35,7 @@ async def test_requests_are_compared_where_both_tell_them(monkeypatch: pytest.Mo
     monkeypatch.setattr(peers_resting, "RESTING_S", 0.0)
     ours, other = Cluster(tells=True), Cluster(tells=True, twice=True)
     stand: Any = Stand(ours)
-    async with balancing(ours, other):
+    async with stand.beside(other):
         rows = await peers_resting.rested(stand, [peers.Peer("other", other.client)], services=2)
     found = [row for row in rows if "requests" in row.case]
     assert [row.max for row in found] == [Cluster.NOISE] * 2
