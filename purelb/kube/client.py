@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from purelb.kube.access import ClusterAccess
     from purelb.kube.clock import Clock
     from purelb.kube.resources import Access, Resource
+    from purelb.kube.sharing import Sharing
 
 __all__ = ["ApiClient", "Body", "PatchType", "WatchStream"]
 
@@ -360,6 +361,10 @@ class ApiClient:
             method, target, body=body, content_type=content_type, accept=accept(r), timeout=timeout, still=still
         )
         return self._codec(r).one(answer.body)
+
+    def sharing(self, r: Resource[T]) -> Sharing:
+        """What is kept once of the objects of a resource; for whoever stores them."""
+        return self._codec(r).sharing
 
     def _codec(self, r: Resource[T]) -> Codec[T]:
         codec: Codec[T] | None = self._codecs.get(r)

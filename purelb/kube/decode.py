@@ -228,7 +228,7 @@ class Codec(Generic[T]):
         self._object: msgspec.json.Decoder[T] = msgspec.json.Decoder(resource.type)
         event: Any = Event[resource.type]  # type: ignore[name-defined]  # the type is known at run time only
         self._event: msgspec.json.Decoder[Event[T]] = msgspec.json.Decoder(event)
-        self._sharing = Sharing()
+        self.sharing = Sharing()
 
     def one(self, body: bytes) -> T:
         """The object in the body of an answer. Raises `DecodeError`."""
@@ -238,7 +238,6 @@ class Codec(Generic[T]):
             found = self._object.decode(body)
         except REFUSALS as error:
             raise DecodeError(f"{self._resource.name}: {why(error)}") from error
-        self._sharing.within(found)  # type: ignore[arg-type]  # the answer to a write takes its place in a store
         return found
 
     def item(
@@ -251,7 +250,7 @@ class Codec(Generic[T]):
             item = self._object.decode(raw)
         except REFUSALS as error:
             return poison_of(raw, error)
-        self._sharing.within(item)  # type: ignore[arg-type]
+        self.sharing.within(item)  # type: ignore[arg-type]
         return item if transform is None else transformed(item, transform)
 
     def envelope(self, body: bytes) -> tuple[list[msgspec.Raw], str, str | None]:
@@ -278,7 +277,7 @@ class Codec(Generic[T]):
         except REFUSALS as error:
             return self._second_look(line, error)
         if event.type == "ADDED":
-            self._sharing.within(event.object)  # type: ignore[arg-type]
+            self.sharing.within(event.object)  # type: ignore[arg-type]
         elif event.type == "ERROR":
             return self._second_look(line, ValueError("an error without a tag"))
         return self._of_our_kind(event, line) if self._untagged else event

@@ -103,7 +103,7 @@ class Informer(Generic[T]):
         self.name = name or r.name
         self.scope = (r.name, namespace, labels, fields)
         self.mode = mode
-        self.store: Store[T] = Store(indices)
+        self.store: Store[T] = Store(indices, sharing=client.sharing(r))
         self.synced = False
         self._client = client
         self._clock = client.clock

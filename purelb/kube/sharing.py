@@ -10,7 +10,7 @@ such a part as a whole: nobody changes what came from the server. Names and uids
 Rejected: `sys.intern` (strings only, never bounded); enums in the Structs (a value of a newer server would not decode).
 """
 
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
@@ -36,24 +36,34 @@ class Sharing:
         kind = type(obj)
         for name, known in self._fields.get(kind) or self._remember(kind):
             part = getattr(obj, name)
-            if not part:
-                continue
-            what = type(part)
-            if what is str or what is tuple or what is dict:
-                value = part if what is not dict else tuple(part.items())
-                try:
-                    held = known.get(value)
-                    if held is None and len(known) < VALUES_MAX and (what is not dict or _is_short(part)):
-                        known[value] = part
-                except TypeError:
-                    held = None  # there is a map in it
-                if held is not None:
-                    force_setattr(obj, name, held)
-                elif what is tuple and isinstance(part[0], Struct):
-                    for each in part:
-                        self.within(each)
-            elif what in self._fields or isinstance(part, Struct):
-                self.within(part)
+            if part:
+                self._share(obj, name, part, known)
+
+    def beside(self, old: Struct, new: Struct) -> None:
+        """As `within`, of a newer version of `old`; what it took over from there (`keep_equal`) was shared at that time."""
+        kind = type(new)
+        for name, known in self._fields.get(kind) or self._remember(kind):
+            part = getattr(new, name)
+            if part and part is not getattr(old, name):
+                self._share(new, name, part, known)
+
+    def _share(self, obj: Struct, name: str, part: Any, known: dict[object, object]) -> None:
+        what = type(part)
+        if what is str or what is tuple or what is dict:
+            value = part if what is not dict else tuple(part.items())
+            try:
+                held = known.get(value)
+                if held is None and len(known) < VALUES_MAX and (what is not dict or _is_short(part)):
+                    known[value] = part
+            except TypeError:
+                held = None  # there is a map in it
+            if held is not None:
+                force_setattr(obj, name, held)
+            elif what is tuple and isinstance(part[0], Struct):
+                for each in part:
+                    self.within(each)
+        elif what in self._fields or isinstance(part, Struct):
+            self.within(part)
 
     def _remember(self, kind: type[Struct]) -> tuple[tuple[str, dict[object, object]], ...]:
         names = ("namespace", "labels", "annotations") if kind is ObjectMeta else kind.__struct_fields__

@@ -21,7 +21,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 from msgspec import Struct
 
 from purelb.kube.model import KubeObject, key
-from purelb.kube.sharing import keep_equal
+from purelb.kube.sharing import Sharing, keep_equal
 
 T = TypeVar("T", bound=KubeObject)
 
@@ -165,9 +165,14 @@ class Replacement(Generic[T]):
 
 
 class Store(_Readable[T]):
-    """Changed by one task; what a change did comes back as values, in the order to be told."""
+    """Changed by one task; what a change did comes back as values, in the order to be told.
 
-    def __init__(self, indices: Mapping[str, Index[T]] | None = None) -> None:
+    `sharing`: that of whoever decodes lists and new objects. A newer version of an object is shared here, once, by whichever of watch
+    and answer brings it.
+    """
+
+    def __init__(self, indices: Mapping[str, Index[T]] | None = None, *, sharing: Sharing | None = None) -> None:
+        self._sharing = sharing
         self._objects = {}
         self._sets = {}
         self._open: dict[tuple[str, str], set[str]] = {}  # those of `_sets` that no snapshot shares
@@ -244,6 +249,8 @@ class Store(_Readable[T]):
         seen = _decimal(self.rv if stored is None else stored.metadata.resource_version)
         if ours is None or seen is None or ours <= seen:
             return ()
+        if stored is None and self._sharing is not None:
+            self._sharing.within(obj)  # type: ignore[arg-type]
         answer = self._store(name, obj)
         if not isinstance(answer, Rejected):
             self._written[name] = ours
@@ -306,7 +313,10 @@ class Store(_Readable[T]):
             return Rejected(name, why)
         old = self._objects.get(name)
         self._put(name, obj, moved)
-        return _changes(old, obj)
+        changes = _changes(old, obj)
+        if old is not None and self._sharing is not None:
+            self._sharing.beside(old, obj)  # type: ignore[arg-type]
+        return changes
 
     def _put(self, name: str, obj: T, moved: Iterable[tuple[str, tuple[str, ...]]]) -> None:
         if self._shared:

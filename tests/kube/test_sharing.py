@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is equal in many objects is kept once, and nobody can tell but the memory."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -15,7 +16,13 @@ from purelb.kube.store import Store
 
 def body(number: int, **spec: Any) -> bytes:
     said = {"type": "LoadBalancer", "clusterIP": f"10.0.{number // 250}.{number % 250}", "ipFamilies": ["IPv4"], **spec}
-    meta = {"name": f"s{number}", "namespace": "team", "uid": f"u{number}", "labels": {"team": "one"}}
+    meta = {
+        "name": f"s{number}",
+        "namespace": "team",
+        "uid": f"u{number}",
+        "labels": {"team": "one"},
+        "resourceVersion": "1",
+    }
     return msgspec.json.encode({"kind": "Service", "metadata": meta, "spec": said})
 
 
@@ -60,15 +67,66 @@ def test_an_object_that_a_watch_adds_shares_with_those_of_the_list() -> None:
     assert added.object.spec.ports is listed.spec.ports
 
 
-def test_the_answer_to_a_write_shares_with_the_objects_of_the_list() -> None:
+def stored(*bodies: bytes) -> tuple[Codec[Service], Store[Service]]:
+    """The objects of a list, and who decodes what follows."""
     codec = Codec(SERVICES)
-    listed = codec.item(msgspec.Raw(body(1, ports=PORTS)))
-    answer = codec.one(body(2, ports=PORTS))
-    assert isinstance(listed, Service)
-    assert listed.spec is not None
-    assert answer.spec is not None
-    assert answer.spec.ports is listed.spec.ports
-    assert answer == msgspec.json.decode(body(2, ports=PORTS), type=Service)
+    store: Store[Service] = Store(sharing=codec.sharing)
+    replacement = store.replacement({}, "1")
+    for each in bodies:
+        item = codec.item(msgspec.Raw(each))
+        assert isinstance(item, Service)
+        replacement.take(item)
+    store.commit(replacement)
+    return codec, store
+
+
+def version(number: int, rv: str, **meta: Any) -> bytes:
+    """A version that somebody's write of the ports and the status made."""
+    found = msgspec.json.decode(body(number, ports=PORTS))
+    found["metadata"] |= {"resourceVersion": rv, **meta}
+    found["status"] = {"conditions": [{"type": "Ready", "status": "True", "reason": "AllGood"}]}
+    return msgspec.json.encode(found)
+
+
+def by_its_answer(codec: Codec[Service], store: Store[Service], text: bytes) -> None:
+    store.note_write(codec.one(text))
+
+
+def by_the_watch(codec: Codec[Service], store: Store[Service], text: bytes) -> None:
+    event = codec.event(b'{"type":"MODIFIED","object":' + text + b"}")
+    assert isinstance(event, Event)
+    store.upsert(event.object)
+
+
+@pytest.mark.parametrize("learnt", [by_its_answer, by_the_watch])
+def test_a_newer_version_shares_what_is_new_in_it_whoever_brings_it(
+    learnt: Callable[[Codec[Service], Store[Service], bytes], None],
+) -> None:
+    codec, store = stored(body(1), body(2))
+    for number in (1, 2):
+        learnt(codec, store, version(number, "5", annotations={"pool": "local"}))
+    one, two = (store.get(f"team/s{number}") for number in (1, 2))
+    assert one is not None
+    assert two is not None
+    assert one == msgspec.json.decode(version(1, "5", annotations={"pool": "local"}), type=Service)
+    assert one.spec is not None
+    assert two.spec is not None
+    assert one.spec.ports is two.spec.ports
+    assert one.metadata.annotations is two.metadata.annotations
+    assert one.status is not None
+    assert two.status is not None
+    assert one.status.conditions is two.status.conditions
+
+
+def test_the_answer_that_made_an_object_shares_with_the_objects_of_the_list() -> None:
+    codec, store = stored(body(1, ports=PORTS))
+    by_its_answer(codec, store, version(2, "5"))
+    one, two = (store.get(f"team/s{number}") for number in (1, 2))
+    assert one is not None
+    assert two is not None
+    assert one.spec is not None
+    assert two.spec is not None
+    assert one.spec.ports is two.spec.ports
 
 
 def test_of_what_differs_in_each_object_a_bounded_part_is_remembered() -> None:
