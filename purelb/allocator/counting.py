@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 from purelb.allocator import metrics
 from purelb.allocator.decision import Settle
-from purelb.allocator.desired import Outlook
+from purelb.allocator.desired import Outlook, outlook
 from purelb.allocator.keys import ServiceKey
 from purelb.allocator.occasions import Occasion, occasion
 from purelb.allocator.refusals import ip_list
 from purelb.allocator.state import Hands, State
+from purelb.allocator.wish import rough_wish
 from purelb.api import annotations as words
 from purelb.api import events as rules
 from purelb.api import reasons
 from purelb.api.messages import shown
+from purelb.kube.model import Service
 
 if TYPE_CHECKING:
     from purelb.allocator.tally import Kind
@@ -55,6 +57,20 @@ def count(
         held = ip_list(desired.addresses) or None
         fields = {"code": "addressRefused", "service": str(key), "reason": reason, "ips": held}
         log.info("%s: %s", key, refusal.text, extra=fields)
+
+
+def count_leaving(state: State, hands: Hands, key: ServiceKey, service: Service, now: float) -> float | None:
+    """A Service that is being deleted and has its addresses still: it wants nothing more, whatever it was told before.
+
+    So a leader that saw it become so counts it as one that found it so. Answers when to count again although nothing changed.
+    """
+    nothing_more = Settle(None, None, rough_wish(service), "")
+    seen = outlook(
+        service, nothing_more, ledger=state.ledger, groups=state.groups, announcements=state.announcements, now=now
+    )
+    state.tally.written(key)
+    count(state, hands, key, nothing_more, seen, now)
+    return seen.due
 
 
 def warnings(settle: Settle, elsewhere: Container[str] = ()) -> list[Occasion]:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from purelb.allocator import conflicts, lending, metrics, reevaluating, reservations
 from purelb.allocator.configuring import ask_all, groups_changed, namespace_changed
-from purelb.allocator.counting import count, warnings
+from purelb.allocator.counting import count, count_leaving, warnings
 from purelb.allocator.deadlines import arm, expired, lan_expired, recount
 from purelb.allocator.decision import Decision, Foreign, Ignore, Leave, Settle, Wait, decide
 from purelb.allocator.desired import outlook
@@ -191,7 +191,9 @@ class Reconciler:
                 state.waiting.put(key, "", ())  # it gets nothing more: at the head of a line it would let nobody pass
                 if known is None:
                     state.tally.gone(key)
-                return Done()
+                    return Done()
+                due = count_leaving(state, hands, key, service, now)
+                return Done() if due is None else After(max(0.0, due - now))
             case Ignore():
                 self._forget(key, now)
                 wake(state, hands, reservations.of_service(state.ledger, key, service, ours=False))

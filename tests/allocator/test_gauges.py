@@ -11,6 +11,7 @@ from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.resources import NODES, SERVICES
 from purelb.sandbox.apiserver.faults import Answer, Reset, Rule
 from tests.allocator.cluster import ALLOCATOR, Cluster, pool
+from tests.allocator.nodes import Node
 from tests.allocator.objects import INSTALL
 
 if TYPE_CHECKING:
@@ -190,3 +191,49 @@ async def test_what_cannot_be_given_is_unavailable_whether_excluded_kept_back_or
             ("IPv6", "available"): 0,
             ("IPv6", "unavailable"): 4,
         }
+
+
+def standings(component: Allocator) -> dict[tuple[str, ...], float]:
+    """What is counted of Services, addresses and pools, but for how long."""
+    found = gauges(component, "purelb_allocator_") | gauges(component, "purelb_address_pool_")
+    return {labels: value for labels, value in found.items() if value and "seconds" not in labels[0]}
+
+
+DUAL: dict[str, Any] = {"ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "PreferDualStack"}
+ELSEWHERE = {"metadata": {"annotations": {"purelb.io/service-group": "nowhere"}}}
+
+
+@pytest.mark.parametrize(
+    ("families", "edit", "lives_on"),
+    [
+        pytest.param({}, {}, True, id="announced"),
+        pytest.param({}, {}, False, id="announced by a node that died meanwhile"),
+        pytest.param(DUAL, {}, True, id="without its second family"),
+        pytest.param({}, ELSEWHERE, True, id="refused what it asked for last"),
+    ],
+)
+async def test_a_service_that_is_being_deleted_is_counted_alike_before_and_after_a_restart(
+    cluster: Cluster, families: dict[str, Any], edit: dict[str, Any], lives_on: bool
+) -> None:
+    """It has its address until it is gone, and wants nothing more."""
+    await cluster.create(SERVICE_GROUPS, pool(), INSTALL)
+    node = Node(cluster, "n1")
+    await node.renew()
+    await node.report(("192.0.2.10", "eth0"))
+    async with cluster.allocator() as component:
+        await cluster.serve("web", **families)
+        await node.live(4.0)
+        for change in ({"metadata": {"finalizers": ["example.com/wait"]}}, edit):
+            await cluster.patch(SERVICES, "web", change, "shop")
+        await node.live(4.0)
+        await cluster.admin.delete(SERVICES, "web", namespace="shop")
+        await (node.live(30.0) if lives_on else cluster.clock.advance(30.0))
+        before = standings(component)
+        assert before["services", "allocated"] == 1
+        assert not [labels for labels in before if labels[0] == "services_pending"]
+        assert before["addresses", "announced" if lives_on else "unannounced"] == 1
+    if lives_on:
+        await node.renew()
+    async with cluster.allocator() as component:
+        await (node.live(30.0) if lives_on else cluster.clock.advance(30.0))
+        assert standings(component) == before
