@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec.structs import replace
@@ -14,6 +15,9 @@ from purelb.kube.resources import LEASES, SERVICES
 from purelb.sandbox.apiserver.faults import Answer, Delay, Hang, LoseAnswer, Reset, Rule
 from tests.allocator.cluster import ALLOCATOR, Cluster, pool
 from tests.allocator.objects import INSTALL
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 MOMENT = 1 / 64
 
@@ -181,15 +185,22 @@ LATE = {
 }
 
 
-async def test_a_former_leaders_late_write_leaves_the_address_with_the_older_service(cluster: Cluster) -> None:
+@asynccontextmanager
+async def written_late(cluster: Cluster, **younger: Any) -> AsyncIterator[None]:
+    """A Service that waits, a younger one that is given its address, and then a former leader's late write."""
     await cluster.serve("older", annotations={"purelb.io/service-group": "nowhere"})
     await cluster.clock.advance(1.1)
     async with cluster.allocator():
-        await cluster.serve("younger")
+        await cluster.serve("younger", **younger)
         await cluster.clock.advance(1.0)
         assert await cluster.addresses("younger") == ("192.0.2.10",)
         await cluster.patch(SERVICES, "older", LATE, "shop", subresource="status")
         await cluster.clock.advance(2.0)
+        yield
+
+
+async def test_a_former_leaders_late_write_leaves_the_address_with_the_older_service(cluster: Cluster) -> None:
+    async with written_late(cluster):
         assert await cluster.addresses("older") == ("192.0.2.10",)
         assert await cluster.addresses("younger") == ("192.0.2.11",)
         assert await conflicts(cluster) == ["younger"]
@@ -198,14 +209,7 @@ async def test_a_former_leaders_late_write_leaves_the_address_with_the_older_ser
 async def test_a_former_leaders_late_write_takes_the_address_from_a_younger_one_that_insists_and_tells_it_once(
     cluster: Cluster,
 ) -> None:
-    await cluster.serve("older", annotations={"purelb.io/service-group": "nowhere"})
-    await cluster.clock.advance(1.1)
-    async with cluster.allocator():
-        await cluster.serve("younger", annotations={"purelb.io/addresses": "192.0.2.10"})
-        await cluster.clock.advance(1.0)
-        assert await cluster.addresses("younger") == ("192.0.2.10",)
-        await cluster.patch(SERVICES, "older", LATE, "shop", subresource="status")
-        await cluster.clock.advance(2.0)
+    async with written_late(cluster, annotations={"purelb.io/addresses": "192.0.2.10"}):
         assert (await cluster.addresses("older"), await cluster.addresses("younger")) == (("192.0.2.10",), ())
         told = await cluster.says(name="younger")
         expected = ("AddressConflict", "192.0.2.10 was also published for shop/older, which is older")
@@ -216,13 +220,7 @@ async def test_a_former_leaders_late_write_takes_the_address_from_a_younger_one_
 async def test_a_former_leaders_late_write_beside_a_younger_service_contests_the_address_of_that_one(
     cluster: Cluster,
 ) -> None:
-    await cluster.serve("older", annotations={"purelb.io/service-group": "nowhere"})
-    await cluster.clock.advance(1.1)
-    async with cluster.allocator():
-        await cluster.serve("younger", port=81)
-        await cluster.clock.advance(1.0)
-        await cluster.patch(SERVICES, "older", LATE, "shop", subresource="status")
-        await cluster.clock.advance(2.0)
+    async with written_late(cluster, port=81):
         assert await cluster.addresses("older") == await cluster.addresses("younger") == ("192.0.2.10",)
         said = [await cluster.condition(name=name) for name in ("older", "younger")]
         assert [each.reason for each in said if each is not None] == ["AddressAssigned", "AddressConflict"]

@@ -71,10 +71,19 @@ def test_who_waits_for_nothing_any_more_leaves_no_line_behind() -> None:
     assert (len(waiting), waiting.wake(ROOM)) == (0, ())
 
 
-async def waits_for_a_full_pool(cluster: Cluster) -> None:
-    """`web` has the only address and `next` waits for one."""
+async def one_address(cluster: Cluster) -> None:
+    """A pool that is full with one Service."""
     await cluster.prepare()
     await cluster.create(SERVICE_GROUPS, pool(text="192.0.2.10/32"), INSTALL)
+
+
+async def next_waits(cluster: Cluster) -> None:
+    """`web` gets the only address, and `next` waits for one."""
+    await cluster.serve()
+    await cluster.clock.advance(1.0)
+    await cluster.serve("next")
+    await cluster.clock.advance(1.0)
+    assert await cluster.addresses("next") == ()
 
 
 @pytest.mark.parametrize("before", [None, {"autoAssign": False}], ids=["new", "not to be chosen until now"])
@@ -83,15 +92,11 @@ async def test_who_waits_for_a_full_pool_is_served_by_a_group_that_begins_to_ser
 ) -> None:
     cluster = Cluster()
     async with cluster.admin:
-        await waits_for_a_full_pool(cluster)
+        await one_address(cluster)
         if before is not None:
             await cluster.create(SERVICE_GROUPS, pool("more", "192.0.2.40/32", priority=5, **before), INSTALL)
         async with cluster.allocator():
-            await cluster.serve()
-            await cluster.clock.advance(1.0)
-            await cluster.serve("next")
-            await cluster.clock.advance(1.0)
-            assert await cluster.addresses("next") == ()
+            await next_waits(cluster)
             if before is None:
                 await cluster.create(
                     SERVICE_GROUPS, pool("more", "192.0.2.40/32", autoAssign=True, priority=5), INSTALL
@@ -105,15 +110,11 @@ async def test_who_waits_for_a_full_pool_is_served_by_a_group_that_begins_to_ser
 async def test_who_waits_for_a_full_pool_is_served_by_the_group_that_a_new_label_of_its_namespace_opens() -> None:
     cluster = Cluster()
     async with cluster.admin:
-        await waits_for_a_full_pool(cluster)
+        await one_address(cluster)
         gold = pool("gold", "192.0.2.40/32", namespaceSelector={"matchLabels": {"tier": "gold"}})
         await cluster.create(SERVICE_GROUPS, gold, INSTALL)
         async with cluster.allocator():
-            await cluster.serve()
-            await cluster.clock.advance(1.0)
-            await cluster.serve("next")
-            await cluster.clock.advance(1.0)
-            assert await cluster.addresses("next") == ()
+            await next_waits(cluster)
             await cluster.patch(NAMESPACES, "shop", {"metadata": {"labels": {"tier": "gold"}}})
             await cluster.clock.advance(1.0)
             assert (await cluster.addresses(), await cluster.addresses("next")) == (("192.0.2.10",), ("192.0.2.40",))
@@ -122,7 +123,7 @@ async def test_who_waits_for_a_full_pool_is_served_by_the_group_that_a_new_label
 async def test_why_a_request_is_refused_follows_an_edit_of_its_group() -> None:
     cluster = Cluster()
     async with cluster.admin:
-        await waits_for_a_full_pool(cluster)
+        await one_address(cluster)
         async with cluster.allocator():
             await cluster.serve(annotations={"purelb.io/addresses": "192.0.2.10"}, ipFamilies=["IPv6"], clusterIPs=None)
             await cluster.clock.advance(1.0)
@@ -147,7 +148,7 @@ def shares(name: str = "key") -> dict[str, str]:
 async def test_who_waits_with_a_key_joins_the_first_of_that_key_that_is_served() -> None:
     cluster = Cluster()
     async with cluster.admin:
-        await waits_for_a_full_pool(cluster)
+        await one_address(cluster)
         async with cluster.allocator():
             await cluster.serve()
             await cluster.clock.advance(1.1)
@@ -165,7 +166,7 @@ async def test_who_was_bound_to_an_address_that_could_not_serve_it_is_asked_when
 ):
     cluster = Cluster()
     async with cluster.admin:
-        await waits_for_a_full_pool(cluster)
+        await one_address(cluster)
         await cluster.patch(SERVICE_GROUPS, "default", {"spec": {"priority": 1}}, INSTALL)
         both = pool("both", "192.0.2.40/32", six="2001:db8::40/128", autoAssign=True, priority=2)
         await cluster.create(SERVICE_GROUPS, both, INSTALL)
@@ -185,7 +186,7 @@ async def test_who_was_bound_to_an_address_that_could_not_serve_it_is_asked_when
 async def test_who_asks_for_several_is_told_when_its_group_begins_to_balance() -> None:
     cluster = Cluster()
     async with cluster.admin:
-        await waits_for_a_full_pool(cluster)
+        await one_address(cluster)
         async with cluster.allocator():
             asked = {"purelb.io/multi-pool": "true", "purelb.io/addresses": "192.0.2.10"}
             await cluster.serve(annotations=asked)
