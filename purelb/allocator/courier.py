@@ -55,7 +55,7 @@ class Courier:
         sink: Sink,
         answered_at: Callable[[], float],
         ask_whether_it_answers: Callable[[], None],
-        landed: Callable[[int, WriteResult, float], None],
+        landed: Callable[[int, WriteResult, float], bool],
         callers: Callers,
     ) -> None:
         self._callers = callers
@@ -105,8 +105,8 @@ class Courier:
                 self._world.groups.note_write(result.obj)
             elif isinstance(result, Written) and isinstance(result.obj, LBNodeAgent):
                 self._world.agents.note_write(result.obj)
-            self._landed(number, result, self._clock.now())
-            if patient and isinstance(result, Written) and self._writer.unanswered > BURST:
+            asked = self._landed(number, result, self._clock.now())
+            if patient and not asked and isinstance(result, Written) and self._writer.unanswered > BURST:
                 self.afterwards(ServiceKey(namespace, name))
             else:
                 self._queue.add(Wrote(number), priority=URGENT)

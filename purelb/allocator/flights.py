@@ -77,10 +77,13 @@ class Flights:
             self._by_service[flight.service] = self._numbers
         return self._numbers
 
-    def answer(self, number: int, result: WriteResult, at: float) -> None:
-        """The writer has answered; called from its task, so nothing is decided here."""
-        if number in self._flights:
-            self._results[number] = result, at
+    def answer(self, number: int, result: WriteResult, at: float) -> bool:
+        """The writer has answered; called from its task, so nothing is decided here. Whether a turn of its Service came meanwhile."""
+        flight = self._flights.get(number)
+        if flight is None:
+            return False
+        self._results[number] = result, at
+        return flight.service in self._asked
 
     def land(self, number: int) -> tuple[Flight, WriteResult, float] | None:
         """The flight, its answer and when that came, once. None when it was taken in already, or its Service has gone meanwhile."""

@@ -12,12 +12,13 @@ from purelb.allocator import metrics
 from purelb.allocator.courier import BURST
 from purelb.allocator.keys import Wrote
 from purelb.allocator.landing import tell_all
+from purelb.api.kinds import SERVICE_GROUPS
 from purelb.api.pieces import at_once
 from purelb.kube.resources import SERVICES
 from purelb.kube.writer import Conflicted, Written
 from purelb.sandbox.apiserver.faults import Delay, Rule
 from tests.allocator.cluster import Cluster, pool
-from tests.allocator.objects import ip, service
+from tests.allocator.objects import INSTALL, ip, service
 from tests.allocator.test_landing import WEB, Bench
 from tests.allocator.theatre import merged
 
@@ -110,6 +111,23 @@ async def test_a_write_that_gives_up_what_was_decided_and_never_seen_published_i
     await bench.answer(Conflicted(), 1.0)
     await bench.step(now=2.0)
     assert bench.hands.patient == [True, False]
+
+
+async def test_who_was_asked_while_its_first_address_was_being_written_is_asked_again_at_once(cluster: Cluster) -> None:
+    """The group lets go of the address meanwhile. To say so waits for the writes before it, and not for what they may take at most."""
+    async with cluster.allocator(writers=2):
+        cluster.core.faults.add(Rule(effect=Delay(seconds=MOMENT / 16), resource="services/status", verb="patch"))
+        for number in range(3 * BURST):
+            await cluster.serve(f"s{number:02}")
+        await cluster.clock.advance(MOMENT / 32)
+        assert await cluster.addresses("s00") == ()
+        fewer = pool(text="192.0.2.11-192.0.2.99")["spec"]
+        await cluster.patch(SERVICE_GROUPS, "default", {"spec": fewer}, INSTALL)
+        await cluster.clock.advance(5 * MOMENT)
+        assert (await cluster.addresses("s00"), (await cluster.says(name="s00")).reason) == (
+            ("192.0.2.10",),
+            "AddressKept",
+        )
 
 
 async def test_an_address_given_up_in_a_burst_is_kept_back_though_nobody_had_taken_in_that_it_was_written(
