@@ -79,7 +79,7 @@ def _service_landed(
             flights.succeeded(key)
             state.tally.written(key)
             if isinstance(obj, Service):
-                _applied(state, hands, flight, key, obj, at, answered=True)
+                _applied(state, hands, flight, key, obj, now, at=at, answered=True)
             if in_its_turn:
                 pass
             elif flight.desired is None:
@@ -161,7 +161,7 @@ def find_out(state: State, hands: Hands, key: ServiceKey, service: Service, now:
         if flight.uid == service.metadata.uid and _shows(service, flight):
             state.flights.succeeded(key)
             state.tally.written(key)
-            _applied(state, hands, flight, key, service, now, answered=False)
+            _applied(state, hands, flight, key, service, now, at=now, answered=False)
             return
 
 
@@ -174,12 +174,12 @@ def _shows(service: Service, flight: Flight) -> bool:
 
 
 def _applied(
-    state: State, hands: Hands, flight: Flight, key: ServiceKey, obj: Service, now: float, *, answered: bool
+    state: State, hands: Hands, flight: Flight, key: ServiceKey, obj: Service, now: float, *, at: float, answered: bool
 ) -> None:
-    """What a write made true. `answered`: the object is the answer, so what it lacks the API server has dropped."""
+    """What a write made true `at` some time. `answered`: the object is the answer, so what it lacks the API server has dropped."""
     desired = flight.desired
     if flight.purpose == "policy" or desired is None:
-        state.overrides.overridden(key, now)
+        state.overrides.overridden(key, at)
         hands.sink.count(metrics.OVERRIDES)
         told = occasion(
             rules.LOCAL_OVERRIDE, "externalTrafficPolicy was set to Cluster: one node answers for the address"
@@ -187,17 +187,17 @@ def _applied(
         if told is not None:
             hands.tell(reference(obj), told)
         return
-    gone = state.ledger.confirm(key, frozenset(published(obj)), now)
+    gone = state.ledger.confirm(key, frozenset(published(obj)), at)
     wake(state, hands, gone, namespace=key.namespace)
     lacking = answered and not difference(obj, desired).nothing
     rv = obj.metadata.resource_version
     state.last[key] = Last(
-        fingerprint_of_desired(desired), now, stripped=(rv, whole(desired)) if lacking and rv else None
+        fingerprint_of_desired(desired), at, stripped=(rv, whole(desired)) if lacking and rv else None
     )
     if lacking:
         fields = {"code": "writeStripped", "service": str(key)}
         log.info("the API server dropped a part of what was written to %s", key, extra=fields)
-    state.untold.setdefault(key, []).append(Untold(flight, reference(obj), gone, now))
+    state.untold.setdefault(key, []).append(Untold(flight, reference(obj), gone, at))
     for address in desired.addresses:
         note_use(state, hands, address, now)
 

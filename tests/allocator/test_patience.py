@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from purelb.allocator import metrics
 from purelb.allocator.courier import BURST
-from purelb.allocator.keys import Wrote
+from purelb.allocator.keys import StatusDue, Wrote
 from purelb.allocator.landing import tell_all
 from purelb.api.kinds import SERVICE_GROUPS
 from purelb.api.pieces import at_once
@@ -62,6 +62,14 @@ async def test_the_time_to_an_address_ends_with_its_write_and_not_when_that_is_t
     await written(bench, at=3.0)
     await bench.step(now=8.0)
     assert bench.hands.counted.observed[metrics.TIME_TO_ADDRESS.name, "local"] == [3.0]
+
+
+async def test_the_numbers_of_a_group_are_due_a_second_after_the_last_ones_however_late_a_write_is_taken_in() -> None:
+    bench = Bench(service())
+    await written(bench, at=3.0)
+    bench.state.group_written_at[INSTALL, "default"] = 7.75
+    await bench.step(now=8.0)
+    assert (StatusDue(INSTALL, "default"), 0.75) in bench.hands.waiting
 
 
 async def test_a_write_that_was_not_applied_is_not_taken_in_by_a_turn_that_comes_too_early() -> None:
