@@ -275,6 +275,15 @@ class Ledger:
         if holder is not None:
             self._put(address, service, replace(holder, contest=why))
 
+    def keep_alone(self, service: ServiceKey, key: str | None) -> None:
+        """A Service asks for another sharing key by now, and is not decided yet: where it is alone nobody joins it by the old one."""
+        record = self.records.get(service)
+        for address in record.addresses if record is not None else ():
+            holders = self.claims[address].holders
+            holder = holders[service]
+            if len(holders) == 1 and holder.facts.key not in {None, key}:
+                self._put(address, service, replace(holder, facts=replace(holder.facts, key=None)))
+
     def confirm(self, service: ServiceKey, published: frozenset[Address], now: float) -> tuple[Address, ...]:
         """A status of the Service is known. Answers the addresses that are no longer its own."""
         record = self.records.get(service)

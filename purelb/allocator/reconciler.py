@@ -52,7 +52,7 @@ from purelb.allocator.submitting import submit
 from purelb.allocator.taken import leave_to_others, on_lan
 from purelb.allocator.waits import AddressChanges, KeyMoves
 from purelb.allocator.waits import Wait as WaitFor
-from purelb.allocator.wish import Wish, read_wish
+from purelb.allocator.wish import Wish, read_wish, rough_wish
 from purelb.api import events as rules
 from purelb.api import reasons
 from purelb.api.pieces import Pieces
@@ -158,12 +158,14 @@ class Reconciler:
             hand_on(state, hands, key)
             return Done()
         if state.flights.aloft(key):
+            state.ledger.keep_alone(key, rough_wish(service).sharing_key)
             state.flights.ask_after(key)
             return Done()
         find_out(state, hands, key, service, now)
         tell(state, hands, key, now)
         unsure = state.flights.unsure(key, service.metadata.resource_version, now)
         if unsure is not None and not unsure.asked:
+            state.ledger.keep_alone(key, rough_wish(service).sharing_key)
             if now >= unsure.due:
                 hands.read(key)
                 state.flights.ask(unsure, now)

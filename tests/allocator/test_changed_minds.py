@@ -15,6 +15,7 @@ from purelb.api.kinds import SERVICE_GROUPS
 from purelb.kube.resources import SERVICES
 from purelb.sandbox.apiserver.faults import Delay, LoseAnswer, Rule
 from tests.allocator.cluster import Cluster, pool
+from tests.allocator.nodes import Node
 from tests.allocator.objects import INSTALL
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 ADDRESSES = "purelb.io/addresses"
 GROUP = "purelb.io/service-group"
+SHARED = "purelb.io/allow-shared-ip"
 LATE = 0.0625
 
 
@@ -309,3 +311,25 @@ async def test_a_move_of_a_service_that_is_deleted_meanwhile_and_lingers_never_h
         await cluster.clock.advance(2.0)
         assert await cluster.addresses("next") == ("192.0.2.30",)
         assert await cluster.addresses() == ("192.0.2.10",)
+
+
+@pytest.mark.parametrize("key", [None, "k2"], ids=["no key", "another key"])
+async def test_who_takes_its_sharing_key_back_while_a_write_of_it_is_on_its_way_is_joined_by_nobody(
+    cluster: Cluster, key: str | None
+) -> None:
+    """Whoever came then had to be told apart later: the first one has the older live address, and would have had to leave it."""
+    node = Node(cluster, "n1")
+    await node.renew()
+    async with cluster.allocator():
+        await cluster.serve("first", annotations={SHARED: "k1"})
+        await cluster.clock.advance(3.0)
+        await node.renew()
+        cluster.core.faults.add(Rule(effect=Delay(seconds=8 * LATE), resource="services/status", verb="patch"))
+        await node.report(("192.0.2.10", "eth0"))
+        await cluster.clock.advance(4 * LATE)
+        await cluster.patch(SERVICES, "first", {"metadata": {"annotations": {SHARED: key}}}, "shop")
+        await cluster.clock.advance(LATE)
+        await cluster.serve("later", port=81, annotations={SHARED: "k1"})
+        await node.live(6.0)
+        held = [await cluster.addresses(name) for name in ("first", "later")]
+        assert held == [("192.0.2.10",), ("192.0.2.11",)]
