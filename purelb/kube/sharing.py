@@ -10,22 +10,26 @@ such a part as a whole: nobody changes what came from the server. Names and uids
 Rejected: `sys.intern` (strings only, never bounded); enums in the Structs (a value of a newer server would not decode).
 """
 
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, get_args
 
 from msgspec import Struct
-from msgspec.structs import force_setattr
+from msgspec.structs import fields, force_setattr
 
 from purelb.kube.model import ObjectMeta, same_meta
 
 VALUES_MAX: Final = 256
 TEXT_MAX: Final = 512  # characters of all values of a map
 
+_Known: TypeAlias = tuple[tuple[str, dict[object, object]], ...]
+_WORDS: Final = {str, int, float, bool, type(None)}
+
 
 class Sharing:
     """One for each resource."""
 
     def __init__(self) -> None:
-        self._fields: dict[type, tuple[tuple[str, dict[object, object]], ...]] = {}
+        self._fields: dict[type, _Known] = {}
+        self._parts: dict[type, _Known] = {}
 
     def __len__(self) -> int:
         """How many values are remembered."""
@@ -40,11 +44,17 @@ class Sharing:
                 self._share(obj, name, part, known)
 
     def beside(self, old: Struct, new: Struct) -> None:
-        """As `within`, of a newer version of `old`; what it took over from there (`keep_equal`) was shared at that time."""
+        """As `within`, of a newer version of `old`, whose parts were shared when they came. Single words of its spec stay its own."""
         kind = type(new)
-        for name, known in self._fields.get(kind) or self._remember(kind):
-            part = getattr(new, name)
-            if part and part is not getattr(old, name):
+        for name, known in self._parts.get(kind) or self._remember_parts(kind):
+            part, before = getattr(new, name), getattr(old, name)
+            if part is before or not part:
+                continue
+            if type(part) is type(before) and isinstance(part, Struct):
+                self.beside(before, part)
+            elif part == before:
+                force_setattr(new, name, before)
+            else:
                 self._share(new, name, part, known)
 
     def _share(self, obj: Struct, name: str, part: Any, known: dict[object, object]) -> None:
@@ -65,10 +75,17 @@ class Sharing:
         elif what in self._fields or isinstance(part, Struct):
             self.within(part)
 
-    def _remember(self, kind: type[Struct]) -> tuple[tuple[str, dict[object, object]], ...]:
+    def _remember(self, kind: type[Struct]) -> _Known:
         names = ("namespace", "labels", "annotations") if kind is ObjectMeta else kind.__struct_fields__
-        fields = self._fields[kind] = tuple((name, {}) for name in names)
-        return fields
+        whole = self._fields[kind] = tuple((name, {}) for name in names)
+        return whole
+
+    def _remember_parts(self, kind: type[Struct]) -> _Known:
+        """The namespace, and the fields that can hold something larger than a word."""
+        whole = self._fields.get(kind) or self._remember(kind)
+        single = {field.name for field in fields(kind) if set(get_args(field.type) or (field.type,)) <= _WORDS}
+        parts = self._parts[kind] = tuple(each for each in whole if each[0] == "namespace" or each[0] not in single)
+        return parts
 
 
 def _is_short(part: dict[str, str]) -> bool:
