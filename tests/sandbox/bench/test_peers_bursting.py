@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    ("name", "least"), [("MetalLB 0.16.2", 5.0), ("PureLB (Go)", 300.0), ("another", None), ("not MetalLB", None)]
+    ("name", "least"), [("MetalLB 0.16.2", 3.0), ("PureLB (Go)", 300.0), ("another", None), ("not MetalLB", None)]
 )
 def test_a_budget_is_known_of_those_whose_names_begin_so(name: str, least: float | None) -> None:
     budget = peers_bursting._budget(name)
@@ -62,4 +62,4 @@ async def test_who_is_measured_starts_when_all_services_are_there_and_has_ended_
     assert peers.PROBE not in ours.served | other.served, "it would be ready before the burst"
     theirs, mine = rows
     assert (theirs.case, theirs.n) == ("MetalLB 1: burst of 4 waiting Services", peers.ROUNDS)
-    assert (mine.ratio and mine.ratio.to, mine.budget) == (theirs.case, Budget(of="ratio", at_least=5.0))
+    assert (mine.ratio and mine.ratio.to, mine.budget) == (theirs.case, Budget(of="ratio", at_least=3.0))
