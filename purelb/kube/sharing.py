@@ -10,7 +10,8 @@ such a part as a whole: nobody changes what came from the server. Names and uids
 Rejected: `sys.intern` (strings only, never bounded); enums in the Structs (a value of a newer server would not decode).
 """
 
-from typing import Any, Final, TypeAlias, get_args
+from types import UnionType
+from typing import Annotated, Any, Final, Literal, TypeAlias, Union, get_args, get_origin
 
 from msgspec import Struct
 from msgspec.structs import fields, force_setattr
@@ -21,7 +22,7 @@ VALUES_MAX: Final = 256
 TEXT_MAX: Final = 512  # characters of all values of a map
 
 _Known: TypeAlias = tuple[tuple[str, dict[object, object]], ...]
-_WORDS: Final = {str, int, float, bool, type(None)}
+_WORDS: Final = (str, int, float, bool, type(None))
 
 
 class Sharing:
@@ -83,9 +84,19 @@ class Sharing:
     def _remember_parts(self, kind: type[Struct]) -> _Known:
         """The namespace, and the fields that can hold something larger than a word."""
         whole = self._fields.get(kind) or self._remember(kind)
-        single = {field.name for field in fields(kind) if set(get_args(field.type) or (field.type,)) <= _WORDS}
+        single = {field.name for field in fields(kind) if _is_word(field.type)}
         parts = self._parts[kind] = tuple(each for each in whole if each[0] == "namespace" or each[0] not in single)
         return parts
+
+
+def _is_word(annotation: object) -> bool:
+    """Whether a field of this type holds a single word or number, or nothing."""
+    of, arguments = get_origin(annotation), get_args(annotation)
+    if of is Annotated:
+        return _is_word(arguments[0])
+    if of is Union or of is UnionType:
+        return all(map(_is_word, arguments))
+    return of is Literal or any(annotation is word for word in _WORDS)
 
 
 def _is_short(part: dict[str, str]) -> bool:

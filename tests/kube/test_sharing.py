@@ -2,14 +2,16 @@
 """What is equal in many objects is kept once, and nobody can tell but the memory."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
+from msgspec.structs import fields
 
+from purelb.api.kinds import LB_NODE_AGENTS, LB_NODE_STATUSES, SERVICE_GROUPS
 from purelb.kube.decode import Codec, Event
 from purelb.kube.model import EndpointSlice, Service, same_but_rv
-from purelb.kube.resources import ENDPOINT_SLICES, SERVICES
+from purelb.kube.resources import CRDS, ENDPOINT_SLICES, LEASES, NAMESPACES, NODES, PODS, SERVICES, Resource
 from purelb.kube.sharing import Sharing, keep_equal
 from purelb.kube.store import Store
 
@@ -239,3 +241,40 @@ def test_a_map_that_holds_maps_is_left_alone() -> None:
     for each in (one, two):
         sharing.within(each)
     assert one.parts is not two.parts
+
+
+def structures(annotation: Any, seen: dict[type[msgspec.Struct], None]) -> dict[type[msgspec.Struct], None]:
+    """Every structure that stands in a value of this type."""
+    if not (isinstance(annotation, type) and issubclass(annotation, msgspec.Struct)):
+        for argument in get_args(annotation):
+            structures(argument, seen)
+    elif annotation not in seen:
+        seen[annotation] = None
+        for field in fields(annotation):
+            structures(field.type, seen)
+    return seen
+
+
+OURS = (SERVICE_GROUPS, LB_NODE_AGENTS, LB_NODE_STATUSES)
+THEIRS = (SERVICES, ENDPOINT_SLICES, NODES, NAMESPACES, LEASES, PODS, CRDS)
+
+
+@pytest.mark.parametrize("resource", [*OURS, *THEIRS], ids=lambda each: each.name)
+def test_a_newer_version_of_whatever_is_watched_can_be_shared(resource: Resource[Any]) -> None:
+    sharing = Sharing()
+    for kind in structures(resource.type, {}):
+        required = {field.name: "" for field in fields(kind) if field.required}
+        old, new = (kind(**required) for _ in range(2))
+        sharing.beside(old, new)
+        assert new == old
+
+
+def test_of_a_newer_version_lists_and_maps_are_shared_and_single_words_are_not() -> None:
+    old, new = (msgspec.json.decode(body(1, ports=PORTS), type=Service) for _ in range(2))
+    Sharing().beside(old, new)
+    assert old.spec is not None
+    assert new.spec is not None
+    assert new.spec.ports is old.spec.ports
+    assert new.metadata.namespace is old.metadata.namespace
+    assert new.metadata.labels is old.metadata.labels
+    assert new.spec.cluster_ip is not old.spec.cluster_ip
