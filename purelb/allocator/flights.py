@@ -102,9 +102,9 @@ class Flights:
         return number if answer is not None and isinstance(answer[0], Written) else None
 
     @property
-    def answered(self) -> tuple[int, ...]:
-        """The numbers of all writes whose answers nobody has taken in yet."""
-        return tuple(self._results)
+    def unlanded(self) -> tuple[int, ...]:
+        """The numbers of all writes that were applied, and that nobody has taken in yet."""
+        return tuple(number for number, (result, _) in self._results.items() if isinstance(result, Written))
 
     def aloft(self, service: ServiceKey) -> bool:
         """Whether a write of the Service is on its way."""

@@ -211,8 +211,8 @@ def tell(state: State, hands: Hands, key: ServiceKey, now: float) -> None:
 
 
 def tell_all(state: State, hands: Hands, now: float) -> Pieces[None]:
-    """The term ends, and no Service has another turn."""
-    for number in state.flights.answered:
+    """The term ends, and no Service has another turn. A write that was not applied is the next leader's to decide again."""
+    for number in state.flights.unlanded:
         land(state, hands, number, now)
         yield
     for key in tuple(state.untold):

@@ -33,7 +33,7 @@ def test_the_answer_to_a_write_of_a_service_that_is_gone_means_nothing() -> None
     number = flights.depart(Flight("status", service=WEB, rv="1"))
     flights.forget(WEB)
     flights.answer(number, Written(None, "2"), 3.0)
-    assert flights.answered == ()
+    assert flights.unlanded == ()
     assert flights.land(number) is None
 
 

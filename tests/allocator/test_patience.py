@@ -14,8 +14,9 @@ from purelb.allocator.keys import StatusDue, Wrote
 from purelb.allocator.landing import tell_all
 from purelb.api.kinds import SERVICE_GROUPS
 from purelb.api.pieces import at_once
+from purelb.kube.errors import Status
 from purelb.kube.resources import SERVICES
-from purelb.kube.writer import Conflicted, Written
+from purelb.kube.writer import Conflicted, Refused, Written
 from purelb.sandbox.apiserver.faults import Delay, Rule
 from tests.allocator.cluster import Cluster, pool
 from tests.allocator.objects import INSTALL, ip, service
@@ -54,7 +55,7 @@ async def test_the_turn_of_a_service_takes_in_that_its_address_was_written_and_s
     assert WEB not in (*bench.hands.asked, *bench.hands.resting), "it has its turn"
     await bench.step(Wrote(number), now=9.0)
     assert len(bench.hands.told) == 1
-    assert bench.state.flights.answered == ()
+    assert bench.state.flights.unlanded == ()
 
 
 async def test_the_time_to_an_address_ends_with_its_write_and_not_when_that_is_taken_in() -> None:
@@ -89,7 +90,7 @@ async def test_a_service_that_is_deleted_before_its_write_was_taken_in_had_its_a
     bench.services.remove("shop/web", applied, "3")
     await bench.step(now=8.0)
     assert bench.hands.told == ["AddressAssigned"]
-    assert (bench.state.ledger.records, bench.state.flights.answered) == ({}, ())
+    assert (bench.state.ledger.records, bench.state.flights.unlanded) == ({}, ())
 
 
 async def test_the_end_of_a_term_tells_of_what_was_written_and_not_yet_taken_in() -> None:
@@ -97,6 +98,16 @@ async def test_the_end_of_a_term_tells_of_what_was_written_and_not_yet_taken_in(
     await written(bench, at=3.0)
     at_once(tell_all(bench.state, bench.hands, 8.0))
     assert list(zip(bench.hands.told, bench.hands.told_ago, strict=True)) == [("AddressAssigned", 5.0)]
+
+
+async def test_the_end_of_a_term_promises_no_other_try_of_what_was_refused(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(service())
+    await bench.step()
+    number, _ = bench.hands.writes[-1]
+    caplog.set_level("INFO")
+    bench.state.flights.answer(number, Refused(Status(code=403, reason="Forbidden", message="no")), 3.0)
+    at_once(tell_all(bench.state, bench.hands, 8.0))
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 async def test_only_a_write_that_frees_nothing_may_be_taken_in_late() -> None:
