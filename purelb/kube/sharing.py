@@ -47,7 +47,8 @@ class Sharing:
     def beside(self, old: Struct, new: Struct) -> None:
         """As `within`, of a newer version of `old`, whose parts were shared when they came. Single words of its spec stay its own."""
         kind = type(new)
-        for name, known in self._parts.get(kind) or self._remember_parts(kind):
+        parts = self._parts.get(kind)  # of a lease there are none
+        for name, known in self._remember_parts(kind) if parts is None else parts:
             part, before = getattr(new, name), getattr(old, name)
             if part is before or not part:
                 continue

@@ -2,15 +2,16 @@
 """What is equal in many objects is kept once, and nobody can tell but the memory."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, get_args
 
 import msgspec
 import pytest
-from msgspec.structs import fields
+from msgspec.structs import FieldInfo, fields
 
 from purelb.api.kinds import LB_NODE_AGENTS, LB_NODE_STATUSES, SERVICE_GROUPS
 from purelb.kube.decode import Codec, Event
-from purelb.kube.model import EndpointSlice, Service, same_but_rv
+from purelb.kube.model import EndpointSlice, LeaseSpec, Service, same_but_rv
 from purelb.kube.resources import CRDS, ENDPOINT_SLICES, LEASES, NAMESPACES, NODES, PODS, SERVICES, Resource
 from purelb.kube.sharing import Sharing, keep_equal
 from purelb.kube.store import Store
@@ -278,3 +279,19 @@ def test_of_a_newer_version_lists_and_maps_are_shared_and_single_words_are_not()
     assert new.metadata.namespace is old.metadata.namespace
     assert new.metadata.labels is old.metadata.labels
     assert new.spec.cluster_ip is not old.spec.cluster_ip
+
+
+def test_what_a_type_can_hold_is_looked_up_once_also_when_that_is_nothing_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[type[msgspec.Struct]] = []
+
+    def looked_up(kind: type[msgspec.Struct]) -> tuple[FieldInfo, ...]:
+        asked.append(kind)
+        return fields(kind)
+
+    monkeypatch.setattr("purelb.kube.sharing.fields", looked_up)
+    sharing, versions = Sharing(), [LeaseSpec(renew_time=str(number)) for number in range(3)]
+    for old, new in pairwise(versions):
+        sharing.beside(old, new)
+    assert asked == [LeaseSpec]
