@@ -4,8 +4,9 @@
 Ten thousand Services hold `Cluster`, `IPv4` and the same few lists of ports ten thousand times, each a string or a tuple of
 its own as it was decoded. A part that was seen before takes the place of the new one before anybody has seen the object, so
 nothing can tell but the memory: a quarter less of it. For each field the first 256 different values are remembered and no
-more, so what is different in each object (addresses) costs a look and never memory. A map (labels, annotations, a selector) is
-such a part as a whole: nobody changes what came from the server. Names and uids are left alone.
+more, so what is different in each object (addresses) costs a look and never memory. Of a long list (what a node announces) only what
+is in it is shared: no other is equal to it, and the first 256 of its versions would be kept for ever. A map (labels, annotations, a
+selector) is such a part as a whole: nobody changes what came from the server. Names and uids are left alone.
 
 Rejected: `sys.intern` (strings only, never bounded); enums in the Structs (a value of a newer server would not decode).
 """
@@ -20,6 +21,7 @@ from purelb.kube.model import ObjectMeta, same_meta
 
 VALUES_MAX: Final = 256
 TEXT_MAX: Final = 512  # characters of all values of a map
+ITEMS_MAX: Final = 16  # of a list
 
 _Known: TypeAlias = tuple[tuple[str, dict[object, object]], ...]
 _WORDS: Final = (str, int, float, bool, type(None))
@@ -61,7 +63,9 @@ class Sharing:
 
     def _share(self, obj: Struct, name: str, part: Any, known: dict[object, object]) -> None:
         what = type(part)
-        if what is str or what is tuple or what is dict:
+        if what is tuple and len(part) > ITEMS_MAX:
+            self._share_items(part)
+        elif what is str or what is tuple or what is dict:
             value = part if what is not dict else tuple(part.items())
             try:
                 held = known.get(value)
@@ -71,11 +75,15 @@ class Sharing:
                 held = None  # there is a map in it
             if held is not None:
                 force_setattr(obj, name, held)
-            elif what is tuple and isinstance(part[0], Struct):
-                for each in part:
-                    self.within(each)
+            elif what is tuple:
+                self._share_items(part)
         elif what in self._fields or isinstance(part, Struct):
             self.within(part)
+
+    def _share_items(self, part: tuple[Any, ...]) -> None:
+        if isinstance(part[0], Struct):
+            for each in part:
+                self.within(each)
 
     def _remember(self, kind: type[Struct]) -> _Known:
         names = ("namespace", "labels", "annotations") if kind is ObjectMeta else kind.__struct_fields__

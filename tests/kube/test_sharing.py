@@ -9,11 +9,11 @@ import msgspec
 import pytest
 from msgspec.structs import FieldInfo, fields
 
-from purelb.api.kinds import LB_NODE_AGENTS, LB_NODE_STATUSES, SERVICE_GROUPS
+from purelb.api.kinds import LB_NODE_AGENTS, LB_NODE_STATUSES, SERVICE_GROUPS, LBNodeStatus
 from purelb.kube.decode import Codec, Event
 from purelb.kube.model import EndpointSlice, LeaseSpec, Service, same_but_rv
 from purelb.kube.resources import CRDS, ENDPOINT_SLICES, LEASES, NAMESPACES, NODES, PODS, SERVICES, Resource
-from purelb.kube.sharing import Sharing, keep_equal
+from purelb.kube.sharing import ITEMS_MAX, Sharing, keep_equal
 from purelb.kube.store import Store
 
 
@@ -138,6 +138,25 @@ def test_of_what_differs_in_each_object_a_bounded_part_is_remembered() -> None:
         sharing.within(msgspec.json.decode(body(number), type=Service))
     filled = range(256, 256 + spec_fields + 10)
     assert len(sharing) in filled, "addresses fill their field, the others have one value each"
+
+
+@pytest.mark.parametrize(("items", "kept"), [(ITEMS_MAX, 5), (ITEMS_MAX + 1, 0)], ids=["short", "long"])
+def test_of_a_long_list_no_version_is_kept_but_what_is_in_it_is_shared(items: int, kept: int) -> None:
+    names = [f"192.0.2.{number}" for number in range(items)]
+
+    def version(turn: int) -> LBNodeStatus:
+        announced = [{"ip": name} for name in (*names[turn:], *names[:turn])]
+        return msgspec.json.decode(msgspec.json.encode({"status": {"announced": announced}}), type=LBNodeStatus)
+
+    sharing, versions = Sharing(), [version(turn) for turn in range(6)]
+    sharing.within(versions[0])
+    before = len(sharing)
+    for old, new in pairwise(versions):
+        sharing.beside(old, new)
+    assert len(sharing) - before == kept
+    assert versions == [version(turn) for turn in range(6)]
+    announced = [each for one in versions if one.status is not None for each in one.status.announced or ()]
+    assert len({id(each.ip) for each in announced}) == items
 
 
 def test_a_list_with_a_map_in_it_is_left_alone() -> None:
