@@ -25,7 +25,7 @@ from purelb.allocator.keys import ServiceKey
 from purelb.allocator.pools import Category, Pools
 from purelb.allocator.quarantine import Quarantine
 from purelb.allocator.ranges import Address, Layout
-from purelb.allocator.sharing import Facts
+from purelb.allocator.sharing import Facts, Port
 from purelb.api.pieces import CHANGES, LOOKS, Pieces, at_once
 from purelb.net.ranges import Family
 
@@ -275,14 +275,25 @@ class Ledger:
         if holder is not None:
             self._put(address, service, replace(holder, contest=why))
 
-    def keep_alone(self, service: ServiceKey, key: str | None) -> None:
-        """A Service asks for another sharing key by now, and is not decided yet: where it is alone nobody joins it by the old one."""
+    def foresee(self, service: ServiceKey, *, key: str | None, ports: frozenset[Port]) -> tuple[Address, ...]:
+        """A Service asks for another sharing key or more ports by now, and is not decided yet. Answers where that changes something.
+
+        Where it is alone nobody joins it by the old key, and nobody takes a port of it who did not have that already.
+        """
         record = self.records.get(service)
+        changed: list[Address] = []
         for address in record.addresses if record is not None else ():
             holders = self.claims[address].holders
-            holder = holders[service]
-            if len(holders) == 1 and holder.facts.key not in {None, key}:
-                self._put(address, service, replace(holder, facts=replace(holder.facts, key=None)))
+            before = facts = holders[service].facts
+            if len(holders) == 1 and facts.key not in {None, key}:
+                facts = replace(facts, key=None)
+            if facts.key is not None and (more := ports - facts.ports):
+                taken = (other.facts.ports for who, other in holders.items() if who != service)
+                facts = replace(facts, ports=facts.ports | more.difference(*taken))
+            if facts != before:
+                self._put(address, service, replace(holders[service], facts=facts))
+                changed.append(address)
+        return tuple(changed)
 
     def confirm(self, service: ServiceKey, published: frozenset[Address], now: float) -> tuple[Address, ...]:
         """A status of the Service is known. Answers the addresses that are no longer its own."""

@@ -158,14 +158,14 @@ class Reconciler:
             hand_on(state, hands, key)
             return Done()
         if state.flights.aloft(key):
-            state.ledger.keep_alone(key, rough_wish(service).sharing_key)
+            self._foresee(key, service)
             state.flights.ask_after(key)
             return Done()
         find_out(state, hands, key, service, now)
         tell(state, hands, key, now)
         unsure = state.flights.unsure(key, service.metadata.resource_version, now)
         if unsure is not None and not unsure.asked:
-            state.ledger.keep_alone(key, rough_wish(service).sharing_key)
+            self._foresee(key, service)
             if now >= unsure.due:
                 hands.read(key)
                 state.flights.ask(unsure, now)
@@ -174,6 +174,12 @@ class Reconciler:
         outcome = self._decide(key, service, now, settled=unsure is None)
         hand_on(state, hands, key)
         return outcome
+
+    def _foresee(self, key: ServiceKey, service: Service) -> None:
+        """It is not decided yet: whoever comes meanwhile meets what it asks for by now."""
+        wish = rough_wish(service)
+        for address in self._state.ledger.foresee(key, key=wish.sharing_key, ports=wish.ports):
+            self._wake_all(AddressChanges(address))
 
     def _decide(self, key: ServiceKey, service: Service, now: float, *, settled: bool) -> Outcome:
         state, hands = self._state, self._hands

@@ -7,6 +7,7 @@ anybody: it binds nobody, and what is published is what is held.
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +20,7 @@ from tests.allocator.nodes import Node
 from tests.allocator.objects import INSTALL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
 ADDRESSES = "purelb.io/addresses"
 GROUP = "purelb.io/service-group"
@@ -313,23 +314,53 @@ async def test_a_move_of_a_service_that_is_deleted_meanwhile_and_lingers_never_h
         assert await cluster.addresses() == ("192.0.2.10",)
 
 
-@pytest.mark.parametrize("key", [None, "k2"], ids=["no key", "another key"])
-async def test_who_takes_its_sharing_key_back_while_a_write_of_it_is_on_its_way_is_joined_by_nobody(
-    cluster: Cluster, key: str | None
-) -> None:
-    """Whoever came then had to be told apart later: the first one has the older live address, and would have had to leave it."""
+@asynccontextmanager
+async def being_written(cluster: Cluster) -> AsyncIterator[Node]:
+    """`first` has 192.0.2.10 with a sharing key, and a slow write about it is on its way. Answers the node that announces it."""
     node = Node(cluster, "n1")
     await node.renew()
     async with cluster.allocator():
         await cluster.serve("first", annotations={SHARED: "k1"})
         await cluster.clock.advance(3.0)
+        await cluster.serve("asks", port=82, annotations={SHARED: "k3", ADDRESSES: "192.0.2.10"})
+        await cluster.clock.advance(LATE)
+        assert (await cluster.says(name="asks")).reason == "SharingKeyMismatch"
         await node.renew()
         cluster.core.faults.add(Rule(effect=Delay(seconds=8 * LATE), resource="services/status", verb="patch"))
         await node.report(("192.0.2.10", "eth0"))
         await cluster.clock.advance(4 * LATE)
-        await cluster.patch(SERVICES, "first", {"metadata": {"annotations": {SHARED: key}}}, "shop")
+        yield node
+
+
+@pytest.mark.parametrize("key", [None, "k2"], ids=["no key", "another key"])
+async def test_who_takes_its_sharing_key_back_while_a_write_of_it_is_on_its_way_is_joined_by_nobody(
+    cluster: Cluster, key: str | None
+) -> None:
+    """Whoever came then had to be told apart later: the first one has the older live address, and would have had to leave it."""
+    async with being_written(cluster) as node:
+        await ask(cluster, {SHARED: key}, "first")
         await cluster.clock.advance(LATE)
         await cluster.serve("later", port=81, annotations={SHARED: "k1"})
         await node.live(6.0)
         held = [await cluster.addresses(name) for name in ("first", "later")]
         assert held == [("192.0.2.10",), ("192.0.2.11",)]
+
+
+async def test_who_is_refused_beside_it_is_told_that_there_is_no_key_to_share_by_any_more(cluster: Cluster) -> None:
+    async with being_written(cluster) as node:
+        await ask(cluster, {SHARED: None}, "first")
+        await node.live(6.0)
+        assert (await cluster.says(name="asks")).reason == "InUse"
+
+
+async def test_a_port_that_it_asks_for_while_a_write_of_it_is_on_its_way_is_taken_by_nobody(cluster: Cluster) -> None:
+    """Whoever came with it would have been there first when the edit was decided, and would have cost it its live address."""
+    async with being_written(cluster) as node:
+        await cluster.patch(SERVICES, "first", {"spec": {"ports": [{"port": 81, "protocol": "TCP"}]}}, "shop")
+        await cluster.clock.advance(LATE)
+        await cluster.serve("later", port=81, annotations={SHARED: "k1"})
+        await cluster.serve("beside", port=443, annotations={SHARED: "k1"})
+        await node.live(6.0)
+        held = [await cluster.addresses(name) for name in ("first", "later", "beside")]
+        assert held == [("192.0.2.10",), (), ("192.0.2.10",)]
+        assert (await cluster.says(name="later")).reason == "SharingPortClash"
