@@ -35,9 +35,8 @@ log: Final = logging.getLogger(__name__)
 # Seconds for each write before it: twice what one takes on a busy server, so that it is rather late than early.
 AFTERWARDS_EACH: Final = 0.005
 AFTERWARDS_MOST: Final = 5.0
-BURST: Final = (
-    16  # with so many unanswered writes the applied ones are taken in later: those who have no address come first
-)
+# With more unanswered writes than this the applied ones are taken in later: those who have no address come first.
+BURST: Final = 16
 
 
 class Courier:

@@ -2,11 +2,12 @@
 """Objects of one resource say the same things over and over: equal parts of them are kept once.
 
 Ten thousand Services hold `Cluster`, `IPv4` and the same few lists of ports ten thousand times, each a string or a tuple of
-its own as it was decoded. A part that was seen before takes the place of the new one before anybody has seen the object, so
-nothing can tell but the memory: a quarter less of it. For each field the first 256 different values are remembered and no
-more, so what is different in each object (addresses) costs a look and never memory. Of a long list (what a node announces) only what
-is in it is shared: no other is equal to it, and the first 256 of its versions would be kept for ever. A map (labels, annotations, a
-selector) is such a part as a whole: nobody changes what came from the server. Names and uids are left alone.
+its own as it was decoded. A part that was seen before takes the place of the new one before anybody has told of the object, so
+nothing can tell but the memory. For each field the first 256 different values are remembered and no more, so what is different
+in each object (addresses) costs a look and never memory. Of a long list (what a node announces) only what is in it is shared: no
+other is equal to it, and the first 256 of its versions would be kept for ever; when it changes not even that, for thousands of
+looks would hold the loop. A map (labels, annotations, a selector) is such a part as a whole: nobody changes what came from the
+server. Names and uids are left alone.
 
 Rejected: `sys.intern` (strings only, never bounded); enums in the Structs (a value of a newer server would not decode).
 """
@@ -58,7 +59,7 @@ class Sharing:
                 self.beside(before, part)
             elif part == before:
                 force_setattr(new, name, before)
-            else:
+            elif type(part) is not tuple or len(part) <= ITEMS_MAX:
                 self._share(new, name, part, known)
 
     def _share(self, obj: Struct, name: str, part: Any, known: dict[object, object]) -> None:

@@ -140,8 +140,10 @@ def test_of_what_differs_in_each_object_a_bounded_part_is_remembered() -> None:
     assert len(sharing) in filled, "addresses fill their field, the others have one value each"
 
 
-@pytest.mark.parametrize(("items", "kept"), [(ITEMS_MAX, 5), (ITEMS_MAX + 1, 0)], ids=["short", "long"])
-def test_of_a_long_list_no_version_is_kept_but_what_is_in_it_is_shared(items: int, kept: int) -> None:
+@pytest.mark.parametrize(("items", "kept", "own"), [(ITEMS_MAX, 5, 1), (ITEMS_MAX + 1, 0, 6)], ids=["short", "long"])
+def test_no_version_of_a_long_list_is_kept_and_newer_ones_are_not_looked_through(
+    items: int, kept: int, own: int
+) -> None:
     names = [f"192.0.2.{number}" for number in range(items)]
 
     def version(turn: int) -> LBNodeStatus:
@@ -156,7 +158,19 @@ def test_of_a_long_list_no_version_is_kept_but_what_is_in_it_is_shared(items: in
     assert len(sharing) - before == kept
     assert versions == [version(turn) for turn in range(6)]
     announced = [each for one in versions if one.status is not None for each in one.status.announced or ()]
-    assert len({id(each.ip) for each in announced}) == items
+    assert len({id(each.ip) for each in announced}) == own * items
+
+
+def test_what_is_in_a_long_list_of_a_new_object_is_shared() -> None:
+    names = [f"192.0.2.{number}" for number in range(ITEMS_MAX + 1)]
+    said = msgspec.json.encode({"status": {"announced": [{"ip": name} for name in names]}})
+    sharing, (one, two) = Sharing(), (msgspec.json.decode(said, type=LBNodeStatus) for _ in range(2))
+    for each in (one, two):
+        sharing.within(each)
+    assert one.status is not None
+    assert two.status is not None
+    pairs = zip(one.status.announced or (), two.status.announced or (), strict=True)
+    assert all(a.ip is b.ip for a, b in pairs)
 
 
 def test_a_list_with_a_map_in_it_is_left_alone() -> None:
